@@ -1,0 +1,95 @@
+# Every step of the flow as a command; `make help` lists them. Steps run only when what they need has changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+DEVICE ?= cpu
+PATIENTS ?= 120
+SEED ?= 1
+DICOM ?= data/phantom/dicom
+ANNOTATIONS ?= data/phantom/annotations.csv
+OUT ?= runs/infer
+
+include setup.mk
+
+PY := $(VENV)/bin/python
+INPUTS := python/nbcad/preprocess.py python/nbcad/series.py
+HELDOUT := data/heldout
+BEYOND := runs/beyond_paper/stage
+
+.PHONY: help demo test lint data train-organ train-stage train-stage-beyond evaluate infer image clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> report of held-out phantom patients
+	@$(MAKE) --no-print-directory evaluate
+	@$(MAKE) --no-print-directory $(HELDOUT)/annotations.csv
+	@$(PY) tools/infer.py $(HELDOUT)/dicom --out runs/demo --stage $(BEYOND) --device $(DEVICE) --force
+
+test: caffe lint ## Everything that a fresh clone must pass
+	@$(PY) -m pytest
+
+lint: caffe
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet .
+
+data: caffe ## Sample database and LMDBs of DICOM=dir ANNOTATIONS=csv (default: the phantom, PATIENTS=120 SEED=1)
+	@$(MAKE) --no-print-directory data/lmdb/info.json
+
+train-organ: caffe ## Organ net and its SVM with the paper's solver [DEVICE=cpu|cuda:0]
+	@$(MAKE) --no-print-directory runs/organ/svm.json
+
+train-stage: caffe ## LeNet-5 stager with the paper's solver, and its operating point [DEVICE=cpu|cuda:0]
+	@$(MAKE) --no-print-directory runs/stage/operating_point.json
+
+train-stage-beyond: caffe ## The same stager with a longer schedule than the paper's (solvers/beyond_paper)
+	@$(MAKE) --no-print-directory $(BEYOND)/operating_point.json
+
+evaluate: caffe ## The paper's measures on the held-out test patients, with the paper's schedule and with the longer one
+	@$(MAKE) --no-print-directory runs/organ/svm.json runs/stage/operating_point.json $(BEYOND)/operating_point.json
+	@echo; echo "== Both nets trained with the paper's numbers"
+	@$(PY) tools/evaluate.py --baselines --device $(DEVICE)
+	@echo; echo "== The stager trained with solvers/beyond_paper/stage_solver.prototxt"
+	@$(PY) tools/evaluate.py --stage $(BEYOND) --out runs/beyond_paper/metrics.json --device $(DEVICE)
+
+infer: caffe ## Report of DICOM=dir in OUT=dir
+	@$(PY) tools/infer.py $(DICOM) --out $(OUT) --device $(DEVICE) || [ $$? -eq 3 ]
+
+image: ## The container image nbcad:cpu
+	docker build --target cpu --tag nbcad:cpu .
+
+clean: ## Remove databases and runs; the environment and Caffe stay
+	rm -rf data/phantom data/heldout data/lmdb data/samples.sqlite runs
+
+data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
+	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --force
+
+$(HELDOUT)/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
+	@$(PY) tools/make_phantom.py --out $(HELDOUT) --patients 2 --seed 2026 --force
+
+data/samples.sqlite: $(ANNOTATIONS) python/nbcad/database.py python/nbcad/schema.sql $(INPUTS)
+	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) --out $@ --seed $(SEED) --force
+
+data/lmdb/info.json: data/samples.sqlite python/nbcad/lmdb_io.py
+	@$(PY) tools/make_lmdb.py --database $< --out data/lmdb --force
+	@mkdir -p runs/organ runs/stage
+
+runs/organ/final.caffemodel: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt
+	@$(PY) tools/train.py --solver solvers/organ_solver.prototxt --run runs/organ --device $(DEVICE) --force
+
+runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/organ.py
+	@$(PY) tools/fit_organ_svm.py --run runs/organ --device $(DEVICE)
+
+runs/stage/final.caffemodel: data/lmdb/info.json solvers/stage_solver.prototxt models/stage_lenet5/train_val.prototxt
+	@$(PY) tools/train.py --solver solvers/stage_solver.prototxt --run runs/stage --device $(DEVICE) --force
+
+runs/stage/operating_point.json: runs/stage/final.caffemodel python/nbcad/localise.py
+	@$(PY) tools/choose_operating_point.py --run runs/stage --device $(DEVICE)
+
+$(BEYOND)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_solver.prototxt \
+		models/stage_lenet5/train_val.prototxt
+	@$(PY) tools/train.py --solver solvers/beyond_paper/stage_solver.prototxt --run $(BEYOND) --device $(DEVICE) --force
+
+$(BEYOND)/operating_point.json: $(BEYOND)/final.caffemodel python/nbcad/localise.py
+	@$(PY) tools/choose_operating_point.py --run $(BEYOND) --device $(DEVICE)

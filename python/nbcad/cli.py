@@ -1,0 +1,125 @@
+"""What all tools share: exit codes, argument types, progress, and writing of output in one piece."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nbcad.errors import InputError, NbcadError, OutputExistsError
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+PARTLY_REFUSED = 3
+INTERRUPTED = 130
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call a tool's ``main`` and leave with its exit code.
+
+    An `NbcadError` or an `OSError` becomes one line on stderr and exit code 1. Anything else is a defect of this
+    package and keeps its traceback.
+    """
+    try:
+        code = main()
+    except (NbcadError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        code = FAILED
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code or DONE)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser that shows every option's default in ``--help``."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+
+def device(text: str) -> str:
+    """Argument type: ``cpu`` or ``cuda:N``."""
+    if not re.fullmatch(r"cpu|cuda:\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'cpu' nor 'cuda:N'")
+    return text
+
+
+def positive_int(text: str) -> int:
+    """Argument type: an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def add_device(arguments: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    arguments.add_argument("--device", type=device, default="cpu", help="cpu or cuda:N")
+
+
+def add_force(arguments: argparse.ArgumentParser) -> None:
+    """Add ``--force``."""
+    arguments.add_argument("--force", action="store_true", help="overwrite existing output")
+
+
+def progress(items=None, **options) -> tqdm:
+    """A progress bar with count, rate and ETA on stderr; on a stream that is no terminal one line every 10 s."""
+    if not sys.stderr.isatty():
+        options = {"mininterval": 10, "ascii": True, "ncols": 100} | options
+    return tqdm(items, file=sys.stderr, dynamic_ncols=sys.stderr.isatty(), **options)
+
+
+def existing(path: str | Path, what: str, remedy: str = "") -> Path:
+    """Return ``path`` if something stands there.
+
+    Raises:
+        InputError: nothing stands there; the message names ``what`` and the ``remedy``.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{what} {path} does not exist" + (f"; {remedy}" if remedy else ""))
+    return path
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raise `OutputExistsError` if ``path`` exists and ``force`` is false."""
+    if path.exists() and not force:
+        raise OutputExistsError(f"{path} exists already; give --force to replace it")
+
+
+@contextmanager
+def replacing_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; on success it is renamed to ``path``, on failure removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; on success it takes ``path``'s place, on failure it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

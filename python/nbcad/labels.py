@@ -1,0 +1,33 @@
+"""Label files: one name a line, in the order of a net's outputs (`data/labels`)."""
+
+from pathlib import Path
+
+from nbcad.errors import ModelError
+
+NORMAL = "normal"
+OTHER = "other"  # the organ SVM's answer outside the three regions; no line of the file
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """The names in ``path``, in order.
+
+    Raises:
+        ModelError: the file is missing, empty, or a name stands twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"label file {path} does not exist; run from the repository's root")
+    names = path.read_text().split()
+    if not names or len(set(names)) != len(names):
+        raise ModelError(f"label file {path} must hold different names, one a line")
+    return names
+
+
+def organ_labels() -> list[str]:
+    """Names of the organ net's outputs."""
+    return read_labels("data/labels/organ.txt")
+
+
+def stage_labels() -> list[str]:
+    """Names of the stager's outputs."""
+    return read_labels("data/labels/stage.txt")

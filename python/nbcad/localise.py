@@ -1,0 +1,144 @@
+"""Placing (paper 3, 3.1(3), 3.2): the trained LeNet-5 over whole slices, its heat maps to lesions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit, logit
+
+from nbcad import caffe_net
+from nbcad.caffe_net import Transform, caffe
+from nbcad.preprocess import Box, Canonical, pad_for_windows, stage_grid, stage_grid_shape
+from nbcad.series import Slice
+
+DEPLOY = "models/stage_lenet5/deploy.prototxt"
+FCN = "models/stage_lenet5/fcn.prototxt"
+TRAIN_VAL = "models/stage_lenet5/train_val.prototxt"
+STRIDE = 4  # pixels between windows: the product of the net's two pooling strides
+SMOOTHING = (0.7, 0.5, 0.5)  # standard deviations in slices and places
+_LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
+_SLICES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What makes heat a lesion; chosen on the validation patients."""
+
+    threshold: float  # smoothed tumour probability
+    min_slices: int  # that show it
+
+
+@dataclass
+class Lesion:
+    """One lesion of a series."""
+
+    boxes: dict[int, Box]  # by slice index, in pixels of the stored image
+    probability: float  # mean over its slices of the highest smoothed tumour probability
+    stages: np.ndarray  # (tumour stages,) given that it is a tumour
+    centre: tuple[float, float, float]  # slice index, row, column of the stored image, weighted by probability
+
+
+def to_fully_convolutional(weights: str | Path) -> caffe.Net:
+    """Net surgery: the trained numbers in the fully convolutional net, inner products as convolutions."""
+    net = caffe.Net(FCN, caffe.TEST)
+    for name, (kernel, bias) in caffe_net.read_weights(weights).items():
+        layer = net.params[name if name in net.params else f"{name}-conv"]
+        layer[0].data.flat = kernel.flat
+        layer[1].data[...] = bias
+    return net
+
+
+def heat_maps(net: caffe.Net, transform: Transform, slices: list[Slice], volume: np.ndarray) -> np.ndarray:
+    """Class probabilities at places all over each slice: the net sees each slice once.
+
+    Args:
+        net: result of `to_fully_convolutional`.
+        transform: of the net.
+        slices: n slices of one series.
+        volume: uint8, shape (n, rows, columns), enhanced, as stored.
+
+    Returns:
+        float32, shape (n, classes, height, width), of the canonically turned slices: place (i, j) lies
+        i * STRIDE * STAGE_MM_PER_PIXEL mm below the upper edge, likewise from the left.
+    """
+    turn = Canonical.of(slices[0].geometry)
+    spacing = turn.spacing(slices[0].spacing)
+    heat = []
+    for first in range(0, len(volume), _SLICES_AT_ONCE):
+        grids = [stage_grid(turn.apply(image), spacing) for image in volume[first : first + _SLICES_AT_ONCE]]
+        padded = np.stack([pad_for_windows(grid, STRIDE) for grid in grids])
+        heat += caffe_net.forward(net, transform(padded)[:, None], ["prob"])
+    return np.concatenate(heat)
+
+
+def smoothed_tumour(heat: np.ndarray) -> np.ndarray:
+    """Tumour probability with its log odds averaged over neighbouring places and slices.
+
+    Args:
+        heat: shape (n, classes, height, width), class 0 is normal.
+
+    Returns:
+        shape (n, height, width).
+    """
+    odds = logit(np.clip(1 - heat[:, 0], _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
+    return expit(ndimage.gaussian_filter(odds, SMOOTHING, mode="nearest"))
+
+
+def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -> list[Lesion]:
+    """Lesions of one series: connected regions of heat, most probable first.
+
+    Args:
+        heat: result of `heat_maps`.
+        slices: the same n slices.
+        point: what makes heat a lesion.
+    """
+    tumour = smoothed_tumour(heat)
+    regions, _ = ndimage.label(tumour >= point.threshold, structure=np.ones((3, 3, 3)))
+    lesions = []
+    for number, area in enumerate(ndimage.find_objects(regions), start=1):
+        if area[0].stop - area[0].start >= point.min_slices:
+            lesions.append(_lesion(regions == number, tumour, heat, slices[0]))
+    return sorted(lesions, key=lambda lesion: -lesion.probability)
+
+
+def _lesion(region: np.ndarray, tumour: np.ndarray, heat: np.ndarray, image: Slice) -> Lesion:
+    turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)
+    cell = _cell_in_pixels(image, turn)
+    boxes, peaks = {}, []
+    for index in np.flatnonzero(region.any(axis=(1, 2))):
+        ((rows, columns),) = ndimage.find_objects(region[index].astype(int))
+        box = _clip(_box(rows, columns, cell), turn.shape(shape))
+        boxes[int(index)] = turn.box_to_stored(box, shape)
+        peaks.append(tumour[index][region[index]].max())
+    places, weights = np.argwhere(region), tumour[region]
+    index, row, column = np.average(places * (1, *cell), axis=0, weights=weights)
+    row, column, _, _ = turn.box_to_stored((row, column, row, column), shape)
+    stages = np.moveaxis(heat, 1, -1)[region][:, 1:].sum(axis=0)
+    return Lesion(
+        boxes=boxes,
+        probability=float(np.mean(peaks)),
+        stages=stages / max(stages.sum(), np.finfo(np.float32).tiny),
+        centre=(float(index), float(row) - 0.5, float(column) - 0.5),  # edges to pixel centres
+    )
+
+
+def _cell_in_pixels(image: Slice, turn: Canonical) -> tuple[float, float]:
+    """Distance between neighbouring places of the heat map, in pixels of the turned slice."""
+    shape = turn.shape((image.rows, image.columns))
+    grid = stage_grid_shape(shape, turn.spacing(image.spacing))
+    return STRIDE * shape[0] / grid[0], STRIDE * shape[1] / grid[1]
+
+
+def _box(rows: slice, columns: slice, cell: tuple[float, float]) -> Box:
+    """Places stand for the cells around them."""
+    return (
+        (rows.start - 0.5) * cell[0],
+        (columns.start - 0.5) * cell[1],
+        (rows.stop - 0.5) * cell[0],
+        (columns.stop - 0.5) * cell[1],
+    )
+
+
+def _clip(box: Box, shape: tuple[int, int]) -> Box:
+    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(shape[0])), min(box[3], float(shape[1]))

@@ -1,0 +1,170 @@
+"""The region of a slice: features of the organ net, sorted by an SVM (paper 3.1(2), 3.2)."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import skops.io
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, OneClassSVM
+
+from nbcad import caffe_net, cli
+from nbcad.caffe_net import Transform, caffe
+from nbcad.errors import ModelError
+from nbcad.labels import OTHER
+
+TRAIN_VAL = "models/organ_net/train_val.prototxt"
+DEPLOY = "models/organ_net/deploy.prototxt"
+SVM_CONFIG = "models/organ_svm/svm.toml"
+BLOBS = ("fc7", "pool3")  # the fully connected features, or the rasterised convolution maps
+
+# What skops may load besides NumPy and scikit-learn's own defaults.
+_TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
+
+
+@dataclass
+class OrganSvm:
+    """The fitted SVMs with what is needed to use them."""
+
+    classifier: CalibratedClassifierCV  # which of the three regions
+    familiarity: Pipeline  # one-class SVM: how much a slice is like those of the three regions
+    thresholds: dict[str, float]  # least "probability" and least "familiarity" of a slice that gets a region
+    blob: str
+    labels: list[str]
+    info: dict  # of the fit: chosen C and gamma, accuracy in cross-validation, numbers of samples
+
+    def sort(self, features: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Regions of slices.
+
+        Args:
+            features: shape (n, d), of `extract_features`.
+
+        Returns:
+            n labels, ``other`` where the most probable region is not probable enough or the slice is like none, and the
+            calibrated probabilities of the regions, shape (n, regions).
+        """
+        probabilities = self.classifier.predict_proba(features)
+        sure = probabilities.max(axis=1) >= self.thresholds["probability"]
+        sure &= self.familiarity.score_samples(features) >= self.thresholds["familiarity"]
+        best = probabilities.argmax(axis=1)
+        return [self.labels[b] if s else OTHER for b, s in zip(best, sure, strict=True)], probabilities
+
+
+def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, blob: str) -> np.ndarray:
+    """Features of slices, rasterised.
+
+    Args:
+        net: the organ net, deployed.
+        transform: of the net, `caffe_net.transform_of`.
+        images: uint8, shape (n, size, size), from `preprocess.organ_input`.
+        blob: "fc7" or "pool3".
+
+    Returns:
+        float32, shape (n, 64) for fc7, (n, 4096) for pool3.
+    """
+    (features,) = caffe_net.forward(net, transform(images)[:, None], [blob])
+    return features.reshape(len(images), -1)
+
+
+def fit(
+    train: tuple[np.ndarray, np.ndarray, np.ndarray],
+    val_features: np.ndarray,
+    blob: str,
+    labels: list[str],
+    config: str | Path = SVM_CONFIG,
+) -> OrganSvm:
+    """Fit both SVMs on the training samples and set their thresholds on the validation samples.
+
+    C and gamma are chosen by cross-validation and the probabilities calibrated by Platt's sigmoid, in both with whole
+    patients held out.
+
+    Args:
+        train: features of shape (n, d), their labels as int and their patients, each of shape (n,).
+        val_features: shape (m, d).
+        blob: which features these are.
+        labels: names of the regions.
+        config: grid and shares.
+
+    Raises:
+        ModelError: fewer patients than folds, or a region without samples in a fold.
+    """
+    with Path(config).open("rb") as file:
+        grid = tomllib.load(file)
+    features, truth, patients = train
+    splits = _folds(train, grid["folds"])
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), SVC(kernel=grid["kernel"])),
+        {"svc__C": grid["C"], "svc__gamma": [g / features.shape[1] for g in grid["gamma_times_features"]]},
+        cv=splits,
+        n_jobs=-1,
+    ).fit(features, truth)
+    gamma = search.best_params_["svc__gamma"]
+    classifier = CalibratedClassifierCV(search.best_estimator_, cv=splits, ensemble=False).fit(features, truth)
+    one_class = OneClassSVM(kernel=grid["kernel"], gamma=gamma, nu=1 - grid["coverage"])
+    familiarity = make_pipeline(StandardScaler(), one_class).fit(features)
+    scores = {
+        "probability": classifier.predict_proba(val_features).max(axis=1),
+        "familiarity": familiarity.score_samples(val_features),
+    }
+    thresholds = {name: float(np.quantile(values, 1 - grid["coverage"])) for name, values in scores.items()}
+    info = {
+        "C": search.best_params_["svc__C"],
+        "gamma": gamma,
+        "cross_validation_accuracy": float(search.best_score_),
+        "folds": len(splits),
+        "samples": len(truth),
+        "patients": len(np.unique(patients)),
+    }
+    return OrganSvm(classifier, familiarity, thresholds, blob, labels, info)
+
+
+def _folds(train: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    features, labels, patients = train
+    count = min(count, len(np.unique(patients)))
+    if count < 2:
+        raise ModelError("the SVM needs at least two training patients for its cross-validation")
+    splits = list(GroupKFold(count, shuffle=True, random_state=0).split(features, labels, patients))
+    if any(len(np.unique(labels[inside])) < len(np.unique(labels)) for inside, _ in splits):
+        raise ModelError("a region is annotated in too few patients for cross-validation; add patients")
+    return splits
+
+
+def save(svm: OrganSvm, folder: Path) -> None:
+    """Write ``svm.skops`` and, readable, ``svm.json`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with cli.replacing_file(folder / "svm.skops") as temporary:
+        skops.io.dump({"classifier": svm.classifier, "familiarity": svm.familiarity}, temporary)
+    description = {"blob": svm.blob, "labels": svm.labels, "thresholds": svm.thresholds, "fit": svm.info}
+    with cli.replacing_file(folder / "svm.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def load(folder: Path) -> OrganSvm:
+    """Read what `save` wrote; nothing in the file can run code.
+
+    Raises:
+        ModelError: a file is missing, damaged, or holds types that are not the SVM's.
+    """
+    model, description = folder / "svm.skops", folder / "svm.json"
+    for path in (model, description):
+        if not path.is_file():
+            raise ModelError(f"{path} does not exist; run `make train-organ`")
+    try:
+        fitted = skops.io.load(model, trusted=_TRUSTED)
+        facts = json.loads(description.read_text())
+        return OrganSvm(
+            fitted["classifier"],
+            fitted["familiarity"],
+            facts["thresholds"],
+            facts["blob"],
+            facts["labels"],
+            facts["fit"],
+        )
+    except (BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
+        raise ModelError(f"{folder}: the organ SVM cannot be read: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,156 @@
+"""Writes acquired series as MR Image Storage objects (DICOM PS3.3 A.4, C.8.3), Explicit VR Little Endian."""
+
+import hashlib
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+from nbcad.phantom.acquisition import Images, Scan
+from nbcad.phantom.anatomy import Child
+from nbcad.phantom.physics import GRE
+from nbcad.phantom.scanners import Protocol, Scanner
+
+
+def uid(*parts: object) -> str:
+    """A UID made from ``parts`` alone, under the root for UUIDs (DICOM PS3.5 B.2)."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def study_header(seed: int, patient_id: str, child: Child, scanner: Scanner) -> Dataset:
+    """Patient, study, equipment and frame of reference: what all images of a study share."""
+    chance = np.random.default_rng([seed, int(patient_id[-4:]), 99])
+    study_date = date(2018, 1, 1) + timedelta(days=int(chance.integers(0, 360)))
+    age_days = int(child.age_months * 30.4375) + int(chance.integers(1, 28))
+    header = Dataset()
+    header.SpecificCharacterSet = "ISO_IR 100"
+    header.InstanceCreationDate = header.StudyDate = study_date.strftime("%Y%m%d")
+    header.StudyTime = f"{int(chance.integers(8, 18)):02d}{int(chance.integers(60)):02d}00"
+    header.AccessionNumber = ""
+    header.Modality = "MR"
+    header.Manufacturer = scanner.manufacturer
+    header.ManufacturerModelName = scanner.model
+    header.InstitutionName = "Digital phantom"
+    header.StationName = "PHANTOM"
+    header.SoftwareVersions = "nbcad.phantom"
+    header.ReferringPhysicianName = ""
+    header.StudyDescription = "PHANTOM: synthetic, no patient"
+    header.PatientName = f"Phantom^{patient_id}"
+    header.PatientID = patient_id
+    header.PatientBirthDate = (study_date - timedelta(days=age_days)).strftime("%Y%m%d")
+    header.PatientSex = child.sex
+    header.PatientAge = f"{child.age_months:03d}M" if child.age_months < 36 else f"{child.age_months // 12:03d}Y"
+    header.PatientWeight = round(3.5 + child.age_months * 0.24, 1)
+    header.PatientComments = "Synthetic data made by nbcad.phantom"
+    header.QualityControlImage = "YES"  # DICOM PS3.3 C.7.6.1: a phantom; nbcad.series reads it
+    header.BodyPartExamined = "ABDOMEN"
+    header.PatientPosition = "HFS"
+    header.MagneticFieldStrength = scanner.field_tesla
+    header.ImagingFrequency = round(42.577 * scanner.field_tesla, 3)
+    header.ImagedNucleus = "1H"
+    header.StudyID = "1"
+    header.StudyInstanceUID = uid(seed, patient_id, "study")
+    header.FrameOfReferenceUID = uid(seed, patient_id, "frame of reference")
+    header.PositionReferenceIndicator = ""
+    return header
+
+
+def add_series(header: Dataset, scan: Scan, scanner: Scanner, protocol: Protocol, number: int) -> None:
+    """Add to a study's ``header`` what the images of one series share."""
+    sequence = protocol.sequence
+    diffusion = protocol.contrast == "DWI"
+    header.SeriesInstanceUID = uid(header.StudyInstanceUID, number)
+    header.SeriesNumber = number
+    header.SeriesDescription = protocol.description
+    header.ProtocolName = protocol.description
+    header.SeriesDate, header.SeriesTime = header.StudyDate, header.StudyTime
+    header.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
+    header.ScanningSequence = ["EP", "SE"] if diffusion else sequence.technique
+    header.SequenceVariant = "SK" if diffusion else ("SP" if sequence.technique == GRE else scanner.variant)
+    header.ScanOptions = "FS" if sequence.fat_left < 1 else ""
+    header.MRAcquisitionType = "2D"
+    header.RepetitionTime = sequence.repetition_ms
+    header.EchoTime = sequence.echo_ms
+    header.EchoTrainLength = {"T2": 17, "T1": 1, "DWI": 64}[protocol.contrast]
+    header.FlipAngle = sequence.flip_deg
+    header.NumberOfAverages = 4 if diffusion else 2
+    header.SliceThickness = scan.thickness
+    header.SpacingBetweenSlices = round(scan.spacing, 4)
+    header.InPlanePhaseEncodingDirection = "ROW" if scan.transposed else "COL"
+    if diffusion:
+        header.DiffusionBValue = sequence.b_value
+        header.DiffusionDirectionality = "ISOTROPIC" if sequence.b_value else "NONE"
+
+
+class Placement:
+    """How canonical slices are turned for storing, and where the stored pixels then lie (PS3.3 C.7.6.2)."""
+
+    def __init__(self, scan: Scan, images: Images):
+        self.scan, self.images = scan, images
+        left, posterior = scan.axes[0], scan.axes[1]
+        along_row, along_column = (posterior, left) if scan.transposed else (left, posterior)
+        self.rows, self.columns = images.pixels.shape[1:][:: -1 if scan.transposed else 1]
+        self.along_row = -along_row if scan.flips[1] else along_row
+        self.along_column = -along_column if scan.flips[0] else along_column
+
+    def store(self, image: np.ndarray) -> np.ndarray:
+        """A canonical slice as it is stored."""
+        turned = image.T if self.scan.transposed else image
+        flip_rows, flip_columns = self.scan.flips
+        return turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+    def position(self, number: int) -> np.ndarray:
+        """Patient coordinates of the first stored pixel of a slice, counted from the lowest; mm, shape (3,)."""
+        place = self.images.corner + number * self.scan.spacing * self.scan.axes[2]
+        if self.scan.flips[0]:
+            place = place - (self.rows - 1) * self.images.pixel_mm * self.along_column
+        if self.scan.flips[1]:
+            place = place - (self.columns - 1) * self.images.pixel_mm * self.along_row
+        return place
+
+
+def add_pixel_description(header: Dataset, scanner: Scanner, placement: Placement, top: float) -> None:
+    """Add the image plane, the pixel format and a window up to the stored value ``top`` of one series."""
+    pixel = round(placement.images.pixel_mm, 6)
+    header.Rows, header.Columns = placement.rows, placement.columns
+    header.PixelSpacing = [pixel, pixel]
+    header.ImageOrientationPatient = [round(float(v), 9) for v in (*placement.along_row, *placement.along_column)]
+    header.SamplesPerPixel = 1
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.BitsAllocated = 16
+    header.BitsStored = scanner.bits_stored
+    header.HighBit = scanner.bits_stored - 1
+    header.PixelRepresentation = int(scanner.signed)
+    slope = scanner.rescale_slope or 1.0
+    header.WindowCenter, header.WindowWidth = round(top * slope / 2, 1), round(top * slope, 1)
+    if scanner.rescale_slope is not None:
+        header.RescaleIntercept = 0
+        header.RescaleSlope = slope
+        header.RescaleType = "US"
+
+
+def write_image(header: Dataset, path: Path, stored: np.ndarray, position: np.ndarray, instance: int) -> str:
+    """Write one image; return its SOP Instance UID.
+
+    Args:
+        header: of its study and series; its elements of the single image are replaced.
+        path: of the new file.
+        stored: int16 or uint16, shape (rows, columns).
+        position: (0020,0032) Image Position (Patient), mm, shape (3,).
+        instance: (0020,0013) Instance Number.
+    """
+    header.SOPClassUID = MRImageStorage
+    header.SOPInstanceUID = uid(header.SeriesInstanceUID, "image", instance)
+    header.InstanceNumber = instance
+    header.AcquisitionNumber = 1
+    header.ImagePositionPatient = [round(float(v), 6) for v in position]
+    header.SliceLocation = round(float(position[2]), 4)
+    header.PixelData = stored.tobytes()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(path, header, enforce_file_format=True)
+    return str(header.SOPInstanceUID)

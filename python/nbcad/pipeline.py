@@ -1,0 +1,321 @@
+"""The trained models on DICOM: region, lesions and stage of every series and patient, and what became of every file."""
+
+import hashlib
+import json
+import platform
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+import nbcad
+from nbcad import caffe_net, cli, localise, organ, stage
+from nbcad.errors import InputError, ModelError
+from nbcad.labels import NORMAL, organ_labels, stage_labels
+from nbcad.localise import Lesion, OperatingPoint
+from nbcad.organ import OrganSvm
+from nbcad.preprocess import Box, Canonical, enhance, organ_input
+from nbcad.series import IGNORED, Archive, Series, Slice, read_archive, read_pixels, reason_not_chosen
+
+ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
+STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
+
+
+@dataclass
+class Models:
+    """Everything that was trained, ready to use."""
+
+    organ_net: caffe_net.caffe.Net
+    organ_transform: caffe_net.Transform
+    svm: OrganSvm
+    stage_fcn: caffe_net.caffe.Net
+    stage_transform: caffe_net.Transform
+    point: OperatingPoint
+    stages: list[str]
+    n4: bool
+    sha256: dict[str, str]
+
+
+@dataclass
+class SeriesAnalysis:
+    """What was found in one series; arrays run over its n readable slices."""
+
+    series: Series
+    slices: list[Slice]
+    volume: np.ndarray  # uint8 (n, rows, columns), enhanced, as stored
+    organs: list[str]  # n labels of regions, "other" included
+    organ_probabilities: np.ndarray  # (n, regions)
+    heat: np.ndarray  # (n, stages, height, width), see localise.heat_maps
+    lesions: list[Lesion]
+
+    @property
+    def tumour(self) -> np.ndarray:
+        """(n,) highest tumour probability of each slice."""
+        return 1 - self.heat[:, 0].min(axis=(1, 2))
+
+
+def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> Models:
+    """Load trained models.
+
+    Args:
+        folder: what ``make train-organ`` and ``make train-stage`` left, in ``organ`` and ``stage``.
+        device: "cpu" or "cuda:N".
+        stage_folder: of another stager than ``folder/stage``.
+
+    Raises:
+        ModelError: a file is missing or does not fit.
+        DeviceError: the device is not there.
+    """
+    stage_folder = stage_folder or folder / "stage"
+    paths = {name: folder / "organ" / file for name, file in ORGAN_FILES.items()}
+    paths |= {name: stage_folder / file for name, file in STAGE_FILES.items()}
+    for path in paths.values():
+        if not path.is_file():
+            raise ModelError(f"model file {path} does not exist; run `make train-organ` and `make train-stage`")
+    caffe_net.use_device(device)
+    try:
+        facts = json.loads(paths["operating_point"].read_text())
+        point = OperatingPoint(facts["threshold"], facts["min_slices"])
+        n4 = facts["n4"]
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"{paths['operating_point']} cannot be read: {error}") from error
+    svm = organ.load(paths["organ_svm"].parent)
+    if svm.labels != organ_labels():
+        raise ModelError(f"{paths['organ_svm_info']}: labels {svm.labels} are not those of data/labels/organ.txt")
+    return Models(
+        organ_net=caffe_net.load_net(organ.DEPLOY, paths["organ_net"]),
+        organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
+        svm=svm,
+        stage_fcn=localise.to_fully_convolutional(paths["stage_net"]),
+        stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
+        point=point,
+        stages=stage_labels(),
+        n4=n4,
+        sha256={name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()},
+    )
+
+
+def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
+    """Region, heat and lesions of one series; None if none of its slices can be read."""
+    slices, pixels = read_pixels(series)
+    if not slices:
+        return None
+    volume = enhance(pixels, models.n4)
+    turn = Canonical.of(slices[0].geometry)
+    size = models.organ_net.blobs["data"].data.shape[-1]
+    spacing = turn.spacing(slices[0].spacing)
+    inputs = np.stack([organ_input(turn.apply(image), spacing, size) for image in volume])
+    features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
+    heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
+    organs, probabilities = models.svm.sort(features)
+    return SeriesAnalysis(
+        series=series,
+        slices=slices,
+        volume=volume,
+        organs=organs,
+        organ_probabilities=probabilities,
+        heat=heat,
+        lesions=localise.find_lesions(heat, slices, models.point),
+    )
+
+
+def analyse(
+    path: Path, models: Models, device: str, only_series: str | None = None
+) -> tuple[dict, dict[int, SeriesAnalysis]]:
+    """Analyse everything below ``path``.
+
+    Args:
+        path: DICOM folder, file or zip.
+        models: the trained models.
+        device: written into the report.
+        only_series: a SeriesInstanceUID that is analysed even if the rules would not choose it, and nothing else.
+
+    Returns:
+        The report as in README.md ("report.json"), and the analysis behind each analysed series by the number that its
+        entry has among all series of the report.
+
+    Raises:
+        InputError: nothing stands at ``path``, or ``only_series`` is not among its series.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "read"):
+        archive = read_archive(path)
+    if only_series and only_series not in {s.series_uid for s in archive.series}:
+        raise InputError(f"{path} holds no readable MR series {only_series}")
+    reasons = [_reason_against(series, only_series) for series in archive.series]
+    analyses: dict[int, SeriesAnalysis] = {}
+    with _timed(seconds, "analyse"):
+        for number, series in enumerate(cli.progress(archive.series, desc="analyse", unit="series")):
+            if reasons[number]:
+                for image in series.slices:
+                    image.record.status, image.record.reason = IGNORED, reasons[number]
+                continue
+            analysis = analyse_series(series, models)
+            if analysis is None:
+                reasons[number] = "none of its images can be read"
+            else:
+                analyses[number] = analysis
+    report = _report(archive, analyses, reasons, models, device)
+    report["timing_s"] = seconds
+    return report, analyses
+
+
+def _reason_against(series: Series, only_series: str | None) -> str:
+    if only_series is None:
+        return reason_not_chosen(series)
+    return "" if series.series_uid == only_series else "another series was asked for"
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str):
+    started = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - started, 3)
+
+
+def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models, device: str) -> dict:
+    numbered = [(series.study_uid, number, series) for number, series in enumerate(archive.series)]
+    studies = []
+    for study_uid, members in groupby(numbered, key=lambda item: item[0]):
+        members = list(members)
+        entries = [_series_entry(series, analyses.get(n), reasons[n], models) for _, n, series in members]
+        found = [analyses[n] for _, n, _ in members if n in analyses]
+        first = members[0][2]
+        studies.append(
+            {
+                "study_uid": study_uid,
+                "patient": {"id": first.patient_id, "age_months": first.age_months},
+                "stage": study_stage(found, first.age_months, models),
+                "series": entries,
+            }
+        )
+    status = [record.status for record in archive.files]
+    every = [entry for study in studies for entry in study["series"]]
+    return {
+        "schema": "nbcad-report/1",
+        "research_use_only": True,
+        "software": {
+            "nbcad": nbcad.__version__,
+            "caffe": caffe_net.caffe.__version__,
+            "python": platform.python_version(),
+            "device": device,
+            "models": models.sha256,
+        },
+        "summary": {
+            "studies": len(studies),
+            "series": len(every),
+            **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
+            "slices": sum(len(entry["slices"]) for entry in every),
+            "lesions": sum(len(entry["lesions"]) for entry in every),
+        },
+        "studies": studies,
+        "files": [{"path": r.path, "status": r.status, "reason": r.reason} for r in archive.files],
+    }
+
+
+def _series_entry(series: Series, analysis: SeriesAnalysis | None, reason: str, models: Models) -> dict:
+    entry = {
+        "series_uid": series.series_uid,
+        "description": series.description,
+        "status": "analysed" if analysis else "refused",
+        "reason": reason,
+        "slices": [],
+        "lesions": [],
+    }
+    if analysis is None:
+        return entry
+    for index, (image, tumour) in enumerate(zip(analysis.slices, analysis.tumour, strict=True)):
+        organ_entry = _labelled(analysis.organs[index], models.svm.labels, analysis.organ_probabilities[index])
+        entry["slices"].append(
+            {
+                "sop_uid": image.sop_uid,
+                "frame": image.frame,
+                "organ": organ_entry,
+                "tumour_probability": _rounded(tumour),
+            }
+        )
+    entry["lesions"] = [
+        _lesion_entry(number, lesion, analysis, models) for number, lesion in enumerate(analysis.lesions, start=1)
+    ]
+    return entry
+
+
+def _lesion_entry(number: int, lesion: Lesion, analysis: SeriesAnalysis, models: Models) -> dict:
+    names = [name for name in models.stages if name != NORMAL]
+    stages, _ = stage.apply_age(lesion.stages, names, analysis.series.age_months)
+    centre, corners = millimetres(lesion, analysis)
+    return {
+        "id": number,
+        "organ": Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
+        "probability": _rounded(lesion.probability),
+        "stage": _labelled(names[int(np.argmax(stages))], names, stages),
+        "centre_mm": centre,
+        "box_mm": corners,
+        "boxes": [
+            {"sop_uid": analysis.slices[index].sop_uid, "frame": analysis.slices[index].frame}
+            | dict(zip(("row0", "col0", "row1", "col1"), whole_pixels(box), strict=True))
+            for index, box in lesion.boxes.items()
+        ],
+    }
+
+
+def whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """The smallest box of whole pixels that holds a box."""
+    row0, col0, row1, col1 = box
+    return int(np.floor(row0)), int(np.floor(col0)), int(np.ceil(row1)), int(np.ceil(col1))
+
+
+def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] | None, list[list[float]] | None]:
+    """Centre and extent of a lesion in patient coordinates (LPS, mm); None where the series has no geometry."""
+    planes = [image.geometry for image in analysis.slices]
+    if planes[0] is None:
+        return None, None
+    index, row, column = lesion.centre
+    low = int(np.floor(index))
+    high = min(low + 1, len(planes) - 1)
+    ends = planes[low].pixel_to_patient(row, column), planes[high].pixel_to_patient(row, column)
+    centre = ends[0] + (index - low) * (ends[1] - ends[0])
+    half_step = 0.5 * (analysis.series.slice_step_mm or 0.0)
+    corners = [
+        planes[index].pixel_to_patient(row, column) + sign * half_step * planes[index].normal
+        for index, (row0, col0, row1, col1) in lesion.boxes.items()
+        for row in (row0 - 0.5, row1 - 0.5)
+        for column in (col0 - 0.5, col1 - 0.5)
+        for sign in (-1, 1)
+    ]
+    return _rounded_mm(centre), [_rounded_mm(np.min(corners, axis=0)), _rounded_mm(np.max(corners, axis=0))]
+
+
+def _rounded_mm(point: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in point]
+
+
+def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Models) -> dict:
+    """The patient's image-suggested stage from all lesions of all analysed series of one study."""
+    lesions = [lesion for analysis in found for lesion in analysis.lesions]
+    if not found:
+        return {"label": None, "probabilities": {}, "notes": ["No series of this study could be analysed."]}
+    if not lesions:
+        highest = max(float(analysis.tumour.max()) for analysis in found)
+        probabilities = np.zeros(len(models.stages))
+        probabilities[0] = 1.0
+        notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
+    else:
+        sizes = [sum((b[2] - b[0]) * (b[3] - b[1]) for b in lesion.boxes.values()) for lesion in lesions]
+        probabilities = stage.patient_stage([x.stages for x in lesions], [x.probability for x in lesions], sizes)
+        probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
+        notes = ["The stage is suggested by the images alone.", *notes]
+    best = int(np.argmax(probabilities[1:])) + 1 if lesions else 0
+    return _labelled(models.stages[best], models.stages, probabilities) | {"notes": notes}
+
+
+def _labelled(label: str, names: list[str], probabilities: np.ndarray) -> dict:
+    return {"label": label, "probabilities": {n: _rounded(p) for n, p in zip(names, probabilities, strict=True)}}
+
+
+def _rounded(probability: float) -> float:
+    return round(float(probability), 4)

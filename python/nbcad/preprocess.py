@@ -1,0 +1,185 @@
+"""From stored pixels to network inputs; training and inference call the same functions.
+
+In order, for one series:
+
+1. clip at percentiles of the series, so that a few hot pixels do not set the scale (`enhance`);
+2. optionally N4 bias field correction (`enhance`);
+3. turn each slice so that rows run to posterior and columns to left (`Canonical`);
+4. resample: to the organ net's square (`organ_input`), or to fixed millimetres a pixel for the stager (`stage_grid`);
+5. contrast-limited adaptive histogram equalisation, CLAHE (within 4.).
+
+Steps 1, 2 and 5 are the enhancement that the paper asks for (3.2) without naming one. The result is uint8, as Caffe's
+Datum stores it; the nets' own ``transform_param`` then takes off the mean and scales.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import SimpleITK as sitk
+
+from nbcad.series import Geometry
+
+CLIP_PERCENTILES = (1.0, 99.5)
+CLAHE_CLIP_LIMIT = 2.0
+CLAHE_TILES = (8, 8)
+STAGE_MM_PER_PIXEL = 2.0  # so that 32 pixels span 64 mm
+STAGE_WINDOW = 32  # pixels; models/stage_lenet5 has the same number as its input, a test compares them
+
+Box = tuple[float, float, float, float]  # row0, col0, row1, col1; zero-based, end exclusive
+
+
+def enhance(volume: np.ndarray, n4: bool = False) -> np.ndarray:
+    """Clip at percentiles of the whole series and, if asked, take off the bias field.
+
+    Args:
+        volume: float32, shape (slices, rows, columns).
+        n4: correct the uneven coil sensitivity by N4 (Tustison et al. 2010), on a grid four times coarser.
+
+    Returns:
+        uint8, same shape, 0..255.
+    """
+    low, high = np.percentile(volume, CLIP_PERCENTILES)
+    clipped = np.clip(volume, low, high) - low
+    if n4:
+        clipped = _without_bias_field(clipped)
+    top = float(clipped.max())
+    return np.round(clipped * (255.0 / top if top > 0 else 0.0)).astype(np.uint8)
+
+
+def _without_bias_field(volume: np.ndarray) -> np.ndarray:
+    image = sitk.GetImageFromArray(volume + 1.0)  # N4 works on the logarithm
+    shrink = [4 if size >= 32 else 1 for size in image.GetSize()]
+    small = sitk.Shrink(image, shrink)
+    corrector = sitk.N4BiasFieldCorrectionImageFilter()
+    corrector.SetMaximumNumberOfIterations([20, 20])
+    corrector.Execute(small, sitk.OtsuThreshold(small, 0, 1, 200))
+    field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
+    return np.maximum((volume + 1.0) / np.exp(field) - 1.0, 0.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """How a stored slice is turned so that, for an axial plane, rows run to posterior and columns to left.
+
+    Slices without geometry, and planes other than axial, are left as they are.
+    """
+
+    transposed: bool
+    rows_flipped: bool
+    columns_flipped: bool
+
+    @classmethod
+    def of(cls, geometry: Geometry | None) -> "Canonical":
+        """The turn that a plane needs."""
+        if geometry is None or np.argmax(np.abs(geometry.normal)) != 2:
+            return cls(False, False, False)
+        transposed = abs(geometry.along_row[0]) < abs(geometry.along_column[0])
+        to_left, to_posterior = geometry.along_row, geometry.along_column
+        if transposed:
+            to_left, to_posterior = to_posterior, to_left
+        return cls(bool(transposed), bool(to_posterior[1] < 0), bool(to_left[0] < 0))
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Turn a stored slice, shape (rows, columns), or the spacing-like pair of one."""
+        turned = image.T if self.transposed else image
+        return np.ascontiguousarray(turned[:: -1 if self.rows_flipped else 1, :: -1 if self.columns_flipped else 1])
+
+    def spacing(self, spacing: tuple[float, float]) -> tuple[float, float]:
+        """(row, column) spacing of the turned slice."""
+        return spacing[::-1] if self.transposed else spacing
+
+    def shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of the turned slice."""
+        return shape[::-1] if self.transposed else shape
+
+    def box_to_canonical(self, box: Box, shape: tuple[int, int]) -> Box:
+        """A box of the stored slice of this shape, in the turned slice."""
+        row0, col0, row1, col1 = box
+        if self.transposed:
+            row0, col0, row1, col1 = col0, row0, col1, row1
+        return self._flip((row0, col0, row1, col1), self.shape(shape))
+
+    def box_to_stored(self, box: Box, shape: tuple[int, int]) -> Box:
+        """A box of the turned slice, in the stored slice of this shape."""
+        row0, col0, row1, col1 = self._flip(box, self.shape(shape))
+        return (col0, row0, col1, row1) if self.transposed else (row0, col0, row1, col1)
+
+    def _flip(self, box: Box, turned_shape: tuple[int, int]) -> Box:
+        row0, col0, row1, col1 = box
+        if self.rows_flipped:
+            row0, row1 = turned_shape[0] - row1, turned_shape[0] - row0
+        if self.columns_flipped:
+            col0, col1 = turned_shape[1] - col1, turned_shape[1] - col0
+        return row0, col0, row1, col1
+
+
+def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int) -> np.ndarray:
+    """The organ net's input: the whole slice on a physical square.
+
+    Args:
+        image: uint8, shape (rows, columns), enhanced and turned.
+        spacing: mm between rows and between columns.
+        size: pixels along one side, the net's input shape.
+
+    Returns:
+        uint8, shape (size, size).
+    """
+    height, width = (n * mm for n, mm in zip(image.shape, spacing, strict=True))
+    side = max(height, width)
+    rows, columns = max(1, round(size * height / side)), max(1, round(size * width / side))
+    square = np.zeros((size, size), np.uint8)
+    top, left = (size - rows) // 2, (size - columns) // 2
+    square[top : top + rows, left : left + columns] = _resize(image, rows, columns)
+    return _clahe(square)
+
+
+def stage_grid(image: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+    """A slice at fixed millimetres a pixel, of which the stager sees windows.
+
+    Args:
+        image: uint8, shape (rows, columns), enhanced and turned.
+        spacing: mm between rows and between columns.
+
+    Returns:
+        uint8, shape `stage_grid_shape`.
+    """
+    return _clahe(_resize(image, *stage_grid_shape(image.shape, spacing)))
+
+
+def stage_grid_shape(shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[int, int]:
+    """(rows, columns) of the grid of a slice with this shape and spacing in mm."""
+    rows, columns = (max(1, round(n * mm / STAGE_MM_PER_PIXEL)) for n, mm in zip(shape, spacing, strict=True))
+    return rows, columns
+
+
+def pad_for_windows(grid: np.ndarray, stride: int = 1) -> np.ndarray:
+    """Half a window of zeros around ``grid``, and more at the end so that ``stride`` divides what windows move over.
+
+    The window whose first pixel is (r, c) of the result is centred on the corner before pixel (r, c) of ``grid``.
+    """
+    half = STAGE_WINDOW // 2
+    more = [(-n) % stride for n in grid.shape]
+    return np.pad(grid, [(half, half + m) for m in more])
+
+
+def stage_window(padded: np.ndarray, row: float, column: float) -> np.ndarray:
+    """The window centred on a place of the grid: uint8, shape (32, 32).
+
+    Args:
+        padded: result of `pad_for_windows`.
+        row, column: centre in pixels of the unpadded grid; moved onto the grid if outside.
+    """
+    first_row = int(np.clip(round(row), 0, padded.shape[0] - STAGE_WINDOW))
+    first_column = int(np.clip(round(column), 0, padded.shape[1] - STAGE_WINDOW))
+    return padded[first_row : first_row + STAGE_WINDOW, first_column : first_column + STAGE_WINDOW]
+
+
+def _resize(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Area averaging when shrinking, so that nothing aliases; linear when growing."""
+    shrinks = rows * columns <= image.size
+    return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _clahe(image: np.ndarray) -> np.ndarray:
+    return cv2.createCLAHE(CLAHE_CLIP_LIMIT, CLAHE_TILES).apply(image)

@@ -1,0 +1,271 @@
+"""Train any Caffe solver whose net reads LMDBs: Caffe's own solver takes every step, this driver watches it.
+
+What the driver adds to ``caffe train``: progress and ETA, a log and curves, sound snapshots, resuming, provenance.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+import nbcad
+from nbcad import caffe_net, cli, lmdb_io
+from nbcad.caffe_net import caffe, caffe_pb2
+from nbcad.errors import InputError, ModelError, OutputExistsError
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+LOG_HEADER = ["iteration", "learning_rate", "train_loss", "test_loss", "test_accuracy", "seconds"]
+SNAPSHOTS_KEPT = 2
+NEVER = 2**31 - 1
+
+
+@dataclass
+class Result:
+    """What a training left behind."""
+
+    iteration: int
+    finished: bool
+    signal: int | None  # that ended it early
+    weights: Path | None
+    log: list[dict[str, float | None]]
+
+
+def train(
+    solver_file: str | Path,
+    run: str | Path,
+    device: str = "cpu",
+    max_iter: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Result:
+    """Train a solver and leave log, curves, snapshots, weights and provenance in ``run``.
+
+    SIGINT and SIGTERM end the training after the step under way, with a snapshot.
+
+    Args:
+        solver_file: prototxt; its paths are relative to the working directory.
+        run: folder of the results.
+        device: "cpu" or "cuda:N".
+        max_iter: instead of the solver's.
+        resume: go on from the newest sound snapshot in ``run``.
+        force: throw away what stands in ``run``.
+
+    Raises:
+        OutputExistsError: ``run`` holds a training, and neither ``resume`` nor ``force`` was given.
+        ModelError: solver or net is malformed, or the loss is no longer finite.
+        DatabaseError: an LMDB of the net is missing.
+    """
+    run = Path(run)
+    given = caffe_net.read_solver(solver_file)
+    lmdbs = _data_sources(given.net)
+    fingerprints = {source: lmdb_io.fingerprint(source) for source in lmdbs}
+    _prepare_folder(run, resume, force)
+    caffe_net.use_device(device)
+    solver = _make_solver(given, run, device, max_iter)
+    log = _resume(solver, run) if resume else []
+    record = _provenance(solver_file, given, fingerprints, device)
+    result = _solve(solver, given, run, max_iter or given.max_iter, log)
+    plot_curves(result.log, run / "curves.png", title=str(solver_file))
+    if result.finished:
+        result.weights = run / "final.caffemodel"
+        with cli.replacing_file(result.weights) as temporary:
+            solver.net.save(str(temporary))
+    _write_record(run, record, result)
+    return result
+
+
+def _data_sources(net: str) -> list[str]:
+    if not net:
+        raise ModelError("the solver names no net")
+    return [layer.data_param.source for layer in caffe_net.read_net(net).layer if layer.type == "Data"]
+
+
+def _prepare_folder(run: Path, resume: bool, force: bool) -> None:
+    old = [p for p in run.iterdir() if p.is_file() and _is_ours(p.name)] if run.is_dir() else []
+    if resume or not old:
+        run.mkdir(parents=True, exist_ok=True)
+        return
+    if not force:
+        raise OutputExistsError(f"{run} holds a training already; give --resume to go on or --force to start anew")
+    for path in old:
+        path.unlink()
+
+
+def _is_ours(name: str) -> bool:
+    return bool(
+        re.fullmatch(r"log\.csv|curves\.png|run\.json|solver\.prototxt|final\.caffemodel|iter_\d+\..*|\.tmp_.*", name)
+    )
+
+
+def _make_solver(given: caffe_pb2.SolverParameter, run: Path, device: str, max_iter: int | None):
+    """Caffe's solver with the given numbers; only testing and snapshots are the driver's, which logs and verifies."""
+    used = caffe_pb2.SolverParameter()
+    used.CopyFrom(given)
+    used.max_iter = max_iter or given.max_iter
+    used.snapshot, used.snapshot_prefix = 0, str(run / ".tmp")
+    used.test_interval, used.test_initialization, used.display = NEVER, False, 0
+    used.solver_mode = used.CPU if device == "cpu" else used.GPU
+    if device != "cpu":
+        used.device_id = int(device.removeprefix("cuda:"))
+    path = run / "solver.prototxt"
+    path.write_text(str(used))
+    return caffe.get_solver(str(path))
+
+
+def _solve(solver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, log: list) -> Result:
+    display, losses = given.display or 10, []
+    before = log[-1]["seconds"] if log else 0.0
+    started = time.monotonic()
+    with (
+        _stop_signals() as stopped,
+        cli.progress(total=max_iter, initial=solver.iter, desc=run.name, unit="it") as bar,
+        (run / "log.csv").open("w", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, LOG_HEADER)
+        writer.writeheader()
+        writer.writerows(log)
+        while solver.iter < max_iter and not stopped:
+            rate = solver.lr
+            solver.step(1)
+            losses.append(float(solver.net.blobs["loss"].data))
+            if not math.isfinite(losses[-1]):
+                raise ModelError(f"the loss is {losses[-1]} at iteration {solver.iter}; lower base_lr")
+            last = solver.iter == max_iter
+            tested = given.test_interval and (solver.iter % given.test_interval == 0 or last) and len(solver.test_nets)
+            if tested or last or solver.iter % display == 0:
+                row = dict.fromkeys(LOG_HEADER) | {
+                    "iteration": solver.iter,
+                    "learning_rate": float(f"{rate:.6g}"),  # Caffe's is a float32
+                    "train_loss": float(np.mean(losses)),
+                    "seconds": round(before + time.monotonic() - started, 2),
+                }
+                row |= _test(solver, given.test_iter[0]) if tested else {}
+                losses = []
+                log.append(row)
+                writer.writerow(row)
+                file.flush()
+                bar.set_postfix(loss=f"{row['train_loss']:.3f}", lr=f"{rate:.0e}", refresh=False)
+            if given.snapshot and (solver.iter % given.snapshot == 0 or last):
+                _snapshot(solver, run)
+            bar.update()
+    finished = solver.iter >= max_iter
+    if not finished:
+        _snapshot(solver, run)
+    return Result(solver.iter, finished, stopped[0] if stopped else None, None, log)
+
+
+def _test(solver, batches: int) -> dict[str, float]:
+    net = solver.test_nets[0]
+    net.share_with(solver.net)
+    names = [name for name in ("loss", "accuracy") if name in net.outputs]
+    values = []
+    for _ in range(batches):
+        outputs = net.forward()  # views of Caffe's memory, overwritten by the next batch
+        values.append([float(outputs[name]) for name in names])
+    return {f"test_{name}": value for name, value in zip(names, np.mean(values, axis=0).tolist(), strict=True)}
+
+
+@contextmanager
+def _stop_signals():
+    """Collect SIGINT and SIGTERM instead of dying of them; yields the list of those that came."""
+    came: list[int] = []
+    old = {s: signal.signal(s, lambda number, _: came.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _snapshot(solver, run: Path) -> None:
+    """Write weights and solver state, read both back, then give them their names; keep the newest two."""
+    solver.snapshot()
+    written = run / f".tmp_iter_{solver.iter}"
+    model, state = Path(f"{written}.caffemodel"), Path(f"{written}.solverstate")
+    final = run / f"iter_{solver.iter:08d}.caffemodel"
+    caffe_net.read_weights(model)
+    message = caffe_pb2.SolverState.FromString(state.read_bytes())
+    message.learned_net = str(final)
+    state.write_bytes(message.SerializeToString())
+    os.replace(model, final)
+    os.replace(state, final.with_suffix(".solverstate"))
+    for old in sorted(run.glob("iter_*.solverstate"))[:-SNAPSHOTS_KEPT]:
+        old.with_suffix(".caffemodel").unlink(missing_ok=True)
+        old.unlink()
+
+
+def _resume(solver, run: Path) -> list[dict]:
+    """Restore the newest snapshot that can be read; return the log up to it."""
+    for state in sorted(run.glob("iter_*.solverstate"), reverse=True):
+        try:
+            caffe_net.read_weights(state.with_suffix(".caffemodel"))
+            caffe_pb2.SolverState.FromString(state.read_bytes())
+        except (ModelError, caffe_net.DecodeError):
+            continue
+        solver.restore(str(state))
+        for _ in range(solver.iter):  # Caffe's Data layer begins anew: bring it to where it was
+            solver.net.forward(end="data")
+        with (run / "log.csv").open(newline="") as file:
+            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        return [row | {"iteration": int(row["iteration"])} for row in rows if row["iteration"] <= solver.iter]
+    raise InputError(f"{run} holds no sound snapshot to resume from; start without --resume")
+
+
+def plot_curves(log: list[dict], path: Path, title: str) -> None:
+    """Loss, accuracy and learning rate over the iterations, as a PNG."""
+    with plt.rc_context({"axes.grid": True, "grid.alpha": 0.3}):
+        figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
+    for name, axes, label in (
+        ("train_loss", top, "training"),
+        ("test_loss", top, "validation"),
+        ("test_accuracy", middle, "validation"),
+        ("learning_rate", bottom, ""),
+    ):
+        points = [(row["iteration"], row[name]) for row in log if row[name] is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="." if name.startswith("test") else "")
+    top.set(ylabel="loss", title=title, ylim=(0, None))
+    middle.set(ylabel="accuracy", ylim=(0, 1))
+    bottom.set(ylabel="learning rate", xlabel="iteration", yscale="log")
+    if log:
+        top.legend()
+    with cli.replacing_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
+    texts = {"solver": Path(solver_file).read_text(), "net": Path(given.net).read_text()}
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "random_seed": given.random_seed,
+        "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
+        "processor": platform.machine(),
+        "files": {"solver": str(solver_file), "net": given.net},
+        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} | lmdbs,
+        "text": texts,
+    }
+
+
+def _write_record(run: Path, record: dict, result: Result) -> None:
+    last = result.log[-1] if result.log else {}
+    record |= {"iteration": result.iteration, "finished": result.finished, "last": last}
+    if result.weights:
+        record["sha256"][result.weights.name] = hashlib.sha256(result.weights.read_bytes()).hexdigest()
+    with cli.replacing_file(run / "run.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")

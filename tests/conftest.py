@@ -1,0 +1,114 @@
+"""Fixtures: everything is made here, of phantoms and random numbers; nothing of the working copy is written to."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _run_from_the_root():
+    """Paths in prototxt are relative to the repository's root, where every command runs."""
+    before = Path.cwd()
+    os.chdir(ROOT)
+    yield
+    os.chdir(before)
+
+
+@pytest.fixture
+def chance():
+    """A seeded generator of random numbers."""
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def rewritten_solver():
+    """Write a shipped net and its solver into a folder, with other LMDBs and other numbers in some lines."""
+
+    def write(folder: Path, task: str, lmdbs: tuple[Path, Path], net_edits=(), solver_edits=()) -> Path:
+        net_name = {"organ": "organ_net", "stage": "stage_lenet5"}[task]
+        net = Path(f"models/{net_name}/train_val.prototxt").read_text()
+        for split, path in zip(("train", "val"), lmdbs, strict=True):
+            net = net.replace(f"data/lmdb/{task}_{split}", str(path))
+        solver = Path(f"solvers/{task}_solver.prototxt").read_text()
+        solver = solver.replace(f"models/{net_name}/train_val.prototxt", str(folder / "train_val.prototxt"))
+        for pattern, replacement in net_edits:
+            net, count = re.subn(pattern, replacement, net)
+            assert count, pattern
+        for pattern, replacement in solver_edits:
+            solver, count = re.subn(pattern, replacement, solver)
+            assert count, pattern
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "train_val.prototxt").write_text(net)
+        (folder / "solver.prototxt").write_text(solver)
+        return folder / "solver.prototxt"
+
+    return write
+
+
+@dataclass
+class Flow:
+    """A small phantom that went through every step, by the tools themselves."""
+
+    folder: Path
+    output: dict[str, str]  # stdout by tool
+
+    @property
+    def phantom(self) -> Path:
+        return self.folder / "phantom"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "samples.sqlite"
+
+    @property
+    def lmdbs(self) -> Path:
+        return self.folder / "lmdb"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "runs"
+
+
+def run_tool(name: str, *arguments) -> subprocess.CompletedProcess:
+    """Run one of tools/ from the repository's root."""
+    command = [sys.executable, f"tools/{name}.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def flow(tmp_path_factory, rewritten_solver) -> Flow:
+    """Phantom -> database -> LMDB -> both nets (a few iterations) -> SVM and operating point -> figures."""
+    made = Flow(tmp_path_factory.mktemp("flow"), {})
+    database, lmdbs = ("--database", made.database), ("--lmdb", made.lmdbs)
+    few = [(r"test_interval: 50", "test_interval: 20"), (r"test_iter: 10", "test_iter: 1")]
+    solvers = {
+        task: rewritten_solver(
+            made.folder / task, task, (made.lmdbs / f"{task}_train", made.lmdbs / f"{task}_val"), solver_edits=few
+        )
+        for task in ("organ", "stage")
+    }
+    steps = [
+        ("make_phantom", "--out", made.phantom, "--patients", 10, "--seed", 11),
+        ("make_database", "--dicom", made.phantom / "dicom", "--annotations", made.phantom / "annotations.csv",
+         "--out", made.database),
+        ("make_lmdb", *database, "--out", made.lmdbs),
+        ("train", "--solver", solvers["organ"], "--run", made.models / "organ", "--max-iter", 10),
+        ("train", "--solver", solvers["stage"], "--run", made.models / "stage", "--max-iter", 40),
+        ("fit_organ_svm", "--run", made.models / "organ", *database, *lmdbs),
+        ("choose_operating_point", "--run", made.models / "stage", *database, *lmdbs),
+        ("evaluate", "--models", made.models, *database, *lmdbs, "--baselines",
+         "--out", made.folder / "metrics.json"),
+    ]  # fmt: skip
+    for name, *arguments in steps:
+        done = run_tool(name, *arguments)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+        made.output[name] = done.stdout
+    return made

@@ -1,0 +1,222 @@
+"""third_party/caffe: the edits to Caffe's sources, the messages of the scripts, and the Caffe that came out."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import caffe
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+RECIPE = Path(__file__).resolve().parent.parent / "third_party" / "caffe"
+BUILD = Path(caffe.__file__).resolve().parents[2]
+
+# The lines that are edited, as they stand in the two trees: Debian's snapshot has Debian's own patches already.
+TAG = {
+    "src/caffe/util/io.cpp": "  coded_input->SetTotalBytesLimit(kProtoReadBytesLimit, 536870912);\n",
+    "src/caffe/test/test_deconvolution_layer.cpp": (
+        "    EXPECT_EQ(result_2d.cpu_data()[i], result_nd.cpu_data()[i]);\n"
+    ),
+    "python/caffe/io.py": (
+        "datum.data = arr.tostring()\n"
+        "return np.fromstring(datum.data, dtype=np.uint8).reshape(\n"
+        "skimage.io.imread(filename, as_grey=not color)\n"
+        "resized_std = resize(im_std, new_dims, order=interp_order)\n"
+    ),
+}
+SNAPSHOT = {
+    **TAG,
+    "src/caffe/test/test_deconvolution_layer.cpp": (
+        "    EXPECT_FLOAT_EQ(result_2d.cpu_data()[i], result_nd.cpu_data()[i]);\n"
+    ),
+    "python/caffe/io.py": TAG["python/caffe/io.py"].replace("=interp_order)", "=interp_order, mode='constant')"),
+}
+EDITED = {
+    "src/caffe/util/io.cpp": "  coded_input->SetTotalBytesLimit(kProtoReadBytesLimit);\n",
+    "src/caffe/test/test_deconvolution_layer.cpp": SNAPSHOT["src/caffe/test/test_deconvolution_layer.cpp"],
+    "python/caffe/io.py": (
+        "datum.data = arr.tobytes()\n"
+        "return np.frombuffer(datum.data, dtype=np.uint8).copy().reshape(\n"
+        "skimage.io.imread(filename, as_gray=not color)\n"
+        "resized_std = resize(im_std, new_dims, order=interp_order, mode='constant', anti_aliasing=False)\n"
+    ),
+}
+
+
+def write_tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def read_tree(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(RECIPE / name), *arguments], capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+
+
+@pytest.fixture(scope="module")
+def edit_source():
+    spec = importlib.util.spec_from_file_location("edit_source", RECIPE / "edit_source.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("files", [TAG, SNAPSHOT], ids=["tag 1.0", "Debian's snapshot"])
+def test_edits_fit_both_versions_and_twice_is_once(edit_source, tmp_path, files):
+    root = write_tree(tmp_path, files)
+    assert edit_source.edit_tree(root) == []
+    assert read_tree(root) == EDITED
+    assert edit_source.edit_tree(root) == []
+    assert read_tree(root) == EDITED
+
+
+@pytest.mark.parametrize("name", sorted(TAG))
+def test_edits_that_do_not_fit_are_named_and_nothing_is_written(edit_source, tmp_path, capsys, name):
+    files = TAG | {name: "nothing of the kind\n"}
+    root = write_tree(tmp_path, files)
+    assert edit_source.main([str(root)]) == 1
+    assert name in capsys.readouterr().err
+    assert read_tree(root) == files
+
+
+def test_edits_report_a_missing_file(edit_source, tmp_path):
+    misfits = edit_source.edit_tree(tmp_path)
+    assert len(misfits) == len(edit_source.EDITS)
+
+
+def test_fetch_leaves_out_what_was_built(tmp_path):
+    sources = {"src/caffe/proto/caffe.proto": "x", "python/caffe/io.py": "x", "include/caffe/blob.hpp": "x"}
+    built = {"python/caffe/_caffe.so": "x", "python/caffe/proto/caffe_pb2.py": "x", "build/lib/libcaffe.so": "x"}
+    clean = write_tree(tmp_path / "clean", sources)
+    used = write_tree(tmp_path / "used", sources | built)
+    done = script("fetch.sh", "tree", str(tmp_path / "out"), CAFFE_SRC=str(used))
+    assert done.returncode == 0, done.stderr
+    assert read_tree(tmp_path / "out") == sources
+    identities = {script("fetch.sh", "identity", CAFFE_SRC=str(tree)).stdout for tree in (clean, used)}
+    assert len(identities) == 1 and identities != {""}
+
+
+def test_changed_sources_have_another_identity(tmp_path):
+    write_tree(tmp_path, {"src/caffe/proto/caffe.proto": "x"})
+    before = script("fetch.sh", "identity", CAFFE_SRC=str(tmp_path)).stdout
+    write_tree(tmp_path, {"src/caffe/proto/caffe.proto": "y"})
+    assert script("fetch.sh", "identity", CAFFE_SRC=str(tmp_path)).stdout != before
+
+
+def test_sources_that_are_none_stop_the_build_with_one_line(tmp_path):
+    done = script("build.sh", CAFFE_SRC=str(tmp_path), NBCAD_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "CAFFE_SRC" in done.stderr
+
+
+def test_another_python_stops_the_build_with_one_line(tmp_path):
+    other = tmp_path / "python3"
+    other.write_text("#!/bin/sh\necho 3.13 in /usr\n")
+    other.chmod(0o755)
+    done = script("build.sh", PYTHON=str(other), NBCAD_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "3.13" in done.stderr and "3.11" in done.stderr
+
+
+def test_runtime_packages_cover_what_is_linked():
+    binaries = [BUILD / "build/tools/caffe", BUILD / "build/lib/libcaffe.so.1.0.0", BUILD / "python/caffe/_caffe.so"]
+    needed, found = set(), {}
+    for binary in binaries:
+        dynamic = subprocess.run(["readelf", "-d", binary], capture_output=True, text=True, check=True).stdout
+        needed |= set(re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic))
+        linked = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
+        found |= dict(re.findall(r"^\s*(\S+) => (\S+)", linked, re.MULTILINE))
+    # Every Debian system has the C library; C++'s comes with whatever is written in it.
+    needed = {name for name in needed if not re.match(r"lib(c|m|mvec|gcc_s|stdc\+\+|caffe)\.so|ld-linux", name)}
+    files = {str(Path(found[name]).resolve()) for name in needed}
+    owners = subprocess.run(["dpkg", "-S", *files], capture_output=True, text=True, check=True).stdout
+    packages = {line.split(":")[0] for line in owners.splitlines()}
+    listed = {line.split()[1] for line in (RECIPE / "packages.txt").read_text().splitlines() if line[:4] == "run "}
+    assert packages and packages <= listed
+
+
+def test_import_is_version_1_without_warning_or_output():
+    command = [sys.executable, "-W", "error", "-c", "import caffe; assert caffe.__version__ == '1.0.0'"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_tool_in_the_environment_is_the_same_build():
+    tool = Path(sys.executable).parent / "caffe"
+    assert tool.resolve() == (BUILD / "build/tools/caffe").resolve()
+    done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout == "caffe version 1.0.0\n"
+
+
+def test_every_layer_type_of_the_nets_is_there():
+    nets = [text_format.Parse(net.read_text(), caffe_pb2.NetParameter()) for net in Path("models").glob("*/*.prototxt")]
+    used = {layer.type for net in nets for layer in net.layer}
+    assert used and used <= set(caffe.layer_type_list())
+
+
+def test_datum_round_trip_keeps_the_image_writable(chance):
+    image = chance.integers(0, 256, (1, 5, 7), dtype=np.uint8)
+    datum = caffe_pb2.Datum.FromString(caffe.io.array_to_datum(image, label=2).SerializeToString())
+    back = caffe.io.datum_to_array(datum)
+    np.testing.assert_array_equal(back, image)
+    assert datum.label == 2 and back.flags.writeable
+
+
+def test_resize_image_interpolates_between_neighbours_only():
+    image = np.zeros((9, 9, 1), np.float32)
+    image[0, 0] = 1  # 9 -> 3 samples the pixels 1, 4, 7: a blur before it would let this one through
+    assert not caffe.io.resize_image(image, (3, 3)).any()
+
+
+def run_net(text: str, tmp_path: Path, values: np.ndarray) -> np.ndarray:
+    (tmp_path / "net.prototxt").write_text(text)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+    net.blobs["data"].data[...] = values
+    return net.forward()["out"].copy()
+
+
+def test_sigmoid_compiled_with_fast_math_keeps_nan_and_accuracy(tmp_path, chance):
+    values = chance.normal(0, 4, 10_001).astype(np.float32)
+    values[:3] = np.nan, np.inf, -np.inf
+    text = f"""
+        layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: {values.size} }} }} }}
+        layer {{ name: "out" type: "Sigmoid" bottom: "data" top: "out" }}"""
+    out = run_net(text, tmp_path, values)
+    assert np.isnan(out[0]) and out[1] == 1 and out[2] == 0
+    exact = 1 / (1 + np.exp(-values[3:].astype(np.float64)))
+    np.testing.assert_allclose(out[3:], exact, rtol=0, atol=6e-8)  # half a unit in the last place below 1
+
+
+def test_same_seed_twice_trains_byte_identical_weights(tmp_path):
+    (tmp_path / "net.prototxt").write_text("""
+        layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
+            shape { dim: 8 dim: 1 dim: 12 dim: 12 } shape { dim: 8 } data_filler { type: "gaussian" }
+            data_filler { type: "constant" value: 1 } } }
+        layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+            convolution_param { num_output: 4 kernel_size: 5 weight_filler { type: "xavier" } } }
+        layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" }
+        layer { name: "score" type: "InnerProduct" bottom: "conv" top: "score"
+            inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }""")
+    weights = {}
+    for run, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / "solver.prototxt").write_text(
+            f'net: "{tmp_path}/net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" max_iter: 5 '
+            f'random_seed: {seed} snapshot_prefix: "{tmp_path}/{run}" solver_mode: CPU'
+        )
+        caffe.get_solver(str(tmp_path / "solver.prototxt")).solve()
+        weights[run] = hashlib.sha256((tmp_path / f"{run}_iter_5.caffemodel").read_bytes()).hexdigest()
+    assert weights["a"] == weights["b"] != weights["c"]

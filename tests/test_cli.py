@@ -1,0 +1,79 @@
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbcad import cli
+from nbcad.errors import InputError
+
+TOOLS = sorted(Path(__file__).parent.parent.glob("tools/*.py"))
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda p: p.name)
+def test_help_is_quick_to_ask_for_and_wrong_usage_exits_2(tool):
+    helped = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0 and "usage:" in helped.stdout
+    wrong = subprocess.run([sys.executable, tool, "--no-such-option"], capture_output=True, text=True)
+    assert wrong.returncode == cli.USAGE
+
+
+def test_an_error_is_one_line_and_exit_code_1(capsys):
+    def main():
+        raise InputError("it is not there; put it there")
+
+    with pytest.raises(SystemExit) as left:
+        cli.run(main)
+    assert left.value.code == cli.FAILED
+    assert capsys.readouterr().err.endswith("error: it is not there; put it there\n")
+
+
+def test_a_defect_keeps_its_traceback():
+    def main():
+        raise AssertionError
+
+    with pytest.raises(AssertionError):
+        cli.run(main)
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda", "cuda:x", "CPU"])
+def test_device_is_cpu_or_cuda_with_a_number(text):
+    assert cli.device("cuda:1") == "cuda:1"
+    with pytest.raises(argparse.ArgumentTypeError):
+        cli.device(text)
+
+
+def test_file_is_replaced_only_when_it_was_written_to_the_end(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    with pytest.raises(ValueError), cli.replacing_file(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert path.read_text() == "old"
+    with cli.replacing_file(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_folder_is_replaced_only_when_it_was_filled_to_the_end(tmp_path):
+    path = tmp_path / "lmdb"
+    with cli.replacing_folder(path) as temporary:
+        (temporary / "old").touch()
+    with pytest.raises(ValueError), cli.replacing_folder(path) as temporary:
+        (temporary / "half").touch()
+        raise ValueError
+    assert [p.name for p in path.iterdir()] == ["old"]
+    with cli.replacing_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["lmdb"]
+
+
+def test_missing_gpu_is_an_error_and_never_the_cpu():
+    from nbcad import caffe_net
+    from nbcad.errors import DeviceError
+
+    with pytest.raises(DeviceError, match="--device cpu"):
+        caffe_net.use_device("cuda:99")

@@ -1,0 +1,173 @@
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from make_dicom import mr_image, write
+from nbcad import database
+from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
+from nbcad.errors import DatabaseError, InputError, SplitError
+
+ORGANS = ["thorax", "adrenal", "retroperitoneum", ""]
+
+
+def _hospital(folder, chance, patients=12, edit=lambda number, index, image: None):
+    """Patients of four 60x60 slices at 2 mm; odd ones have one L1 lesion on slice 1."""
+    lines = [",".join(HEADER)]
+    for number in range(patients):
+        for index in range(4):
+            image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 5.0 * index))
+            image.PatientID = f"P{number}"
+            image.StudyInstanceUID, image.SeriesInstanceUID = f"2.25.{number}", f"2.25.{number}.1"
+            edit(number, index, image)
+            write(image, folder / f"p{number}" / str(index))
+            lesion = number % 2 == 1 and index == 1
+            box = "L1,20,24,32,36" if lesion else "normal,,,,"
+            lines.append(f"{image.SOPInstanceUID},0,{ORGANS[index]},{box}")
+    (folder / "annotations.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def hospital(tmp_path, chance):
+    _hospital(tmp_path, chance)
+    return tmp_path
+
+
+def _build(folder, seed=1):
+    return database.build(folder, folder / "annotations.csv", folder / "out" / "samples.sqlite", seed)
+
+
+def test_every_patient_is_on_one_side_and_each_stage_on_all(hospital):
+    _build(hospital)
+    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
+        splits = connection.execute("SELECT stage, split FROM patient").fetchall()
+    assert Counter(s["split"] for s in splits) == {"train": 8, "val": 2, "test": 2}
+    assert {(s["stage"], s["split"]) for s in splits} >= {("L1", "train"), ("normal", "train")}
+
+
+def test_split_is_stratified_and_follows_the_seed():
+    stages = {str(n): "L1" if n % 2 else "normal" for n in range(100)}
+    split = database.split_patients(stages, seed=1)
+    assert Counter(split.values()) == {"train": 70, "val": 15, "test": 15}
+    assert Counter(stages[p] for p, side in split.items() if side == "train") == {"L1": 35, "normal": 35}
+    assert split == database.split_patients(stages, seed=1) != database.split_patients(stages, seed=2)
+
+
+def test_positive_windows_are_centred_in_the_lesion_and_negative_ones_clear_of_it(hospital):
+    _build(hospital)
+    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
+        rows = connection.execute(
+            "SELECT sample.*, row0, col0, row1, col1 FROM sample LEFT JOIN lesion_box USING (slice)"
+            " WHERE task = 'stage'"
+        ).fetchall()
+    assert {row["label"] for row in rows} == {0, 1}
+    for row in rows:
+        if row["label"]:
+            assert row["row0"] <= row["row"] <= row["row1"] and row["col0"] <= row["col"] <= row["col1"]
+        elif row["row0"] is not None:
+            clearance = database.CLEARANCE_MM / 2  # pixels are 2 mm
+            outside = (
+                row["row"] < row["row0"] - clearance or row["row"] >= row["row1"] + clearance,
+                row["col"] < row["col0"] - clearance or row["col"] >= row["col1"] + clearance,
+            )
+            assert any(outside)
+    assert {row["mirrored"] for row in rows} == {0, 1}
+
+
+def test_rare_stages_get_more_windows_a_cross_section_so_that_stages_balance():
+    boxes = {"L1": 10, "M": 90}
+    annotated = [SliceAnnotation(None, True, [(stage, (0, 0, 9, 9))] * count) for stage, count in boxes.items()]
+    windows = database.windows_per_box(annotated)
+    assert windows == {"L1": 60, "M": 7}
+
+
+def test_slice_without_region_is_no_organ_sample(hospital):
+    counts = _build(hospital)["organ"]
+    assert sum(sum(c.values()) for c in counts.values()) == 12 * 3
+
+
+def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):
+    text = (hospital / "annotations.csv").read_text().replace(",normal,", ",,")
+    (hospital / "annotations.csv").write_text(text)
+    counts = _build(hospital)["stage"]
+    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
+        annotated = connection.execute(
+            "SELECT count(*) FROM sample WHERE task = 'stage' AND slice NOT IN (SELECT slice FROM lesion_box)"
+        ).fetchone()[0]
+    assert annotated == 0 and sum(c["L1"] for c in counts.values()) > 0
+
+
+def test_patient_id_is_nowhere_in_the_database(tmp_path, chance):
+    _hospital(tmp_path, chance, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}"))
+    _build(tmp_path)
+    assert b"SECRET" not in (tmp_path / "out" / "samples.sqlite").read_bytes()
+    assert (tmp_path / "out" / "samples.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_path, chance):
+    same = chance.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
+
+    def one_slice_for_all(number, index, image):
+        if index == 2:
+            image.PixelData = same
+
+    _hospital(tmp_path, chance, edit=one_slice_for_all)
+    with pytest.raises(SplitError, match=r"p\d+/2 and .*p\d+/2"):
+        _build(tmp_path)
+    assert not (tmp_path / "out" / "samples.sqlite").exists()
+
+
+def test_patient_with_two_stages_stops_the_build(hospital):
+    text = (hospital / "annotations.csv").read_text()
+    first_of_p1 = text.splitlines()[5]
+    (hospital / "annotations.csv").write_text(text.replace(first_of_p1, first_of_p1.replace("normal,,,,", "M,1,1,9,9")))
+    with pytest.raises(DatabaseError, match="two stages"):
+        _build(hospital)
+
+
+def test_every_file_is_accounted_for(hospital):
+    _build(hospital)
+    with closing(sqlite3.connect(hospital / "out" / "samples.sqlite")) as connection:
+        status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status"))
+    assert status == {"used": 48, "ignored": 1}  # the annotations lie beside the images
+
+
+def test_annotations_of_other_images_are_an_error(hospital):
+    (hospital / "annotations.csv").write_text(",".join(HEADER) + "\n1.2.3,0,thorax,normal,,,,\n")
+    with pytest.raises(DatabaseError, match="no annotated"):
+        _build(hospital)
+
+
+def test_what_is_no_sample_database_is_refused(tmp_path):
+    (tmp_path / "x.sqlite").write_text("no database at all, but long enough to be looked at as one")
+    for path, message in ((tmp_path / "x.sqlite", "no sample database"), (tmp_path / "y", "make data")):
+        with pytest.raises(DatabaseError, match=message):
+            database.connect(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1.2,0,liver,normal,,,,", "organ 'liver'"),
+        ("1.2,0,thorax,L9,,,,", "stage 'L9'"),
+        ("1.2,0,thorax,L1,,,,", "without a box"),
+        ("1.2,0,thorax,L1,5,5,4,9", "box"),
+        ("1.2,0,thorax,normal,1,1,4,9", "needs a stage"),
+        ("1.2,x,thorax,normal,,,,", "line 2"),
+        ("1.2,0,thorax,L1,1,,4,9", "line 2"),
+        ("1.2,0,thorax,normal,,,,\n1.2,0,adrenal,normal,,,,", "line 3"),
+    ],
+)
+def test_malformed_annotation_names_its_line(tmp_path, line, message):
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(HEADER) + "\n" + line + "\n")
+    with pytest.raises(InputError, match=message):
+        read_annotations(path)
+
+
+def test_annotations_need_their_header(tmp_path):
+    (tmp_path / "a.csv").write_text("sop,organ\n")
+    with pytest.raises(InputError, match="header"):
+        read_annotations(tmp_path / "a.csv")

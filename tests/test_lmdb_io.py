@@ -1,0 +1,59 @@
+import json
+
+import lmdb
+import numpy as np
+import pytest
+
+from nbcad import caffe_net, lmdb_io
+from nbcad.caffe_net import caffe, caffe_pb2
+from nbcad.errors import DatabaseError
+
+DATA_LAYER = """
+layer {{ name: "data" type: "Data" top: "data" top: "label"
+  transform_param {{ mean_value: 64 scale: 0.015625 }}
+  data_param {{ source: "{}" backend: LMDB batch_size: 5 }} }}
+"""
+
+
+def test_caffes_data_layer_delivers_what_inference_feeds(tmp_path, chance):
+    images = chance.integers(0, 255, (5, 32, 32), dtype=np.uint8)
+    lmdb_io.write(tmp_path / "x", images, np.arange(5))
+    (tmp_path / "net.prototxt").write_text(DATA_LAYER.format(tmp_path / "x"))
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+    net.forward()
+    transform = caffe_net.Transform(64, 0.015625)
+    np.testing.assert_array_equal(net.blobs["data"].data, transform(images)[:, None])
+    np.testing.assert_array_equal(net.blobs["label"].data, np.arange(5))
+
+
+def test_keys_are_zero_padded_and_datums_are_caffes_own(tmp_path, chance):
+    images = chance.integers(0, 255, (12, 4, 6), dtype=np.uint8)
+    lmdb_io.write(tmp_path / "x", images, np.arange(12))
+    with lmdb.open(str(tmp_path / "x"), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        entries = list(transaction.cursor())
+    assert [key for key, _ in entries] == [b"%010d" % n for n in range(12)]
+    datum = caffe_pb2.Datum.FromString(entries[11][1])
+    assert (datum.channels, datum.height, datum.width, datum.label) == (1, 4, 6, 11)
+    read_images, read_labels = lmdb_io.read(tmp_path / "x")
+    np.testing.assert_array_equal(read_images, images)
+    np.testing.assert_array_equal(read_labels, np.arange(12))
+
+
+def test_fingerprint_depends_on_every_entry_and_on_nothing_else(tmp_path, chance):
+    images = chance.integers(0, 255, (3, 4, 4), dtype=np.uint8)
+    for name in "ab":
+        lmdb_io.write(tmp_path / name, images, np.arange(3))
+    assert lmdb_io.fingerprint(tmp_path / "a") == lmdb_io.fingerprint(tmp_path / "b")
+    lmdb_io.write(tmp_path / "b", images, np.array([0, 1, 1]))
+    assert lmdb_io.fingerprint(tmp_path / "a") != lmdb_io.fingerprint(tmp_path / "b")
+
+
+def test_missing_lmdb_is_one_error(tmp_path):
+    with pytest.raises(DatabaseError, match="make data"):
+        lmdb_io.read(tmp_path / "nowhere")
+
+
+def test_info_is_written_with_the_counts(flow):
+    info = json.loads((flow.lmdbs / "info.json").read_text())
+    assert info["n4"] is False
+    assert set(info["entries"]) == {f"{t}_{s}" for t in ("organ", "stage") for s in ("train", "val", "test")}

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from nbcad import caffe_net, localise
+from nbcad.caffe_net import caffe
+from nbcad.localise import STRIDE, OperatingPoint, find_lesions, smoothed_tumour
+from nbcad.preprocess import STAGE_WINDOW, Canonical
+from nbcad.series import USED, FileRecord, Geometry, Slice
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The deploy net with the values of its fillers, saved as if it were trained."""
+    caffe.set_random_seed(3)
+    path = tmp_path_factory.mktemp("stage") / "final.caffemodel"
+    net = caffe_net.load_net(localise.DEPLOY)
+    net.save(str(path))
+    return path
+
+
+def _slices(count: int, rows: int, columns: int, along_row=(1, 0, 0), along_column=(0, 1, 0)) -> list[Slice]:
+    axes = np.array(along_row, float), np.array(along_column, float)
+    return [
+        Slice(
+            source=None,
+            sop_uid=str(n),
+            rows=rows,
+            columns=columns,
+            geometry=Geometry(np.array([0, 0, 5.0 * n]), *axes, 2.0, 2.0),
+            spacing=(2.0, 2.0),
+            record=FileRecord("", USED),
+        )
+        for n in range(count)
+    ]
+
+
+def test_fully_convolutional_net_equals_the_deployed_net_on_every_window(weights, chance):
+    image = chance.uniform(-1, 3, (STAGE_WINDOW + 3 * STRIDE, STAGE_WINDOW + 5 * STRIDE)).astype(np.float32)
+    (heat,) = caffe_net.forward(localise.to_fully_convolutional(weights), image[None, None], ["prob"])
+    windows = np.lib.stride_tricks.sliding_window_view(image, (STAGE_WINDOW, STAGE_WINDOW))[::STRIDE, ::STRIDE]
+    flat = windows.reshape(-1, 1, STAGE_WINDOW, STAGE_WINDOW)
+    (single,) = caffe_net.forward(caffe_net.load_net(localise.DEPLOY, weights), flat, ["prob"])
+    assert heat.shape[2:] == (4, 6)
+    np.testing.assert_allclose(heat[0].reshape(5, -1).T, single, atol=1e-5)
+
+
+def test_heat_map_is_a_probability_at_every_place_of_every_slice(weights, chance):
+    volume = chance.integers(0, 255, (2, 60, 80), dtype=np.uint8)
+    net = localise.to_fully_convolutional(weights)
+    transform = caffe_net.transform_of(localise.TRAIN_VAL)
+    heat = localise.heat_maps(net, transform, _slices(2, 60, 80), volume)
+    assert heat.shape == (2, 5, 60 // STRIDE + 1, 80 // STRIDE + 1)
+    np.testing.assert_allclose(heat.sum(axis=1), 1, atol=1e-5)
+
+
+def _heat_with_blob(shape, blob, stage=2) -> np.ndarray:
+    heat = np.zeros((shape[0], 5, *shape[1:]), np.float32)
+    heat[:, 0] = 1
+    heat[:, 0][blob] = 0.1
+    heat[:, stage][blob] = 0.9
+    return heat
+
+
+@pytest.mark.parametrize(
+    ("along_row", "along_column"),
+    [((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, -1, 0), (1, 0, 0)), ((0, 1, 0), (-1, 0, 0))],
+)
+def test_hot_places_become_a_lesion_where_they_lie_in_the_stored_image(along_row, along_column):
+    slices = _slices(5, 64, 80, along_row, along_column)
+    turned = Canonical.of(slices[0].geometry)
+    shape = turned.shape((64, 80))
+    heat = _heat_with_blob((5, shape[0] // 4 + 1, shape[1] // 4 + 1), np.s_[1:4, 4:7, 9:12])
+    (lesion,) = find_lesions(heat, slices, OperatingPoint(0.1, 2))
+    assert set(lesion.boxes) == {1, 2, 3}
+    assert lesion.boxes[2] == turned.box_to_stored((14, 34, 26, 46), (64, 80))
+    row, column, _, _ = turned.box_to_stored((20, 40, 20, 40), (64, 80))
+    assert lesion.centre == pytest.approx((2, row - 0.5, column - 0.5))
+    tumour = smoothed_tumour(heat)
+    assert lesion.probability == pytest.approx(tumour[1:4].max(axis=(1, 2)).mean())
+    np.testing.assert_allclose(lesion.stages, [0, 1, 0, 0], atol=1e-6)
+
+
+def test_lesion_on_fewer_slices_than_asked_for_is_left_out():
+    heat = _heat_with_blob((5, 17, 21), np.s_[2:3, 4:7, 9:12])
+    point = OperatingPoint(0.9 * float(smoothed_tumour(heat).max()), 2)
+    assert find_lesions(heat, _slices(5, 64, 80), point) == []
+    assert len(find_lesions(heat, _slices(5, 64, 80), OperatingPoint(point.threshold, 1))) == 1
+
+
+def test_hot_place_at_the_edge_gets_a_box_inside_the_image():
+    heat = _heat_with_blob((2, 17, 21), np.s_[:, 0:2, 19:21])
+    (lesion,) = find_lesions(heat, _slices(2, 64, 80), OperatingPoint(0.3, 1))
+    assert lesion.boxes[0] == (0, 74, 6, 80)
+
+
+def test_smoothing_averages_log_odds_and_leaves_even_heat_alone():
+    even = np.full((3, 5, 6, 6), 0.2, np.float32)
+    np.testing.assert_allclose(smoothed_tumour(even), 0.8, rtol=1e-5)
+    lonely = smoothed_tumour(_heat_with_blob((5, 17, 21), np.s_[2, 8, 10]))
+    assert lonely[2, 8, 10] == lonely.max() < 0.9

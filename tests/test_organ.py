@@ -1,0 +1,88 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nbcad import caffe_net, organ
+from nbcad.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Three clouds of features, eight patients."""
+    chance = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 80)
+    features = chance.normal(0, 1, (240, 6)) + 4 * np.eye(3, 6)[labels]
+    return features.astype(np.float32), labels, np.tile(np.arange(8), 30)
+
+
+@pytest.fixture(scope="module")
+def svm(samples):
+    return organ.fit(samples, samples[0], "fc7", ["adrenal", "retroperitoneum", "thorax"])
+
+
+def test_svm_sorts_features_into_regions(svm, samples):
+    features, labels, _ = samples
+    regions, probabilities = svm.sort(features)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert np.mean([svm.labels[label] == region for label, region in zip(labels, regions, strict=True)]) > 0.95
+
+
+def test_slice_unlike_any_region_is_other(svm):
+    far = np.full((1, 6), 40, np.float32)
+    between = 4 / 3 * np.eye(3, 6).sum(axis=0, keepdims=True)
+    assert svm.sort(far)[0] == ["other"]
+    assert dataclasses.replace(svm, thresholds=svm.thresholds | {"probability": 0.99}).sort(between)[0] == ["other"]
+
+
+def test_no_patient_is_in_two_folds_of_the_cross_validation(samples, monkeypatch):
+    seen = []
+    original = organ.GridSearchCV
+
+    def spy(*args, cv, **kwargs):
+        seen.extend(cv)
+        return original(*args, cv=cv, **kwargs)
+
+    monkeypatch.setattr(organ, "GridSearchCV", spy)
+    organ.fit(samples, samples[0], "fc7", ["a", "b", "c"])
+    patients = samples[2]
+    assert len(seen) == 5
+    assert all(not set(patients[train]) & set(patients[test]) for train, test in seen)
+
+
+def test_saved_svm_gives_the_same_probabilities(svm, samples, tmp_path):
+    organ.save(svm, tmp_path)
+    loaded = organ.load(tmp_path)
+    for old, new in zip(svm.sort(samples[0]), loaded.sort(samples[0]), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert (loaded.blob, loaded.labels, loaded.info) == (svm.blob, svm.labels, svm.info)
+
+
+def test_damaged_or_missing_svm_is_one_error(svm, tmp_path):
+    with pytest.raises(ModelError, match="make train-organ"):
+        organ.load(tmp_path)
+    organ.save(svm, tmp_path)
+    (tmp_path / "svm.skops").write_bytes(b"PK\x05\x06 no zip")
+    with pytest.raises(ModelError, match="cannot be read"):
+        organ.load(tmp_path)
+
+
+def test_one_patient_is_too_few_for_cross_validation(samples):
+    features, labels, _ = samples
+    with pytest.raises(ModelError, match="two training patients"):
+        organ.fit((features, labels, np.zeros(len(labels))), features, "fc7", ["a", "b", "c"])
+
+
+def test_thresholds_leave_nearly_all_validation_slices_a_region(svm, samples):
+    regions, _ = svm.sort(samples[0])
+    assert 0 < regions.count("other") <= 0.02 * len(regions) + 2
+
+
+@pytest.mark.parametrize(("blob", "length"), [("fc7", 64), ("pool3", 4096)])
+def test_features_are_the_nets_blob_rasterised_whatever_the_batch(blob, length, chance):
+    net, transform = caffe_net.load_net(organ.DEPLOY), caffe_net.transform_of(organ.TRAIN_VAL)
+    images = chance.integers(0, 255, (70, 64, 64), dtype=np.uint8)  # more than one batch
+    features = organ.extract_features(net, transform, images, blob)
+    assert features.shape == (70, length)
+    alone = organ.extract_features(net, transform, images[66:67], blob)
+    np.testing.assert_allclose(features[66:67], alone, atol=1e-5)

@@ -1,0 +1,136 @@
+"""Solvers and nets against the paper: what a reviewer would look up, line by line."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbcad import caffe_net
+from nbcad.caffe_net import caffe, caffe_pb2
+from nbcad.labels import organ_labels, stage_labels
+from nbcad.preprocess import STAGE_WINDOW
+
+SOLVERS = ["solvers/organ_solver.prototxt", "solvers/stage_solver.prototxt"]
+BEYOND = [path.replace("solvers/", "solvers/beyond_paper/") for path in SOLVERS]
+NETS = sorted(str(p) for p in Path("models").glob("*/*.prototxt"))
+TAG = re.compile(r"# (paper|inferred|ours): \S")
+LEARNED_OR_POOLING = {"Convolution", "InnerProduct", "Pooling", "Sigmoid", "ReLU", "Dropout"}
+
+
+@pytest.mark.parametrize("path", SOLVERS)
+def test_solver_holds_the_papers_numbers(path):
+    solver = caffe_net.read_solver(path)
+    assert (solver.type, solver.lr_policy) == ("SGD", "step")
+    assert solver.momentum == pytest.approx(0.9)
+    assert solver.weight_decay == pytest.approx(0.004)
+    assert solver.base_lr == pytest.approx(0.01)
+    assert solver.gamma == pytest.approx(0.1)
+    assert solver.stepsize == 100
+
+
+@pytest.mark.parametrize("path", [*SOLVERS, *BEYOND])
+def test_every_solver_line_says_where_its_number_comes_from(path):
+    untagged = [line for line in Path(path).read_text().splitlines() if line and not TAG.search(line)]
+    assert untagged == []
+
+
+@pytest.mark.parametrize("path", NETS)
+def test_every_number_of_a_layer_says_where_it_comes_from(path):
+    needs_tag = re.compile(
+        rf'type: "({"|".join(LEARNED_OR_POOLING)})"|num_output|kernel_size|stride|pool:|filler|lr_mult: 2'
+    )
+    untagged = [line for line in Path(path).read_text().splitlines() if needs_tag.search(line) and not TAG.search(line)]
+    assert untagged == []
+
+
+def _layers(path: str) -> dict[str, caffe_pb2.LayerParameter]:
+    return {
+        layer.name: layer
+        for layer in caffe_net.read_net(path).layer
+        if layer.type not in ("Data", "Input", "SoftmaxWithLoss", "Softmax", "Accuracy")
+    }
+
+
+@pytest.mark.parametrize("model", ["organ_net", "stage_lenet5"])
+def test_deployed_net_has_the_trained_nets_layers(model):
+    assert _layers(f"models/{model}/deploy.prototxt") == _layers(f"models/{model}/train_val.prototxt")
+
+
+def test_organ_net_has_the_papers_seven_layers():
+    layers = _layers("models/organ_net/train_val.prototxt")
+    seven = [name for name, layer in layers.items() if layer.type in ("Convolution", "Pooling", "InnerProduct")][:7]
+    assert seven == ["conv1", "pool1", "conv2", "pool2", "conv3", "pool3", "fc7"]
+    for name in ("conv1", "conv2", "conv3"):
+        convolution = layers[name].convolution_param
+        assert (list(convolution.kernel_size), list(convolution.stride)) == ([5], [1])
+    for name in ("pool1", "pool2", "pool3"):
+        pooling = layers[name].pooling_param
+        assert (pooling.pool, pooling.kernel_size) == (pooling.MAX, 3)
+    assert sum(layer.type == "Sigmoid" for layer in layers.values()) == 4
+    assert layers["score"].inner_product_param.num_output == len(organ_labels())
+
+
+def test_stage_net_is_lenet5_with_relu_dropout_and_softmax():
+    layers = _layers("models/stage_lenet5/train_val.prototxt")
+    assert [layer.type for layer in layers.values()] == [
+        "Convolution", "ReLU", "Pooling", "Convolution", "ReLU", "Pooling", "InnerProduct", "ReLU", "Dropout",
+        "InnerProduct",
+    ]  # fmt: skip
+    assert layers["ip2"].inner_product_param.num_output == len(stage_labels())
+    assert caffe_net.read_net("models/stage_lenet5/train_val.prototxt").layer[-2].type == "SoftmaxWithLoss"
+    assert caffe_net.input_size("models/stage_lenet5/deploy.prototxt") == STAGE_WINDOW
+
+
+def test_stage_labels_are_inrgss_with_normal_first():
+    assert stage_labels() == ["normal", "L1", "L2", "M", "MS"]
+
+
+LINE = """
+layer { name: "data" type: "DummyData" top: "data" top: "label"
+  dummy_data_param { shape { dim: 8 dim: 3 } shape { dim: 8 dim: 1 }
+    data_filler { type: "gaussian" } data_filler { type: "gaussian" } } }
+layer { name: "line" type: "InnerProduct" bottom: "data" top: "line"
+  param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 1 decay_mult: 1 }
+  inner_product_param { num_output: 1
+    weight_filler { type: "gaussian" std: 1 } bias_filler { type: "constant" value: 1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "line" bottom: "label" top: "loss" }
+"""
+
+
+def _solver_on_a_line(tmp_path: Path, path: str):
+    """The shipped solver, on a net of one inner product instead of its own."""
+    solver = caffe_net.read_solver(path)
+    (tmp_path / "line.prototxt").write_text(LINE)
+    solver.net = str(tmp_path / "line.prototxt")
+    solver.snapshot, solver.snapshot_prefix, solver.display = 0, str(tmp_path / "s"), 0
+    del solver.test_iter[:]
+    solver.ClearField("test_interval")
+    (tmp_path / "solver.prototxt").write_text(str(solver))
+    return caffe.get_solver(str(tmp_path / "solver.prototxt"))
+
+
+@pytest.mark.parametrize("path", SOLVERS)
+def test_caffe_multiplies_the_rate_by_a_tenth_every_100_iterations(tmp_path, path):
+    solver = _solver_on_a_line(tmp_path, path)
+    for iteration in (0, 99, 100, 200, 400):
+        solver.step(iteration - solver.iter)
+        assert solver.lr == pytest.approx(0.01 * 0.1 ** (iteration // 100), rel=1e-5)
+
+
+@pytest.mark.parametrize("path", SOLVERS)
+def test_caffes_update_is_equation_1_with_a_minus_before_the_weight_decay(tmp_path, path):
+    """v = 0.9 v - 0.004 e w - e dL/dw; w = w + v. The paper prints a plus before 0.004 (README, deviations)."""
+    solver = _solver_on_a_line(tmp_path, path)
+    weight, bias = solver.net.params["line"]
+    velocity = 0.0
+    for _ in range(5):
+        before = np.append(weight.data, bias.data).astype(float)
+        solver.step(1)
+        inputs = np.hstack([solver.net.blobs["data"].data, np.ones((8, 1))]).astype(float)
+        residual = inputs @ before - solver.net.blobs["label"].data.ravel()
+        gradient = inputs.T @ residual / len(residual)
+        velocity = 0.9 * velocity - 0.004 * 0.01 * before - 0.01 * gradient
+        np.testing.assert_allclose(np.append(weight.data, bias.data), before + velocity, rtol=2e-5, atol=1e-6)
+        with_plus = before + velocity + 2 * 0.004 * 0.01 * before
+        assert not np.allclose(np.append(weight.data, bias.data), with_plus, rtol=1e-5, atol=0)

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, apply_age, patient_stage
+
+LABELS = ["normal", "L1", "L2", "M", "MS"]
+LIKE_MS = np.array([0.05, 0.05, 0.1, 0.2, 0.6])
+
+
+def test_ms_becomes_m_from_18_months_on():
+    stages, notes = apply_age(LIKE_MS, LABELS, 18)
+    np.testing.assert_allclose(stages, [0.05, 0.05, 0.1, 0.8, 0])
+    assert notes == [TOO_OLD_FOR_MS]
+
+
+def test_ms_stays_under_18_months():
+    stages, notes = apply_age(LIKE_MS, LABELS, 17)
+    np.testing.assert_array_equal(stages, LIKE_MS)
+    assert notes == []
+
+
+def test_unknown_age_is_said_where_it_matters():
+    assert apply_age(LIKE_MS, LABELS, None)[1] == [AGE_UNKNOWN]
+    assert apply_age(np.array([0, 0.9, 0.1, 0, 0]), LABELS, None)[1] == []
+
+
+def test_another_staging_system_is_left_alone():
+    stages, notes = apply_age(np.array([0.2, 0.8]), ["normal", "4S"], 40)
+    assert stages.tolist() == [0.2, 0.8] and notes == []
+
+
+def test_patient_bears_the_stage_of_its_lesions_by_size():
+    stage = patient_stage([np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0])], [0.6, 0.9], [1.0, 3.0])
+    assert stage == pytest.approx([0.1, 0.225, 0, 0.675, 0])

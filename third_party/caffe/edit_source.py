@@ -1,0 +1,115 @@
+"""Edits Caffe's sources for today's libraries: `edit_source.py DIR`, DIR being the sources' root.
+
+Each edit is a search and its replacement, written so that it fits Debian's snapshot of August 2018 and BVLC's
+tag 1.0 alike. Editing twice changes nothing more. Where neither the old text nor the new one is found, the tree is
+one that nobody has looked at: the script names file and edit, writes nothing and exits 1.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """Replace every match of `old` in `path` by `new`; `done` matches the edited text only."""
+
+    path: str
+    old: str
+    new: str
+    done: str
+    why: str
+
+
+EDITS = (
+    Edit(
+        path="src/caffe/util/io.cpp",
+        old=r"SetTotalBytesLimit\(\s*(\w+)\s*,\s*\w+\s*\)",
+        new=r"SetTotalBytesLimit(\1)",
+        done=r"SetTotalBytesLimit\(\w+\)",
+        why="protobuf 3.21 has no warning threshold any more: one argument",
+    ),
+    Edit(
+        path="src/caffe/test/test_deconvolution_layer.cpp",
+        old=r"EXPECT_EQ\((result_2d\.cpu_data\(\)\[i\], result_nd\.cpu_data\(\)\[i\])\)",
+        new=r"EXPECT_FLOAT_EQ(\1)",
+        done=r"EXPECT_FLOAT_EQ\(result_2d\.cpu_data\(\)\[i\]",
+        why="two ways to sum the same products may differ in the last bit (Debian's patch)",
+    ),
+    Edit(
+        path="python/caffe/io.py",
+        old=r"arr\.tostring\(\)",
+        new=r"arr.tobytes()",
+        done=r"arr\.tobytes\(\)",
+        why="NumPy 2.3 has no ndarray.tostring",
+    ),
+    Edit(
+        path="python/caffe/io.py",
+        old=r"np\.fromstring\(datum\.data, dtype=np\.uint8\)",
+        new=r"np.frombuffer(datum.data, dtype=np.uint8).copy()",
+        done=r"np\.frombuffer\(datum\.data, dtype=np\.uint8\)\.copy\(\)",
+        why="NumPy's fromstring refuses binary data; the copy keeps the result writable as before",
+    ),
+    Edit(
+        path="python/caffe/io.py",
+        old=r"\bas_grey=",
+        new=r"as_gray=",
+        done=r"\bas_gray=",
+        why="scikit-image 0.16 renamed imread's argument",
+    ),
+    Edit(
+        path="python/caffe/io.py",
+        old=r"resize\(im_std, new_dims, order=interp_order(?:, mode='constant')?\)",
+        new=r"resize(im_std, new_dims, order=interp_order, mode='constant', anti_aliasing=False)",
+        done=r"resize\(im_std, new_dims, order=interp_order, mode='constant', anti_aliasing=False\)",
+        why="keeps the interpolation of scikit-image's defaults of Caffe's time: no reflection, no blur",
+    ),
+)
+
+
+def edited(text: str, edit: Edit) -> str | None:
+    """The text after one edit; None where the edit does not fit."""
+    result, count = re.subn(edit.old, edit.new, text)
+    return result if count or re.search(edit.done, text) else None
+
+
+def edit_tree(root: Path) -> list[str]:
+    """Edit the tree at `root`, all of it or nothing.
+
+    Returns one line for each edit that does not fit (empty: the tree is edited).
+    """
+    texts: dict[Path, str] = {}
+    misfits = []
+    for edit in EDITS:
+        path = root / edit.path
+        if path not in texts and path.is_file():
+            texts[path] = path.read_text(encoding="utf-8")
+        result = edited(texts[path], edit) if path in texts else None
+        if result is None:
+            misfits.append(f"{edit.path}: found neither /{edit.old}/ nor its replacement ({edit.why})")
+        else:
+            texts[path] = result
+    if not misfits:
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
+    return misfits
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: edit_source.py DIR (the root of Caffe's sources)", file=sys.stderr)
+        return 2
+    misfits = edit_tree(Path(arguments[0]))
+    for line in misfits:
+        print(f"caffe: {line}", file=sys.stderr)
+    if misfits:
+        print(
+            "caffe: the sources are neither Debian's snapshot 1.0.0+git20180821 nor BVLC's tag 1.0; take one of them, "
+            "or fit third_party/caffe/edit_source.py to these.",
+            file=sys.stderr,
+        )
+    return 1 if misfits else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

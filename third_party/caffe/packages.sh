@@ -1,0 +1,38 @@
+#!/bin/bash
+# Installs the missing ones of packages.txt; silent and quick when none is missing.
+#   packages.sh KIND...      KIND: run, build, test
+set -euo pipefail
+cd "$(dirname "$0")"
+
+fail() { echo "setup: $*" >&2; exit 1; }
+
+wanted=$(for kind; do awk -v kind="$kind" '$1 == kind {print $2}' packages.txt; done | sort)
+# shellcheck disable=SC2086  # one word a package
+known=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null || true)
+installed=$(sed -n 's/^installed //p' <<<"$known" | sort -u)
+missing=$(comm -23 <(echo "$wanted") <(echo "$installed") | tr '\n' ' ')
+[ -n "$missing" ] || exit 0
+
+# shellcheck source=/dev/null
+. /etc/os-release
+[ "$ID $VERSION_ID" = "debian 12" ] ||
+    fail "this is $PRETTY_NAME, and Caffe is built with the packages of Debian 12: use the Dockerfile."
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    # A password can only be typed at a terminal.
+    as_root=(sudo); [ -t 0 ] || as_root=(sudo -n)
+    "${as_root[@]}" true 2>/dev/null ||
+        fail "Debian packages are missing and installing them needs root. Let root run: apt-get install $missing"
+fi
+apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "setup: installing $(wc -w <<<"$missing") Debian packages" >&2
+# Whether an index that failed to load mattered is seen by the installation.
+"${apt[@]}" update >"$log" 2>&1 || true
+# shellcheck disable=SC2086
+if ! "${apt[@]}" install --no-install-recommends $missing >>"$log" 2>&1; then
+    grep -E '^(E|W):' "$log" >&2 || tail -n 5 "$log" >&2
+    fail "apt-get could not install the Debian packages (its words are above): $missing"
+fi

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Choose on the validation patients what makes the stager's heat a lesion; stored beside the net's weights."""
+
+import json
+from pathlib import Path
+
+from nbcad import cli
+
+
+def main() -> int:
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--run", type=Path, default="runs/stage", help="folder of the trained net")
+    arguments.add_argument("--database", type=Path, default="data/samples.sqlite", help="the sample database")
+    arguments.add_argument("--lmdb", type=Path, default="data/lmdb", help="folder of the LMDBs that the net saw")
+    cli.add_device(arguments)
+    options = arguments.parse_args()
+
+    from nbcad import caffe_net, evaluation
+
+    caffe_net.use_device(options.device)
+    info = cli.existing(options.lmdb / "info.json", "LMDB description", "run tools/make_lmdb.py")
+    n4 = json.loads(info.read_text())["n4"]
+    point = evaluation.choose_operating_point(options.database, options.run / "final.caffemodel", n4)
+    evaluation.write(point, options.run / "operating_point.json")
+    chosen = next(
+        t for t in point["tried"] if (t["threshold"], t["min_slices"]) == (point["threshold"], point["min_slices"])
+    )
+    print(
+        f"{options.run / 'operating_point.json'}: probability {point['threshold']} on {point['min_slices']} slices; "
+        f"validation: {chosen['hit']} of {chosen['true']} lesions, {chosen['false']} false "
+        f"in {point['validation_patients']} patients"
+    )
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Fit the SVM on the trained organ net's features: svm.skops and svm.json end up beside the net's weights."""
+
+from pathlib import Path
+
+from nbcad import cli
+
+
+def main() -> int:
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--run", type=Path, default="runs/organ", help="folder of the trained net and of the SVM")
+    arguments.add_argument("--blob", choices=["fc7", "pool3"], default="fc7", help="pool3: rasterised convolution maps")
+    arguments.add_argument("--database", type=Path, default="data/samples.sqlite", help="the sample database")
+    arguments.add_argument("--lmdb", type=Path, default="data/lmdb", help="folder of the LMDBs")
+    cli.add_device(arguments)
+    options = arguments.parse_args()
+
+    from nbcad import caffe_net, organ
+    from nbcad.evaluation import organ_samples
+    from nbcad.labels import organ_labels
+
+    caffe_net.use_device(options.device)
+    net = caffe_net.load_net(organ.DEPLOY, options.run / "final.caffemodel")
+    transform = caffe_net.transform_of(organ.TRAIN_VAL)
+    data = {split: organ_samples(options.database, options.lmdb, split) for split in ("train", "val")}
+    features = {s: organ.extract_features(net, transform, images, options.blob) for s, (images, _, _) in data.items()}
+    svm = organ.fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
+    svm.info["validation_accuracy"] = float(svm.classifier.score(features["val"], data["val"][1]))
+    organ.save(svm, options.run)
+    accuracy = f"cross-validation {svm.info['cross_validation_accuracy']:.3f}"
+    accuracy += f", validation {svm.info['validation_accuracy']:.3f}"
+    print(f"{options.run / 'svm.skops'}: {svm.blob}, C {svm.info['C']}, gamma {svm.info['gamma']:.3g}, {accuracy}")
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Make the LMDBs that the nets train on from the sample database."""
+
+import os
+from pathlib import Path
+
+from nbcad import cli
+
+
+def main() -> int:
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--database", type=Path, default="data/samples.sqlite", help="the sample database")
+    arguments.add_argument("--out", type=Path, default="data/lmdb", help="folder of the LMDBs")
+    arguments.add_argument("--n4", action="store_true", help="N4 bias field correction (slow)")
+    arguments.add_argument("--workers", type=cli.positive_int, default=os.cpu_count(), help="processes")
+    cli.add_force(arguments)
+    options = arguments.parse_args()
+
+    from nbcad.lmdb_io import convert
+
+    counts = convert(options.database, options.out, options.n4, options.workers, options.force)
+    for name, count in counts.items():
+        print(f"{options.out / name}: {count} entries")
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    cli.run(main)
