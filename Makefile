@@ -10,6 +10,8 @@ SEED ?= 1
 DICOM ?= data/phantom/dicom
 ANNOTATIONS ?= data/phantom/annotations.csv
 OUT ?= runs/infer
+# Of the paper's solvers and of those beyond it; empty: as they say.
+ITERATIONS ?=
 
 include setup.mk
 
@@ -17,6 +19,7 @@ PY := $(VENV)/bin/python
 INPUTS := python/nbcad/preprocess.py python/nbcad/series.py
 HELDOUT := data/heldout
 BEYOND := runs/beyond_paper/stage
+TRAIN := $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
 .PHONY: help demo test lint data train-organ train-stage train-stage-beyond evaluate infer image clean
 
@@ -76,20 +79,20 @@ data/lmdb/info.json: data/samples.sqlite python/nbcad/lmdb_io.py
 	@mkdir -p runs/organ runs/stage
 
 runs/organ/final.caffemodel: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt
-	@$(PY) tools/train.py --solver solvers/organ_solver.prototxt --run runs/organ --device $(DEVICE) --force
+	@$(TRAIN) --solver solvers/organ_solver.prototxt --run runs/organ
 
 runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/organ.py
 	@$(PY) tools/fit_organ_svm.py --run runs/organ --device $(DEVICE)
 
 runs/stage/final.caffemodel: data/lmdb/info.json solvers/stage_solver.prototxt models/stage_lenet5/train_val.prototxt
-	@$(PY) tools/train.py --solver solvers/stage_solver.prototxt --run runs/stage --device $(DEVICE) --force
+	@$(TRAIN) --solver solvers/stage_solver.prototxt --run runs/stage
 
 runs/stage/operating_point.json: runs/stage/final.caffemodel python/nbcad/localise.py
 	@$(PY) tools/choose_operating_point.py --run runs/stage --device $(DEVICE)
 
 $(BEYOND)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_solver.prototxt \
 		models/stage_lenet5/train_val.prototxt
-	@$(PY) tools/train.py --solver solvers/beyond_paper/stage_solver.prototxt --run $(BEYOND) --device $(DEVICE) --force
+	@$(TRAIN) --solver solvers/beyond_paper/stage_solver.prototxt --run $(BEYOND)
 
 $(BEYOND)/operating_point.json: $(BEYOND)/final.caffemodel python/nbcad/localise.py
 	@$(PY) tools/choose_operating_point.py --run $(BEYOND) --device $(DEVICE)

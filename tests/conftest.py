@@ -28,6 +28,22 @@ def chance():
     return np.random.default_rng(7)
 
 
+@pytest.fixture(scope="module")
+def eager():
+    """Models, not trained, to which everything is a lesion."""
+    from make_analysis import untrained
+
+    return untrained(threshold=0.0)
+
+
+@pytest.fixture(scope="module")
+def blind():
+    """Models, not trained, to which nothing is a lesion."""
+    from make_analysis import untrained
+
+    return untrained(threshold=1.1)
+
+
 @pytest.fixture(scope="session")
 def rewritten_solver():
     """Write a shipped net and its solver into a folder, with other LMDBs and other numbers in some lines."""

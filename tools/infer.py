@@ -21,14 +21,15 @@ def main() -> int:
     from nbcad.report import write_html, write_json
 
     cli.existing(options.dicom, "DICOM input")
-    cli.refuse_existing(options.out / "report.json", options.force)
+    for name in ("report.json", "report.html"):
+        cli.refuse_existing(options.out / name, options.force)
     models = load_models(options.models, options.device, options.stage)
     report, analyses = analyse(options.dicom, models, options.device, options.series)
     write_html(report, analyses, options.out / "report.html")
     write_json(report, options.out / "report.json")
     summary = report["summary"]
     for study in report["studies"]:
-        print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'none'}")
+        print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")
     print(
         f"{summary['lesions']} lesions in {summary['slices']} slices; files: {summary['files_used']} used, "
         f"{summary['files_refused']} refused, {summary['files_ignored']} ignored"

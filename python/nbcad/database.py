@@ -12,7 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from nbcad import cli
 from nbcad.annotations import SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.labels import NORMAL, organ_labels, stage_labels
-from nbcad.preprocess import STAGE_MM_PER_PIXEL, Box
+from nbcad.preprocess import STAGE_MM_PER_PIXEL, Box, Jitter
 from nbcad.series import (
     IGNORED,
     Archive,
@@ -40,6 +40,7 @@ from nbcad.series import (
 SCHEMA_VERSION = 1
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}
 
+ORGAN_COPIES = 2  # jittered copies of each training slice, besides itself
 POSITIVES_PER_BOX = 12  # windows round a lesion's cross-section, on average over the stages
 JITTER = 0.25  # of the lesion's box; the window's centre stays inside it
 LEAST_LESION_MM = 8.0  # a smaller cross-section is no sample
@@ -58,6 +59,7 @@ class _Sample:
     mm_per_pixel: float | None = None
     row: float | None = None
     col: float | None = None
+    jitter: Jitter | None = None
 
 
 def build(dicom: Path, annotations: Path, database: Path, seed: int) -> dict[str, dict[str, dict[str, int]]]:
@@ -294,7 +296,11 @@ def _plan_samples(
     stages = stage_labels()
     samples = []
     if annotation.organ is not None:
-        samples.append(_Sample("organ", patient, slice_number, organ_labels().index(annotation.organ)))
+        region = organ_labels().index(annotation.organ)
+        samples.append(_Sample("organ", patient, slice_number, region))
+        samples += [
+            _Sample("organ", patient, slice_number, region, jitter=Jitter.draw(chance)) for _ in range(ORGAN_COPIES)
+        ]
     if not annotation.lesions_known:
         return samples
     for stage, box in annotation.lesions:
@@ -354,6 +360,7 @@ def _holds(box: Box, row: float, column: float) -> bool:
 def _insert_samples(connection: sqlite3.Connection, samples: list[_Sample], splits: dict[str, str], seed: int) -> None:
     """Number the samples of each LMDB in seeded random order (paper 3.2: images picked at random)."""
     chance = np.random.default_rng(seed)
+    samples = [s for s in samples if s.jitter is None or splits[s.patient] == "train"]
     keys: dict[tuple[str, str], int] = {}
     for index in chance.permutation(len(samples)):
         sample = samples[index]
@@ -361,7 +368,7 @@ def _insert_samples(connection: sqlite3.Connection, samples: list[_Sample], spli
         key = keys.get((sample.task, split), 0)
         keys[sample.task, split] = key + 1
         connection.execute(
-            "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 sample.task,
                 split,
@@ -372,6 +379,7 @@ def _insert_samples(connection: sqlite3.Connection, samples: list[_Sample], spli
                 sample.row,
                 sample.col,
                 bool(sample.task == "stage" and chance.random() < 0.5),  # a tumour may lie on either side
+                *(astuple(sample.jitter) if sample.jitter else (None,) * 4),
             ),
         )
 

@@ -13,7 +13,16 @@ import numpy as np
 from nbcad import cli, database
 from nbcad.caffe_net import caffe_pb2, input_size
 from nbcad.errors import DatabaseError
-from nbcad.preprocess import STAGE_WINDOW, Canonical, enhance, organ_input, pad_for_windows, stage_grid, stage_window
+from nbcad.preprocess import (
+    STAGE_WINDOW,
+    Canonical,
+    Jitter,
+    enhance,
+    organ_input,
+    pad_for_windows,
+    stage_grid,
+    stage_window,
+)
 from nbcad.series import read_pixels
 
 ORGAN_DEPLOY = "models/organ_net/deploy.prototxt"
@@ -145,13 +154,18 @@ def _convert_series(sample_database: Path, number: int, n4: bool) -> list[_Entry
         turn = Canonical.of(stored.geometry)
         spacing = turn.spacing(stored.spacing)
         if sample["task"] == "organ":
-            image = organ_input(turn.apply(pixels), spacing, input_size(ORGAN_DEPLOY))
+            image = organ_input(turn.apply(pixels), spacing, input_size(ORGAN_DEPLOY), _jitter(sample))
         else:
             if sample["slice"] not in grids:
                 grids[sample["slice"]] = pad_for_windows(stage_grid(turn.apply(pixels), spacing))
             image = _window(grids[sample["slice"]], turn, pixels.shape, sample)
         entries.append((f"{sample['task']}_{sample['split']}", sample["key"], serialise(image, sample["label"])))
     return entries
+
+
+def _jitter(sample) -> Jitter | None:
+    values = [sample[name] for name in ("turn_deg", "zoom", "down", "right")]
+    return None if values[0] is None else Jitter(*values)
 
 
 def _window(padded: np.ndarray, turn: Canonical, stored_shape: tuple[int, int], sample) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 from nbcad import caffe_net
 from nbcad.caffe_net import Transform, caffe
+from nbcad.errors import ModelError
 from nbcad.preprocess import Box, Canonical, pad_for_windows, stage_grid, stage_grid_shape
 from nbcad.series import Slice
 
@@ -40,12 +41,21 @@ class Lesion:
 
 
 def to_fully_convolutional(weights: str | Path) -> caffe.Net:
-    """Net surgery: the trained numbers in the fully convolutional net, inner products as convolutions."""
+    """Net surgery: the trained numbers in the fully convolutional net, inner products as convolutions.
+
+    Raises:
+        ModelError: the weights are missing, no caffemodel, or of another net.
+    """
+    stored = caffe_net.read_weights(weights)
     net = caffe.Net(FCN, caffe.TEST)
-    for name, (kernel, bias) in caffe_net.read_weights(weights).items():
-        layer = net.params[name if name in net.params else f"{name}-conv"]
-        layer[0].data.flat = kernel.flat
-        layer[1].data[...] = bias
+    for name, blobs in net.params.items():
+        values = stored.get(name.removesuffix("-conv"), [])
+        if [value.size for value in values] != [blob.data.size for blob in blobs]:
+            raise ModelError(
+                f"{weights}: layer {name.removesuffix('-conv')} does not fit {FCN}; is it the stage net's?"
+            )
+        for blob, value in zip(blobs, values, strict=True):
+            blob.data.flat = value.flat
     return net
 
 
@@ -141,4 +151,6 @@ def _box(rows: slice, columns: slice, cell: tuple[float, float]) -> Box:
 
 
 def _clip(box: Box, shape: tuple[int, int]) -> Box:
-    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(shape[0])), min(box[3], float(shape[1]))
+    """Inside the image and at least up to its last pixel: the last places may lie beyond the edge."""
+    row0, col0 = (float(np.clip(box[i], 0, shape[i] - 1)) for i in (0, 1))
+    return row0, col0, min(box[2], float(shape[0])), min(box[3], float(shape[1]))

@@ -23,6 +23,7 @@ from nbcad.series import IGNORED, Archive, Series, Slice, read_archive, read_pix
 
 ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
 STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
+SYNTHETIC = "Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient."
 
 
 @dataclass
@@ -81,7 +82,7 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         facts = json.loads(paths["operating_point"].read_text())
         point = OperatingPoint(facts["threshold"], facts["min_slices"])
         n4 = facts["n4"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{paths['operating_point']} cannot be read: {error}") from error
     svm = organ.load(paths["organ_svm"].parent)
     if svm.labels != organ_labels():
@@ -178,19 +179,21 @@ def _timed(seconds: dict[str, float], step: str):
 
 
 def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models, device: str) -> dict:
-    numbered = [(series.study_uid, number, series) for number, series in enumerate(archive.series)]
     studies = []
-    for study_uid, members in groupby(numbered, key=lambda item: item[0]):
+    # By patient too: a study UID that two patients share, as careless anonymisers leave it, must not make them one.
+    same_study = groupby(enumerate(archive.series), key=lambda item: (item[1].patient_id, item[1].study_uid))
+    for (patient_id, study_uid), members in same_study:
         members = list(members)
-        entries = [_series_entry(series, analyses.get(n), reasons[n], models) for _, n, series in members]
-        found = [analyses[n] for _, n, _ in members if n in analyses]
-        first = members[0][2]
+        age_months = next((s.age_months for _, s in members if s.age_months is not None), None)
+        stage_entry = study_stage([analyses[n] for n, _ in members if n in analyses], age_months, models)
+        if any(series.phantom for _, series in members):
+            stage_entry["notes"].append(SYNTHETIC)
         studies.append(
             {
                 "study_uid": study_uid,
-                "patient": {"id": first.patient_id, "age_months": first.age_months},
-                "stage": study_stage(found, first.age_months, models),
-                "series": entries,
+                "patient": {"id": patient_id, "age_months": age_months},
+                "stage": stage_entry,
+                "series": [_series_entry(s, analyses.get(n), reasons[n], age_months, models) for n, s in members],
             }
         )
     status = [record.status for record in archive.files]
@@ -217,7 +220,9 @@ def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models
     }
 
 
-def _series_entry(series: Series, analysis: SeriesAnalysis | None, reason: str, models: Models) -> dict:
+def _series_entry(
+    series: Series, analysis: SeriesAnalysis | None, reason: str, age_months: int | None, models: Models
+) -> dict:
     entry = {
         "series_uid": series.series_uid,
         "description": series.description,
@@ -239,14 +244,17 @@ def _series_entry(series: Series, analysis: SeriesAnalysis | None, reason: str, 
             }
         )
     entry["lesions"] = [
-        _lesion_entry(number, lesion, analysis, models) for number, lesion in enumerate(analysis.lesions, start=1)
+        _lesion_entry(number, lesion, analysis, age_months, models)
+        for number, lesion in enumerate(analysis.lesions, start=1)
     ]
     return entry
 
 
-def _lesion_entry(number: int, lesion: Lesion, analysis: SeriesAnalysis, models: Models) -> dict:
+def _lesion_entry(
+    number: int, lesion: Lesion, analysis: SeriesAnalysis, age_months: int | None, models: Models
+) -> dict:
     names = [name for name in models.stages if name != NORMAL]
-    stages, _ = stage.apply_age(lesion.stages, names, analysis.series.age_months)
+    stages, _ = stage.apply_age(lesion.stages, names, age_months)
     centre, corners = millimetres(lesion, analysis)
     return {
         "id": number,
@@ -304,13 +312,29 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         probabilities = np.zeros(len(models.stages))
         probabilities[0] = 1.0
         notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
+        least = models.point.min_slices
+        if any(len(analysis.slices) < least for analysis in found):
+            notes.append(f"A series has fewer slices than the {least} that a lesion must show on to be reported.")
     else:
-        sizes = [sum((b[2] - b[0]) * (b[3] - b[1]) for b in lesion.boxes.values()) for lesion in lesions]
-        probabilities = stage.patient_stage([x.stages for x in lesions], [x.probability for x in lesions], sizes)
+        stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
+        probabilities = stage.patient_stage(stages, tumour, _lesion_sizes(found))
         probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
         notes = ["The stage is suggested by the images alone.", *notes]
     best = int(np.argmax(probabilities[1:])) + 1 if lesions else 0
     return _labelled(models.stages[best], models.stages, probabilities) | {"notes": notes}
+
+
+def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
+    """Volume in mm^3 of each lesion's boxes; their area in mm^2 where a series does not tell how far its slices are."""
+    steps = [analysis.series.slice_step_mm for analysis in found]
+    if None in steps:
+        steps = [1.0] * len(found)
+    return [
+        sum((row1 - row0) * (col1 - col0) for row0, col0, row1, col1 in lesion.boxes.values()) * pixel * step
+        for analysis, step in zip(found, steps, strict=True)
+        for pixel in [float(np.prod(analysis.slices[0].spacing))]
+        for lesion in analysis.lesions
+    ]
 
 
 def _labelled(label: str, names: list[str], probabilities: np.ndarray) -> dict:

@@ -23,6 +23,7 @@ from nbcad.series import Geometry
 CLIP_PERCENTILES = (1.0, 99.5)
 CLAHE_CLIP_LIMIT = 2.0
 CLAHE_TILES = (8, 8)
+JITTER_SD = (8.0, 0.12, 0.06, 0.06)  # degrees, logarithm of the zoom, shares of the side down and right
 STAGE_MM_PER_PIXEL = 2.0  # so that 32 pixels span 64 mm
 STAGE_WINDOW = 32  # pixels; models/stage_lenet5 has the same number as its input, a test compares them
 
@@ -114,13 +115,37 @@ class Canonical:
         return row0, col0, row1, col1
 
 
-def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Jitter:
+    """How a training slice is turned, zoomed and shifted, as if the child had been placed differently."""
+
+    turn_deg: float
+    zoom: float
+    down: float  # share of the square's side
+    right: float
+
+    @classmethod
+    def draw(cls, chance: np.random.Generator) -> "Jitter":
+        """One jitter at random."""
+        turn, zoom, down, right = chance.normal(0, JITTER_SD).tolist()
+        return cls(turn, float(np.exp(zoom)), down, right)
+
+    def apply(self, square: np.ndarray) -> np.ndarray:
+        """Move an image of shape (size, size) about its centre; what comes in from outside is mirrored."""
+        middle = (len(square) - 1) / 2
+        matrix = cv2.getRotationMatrix2D((middle, middle), self.turn_deg, self.zoom)
+        matrix[:, 2] += self.right * len(square), self.down * len(square)
+        return cv2.warpAffine(square, matrix, square.shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int, jitter: Jitter | None = None) -> np.ndarray:
     """The organ net's input: the whole slice on a physical square.
 
     Args:
         image: uint8, shape (rows, columns), enhanced and turned.
         spacing: mm between rows and between columns.
         size: pixels along one side, the net's input shape.
+        jitter: of a training sample's further copies.
 
     Returns:
         uint8, shape (size, size).
@@ -131,7 +156,7 @@ def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int) -> n
     square = np.zeros((size, size), np.uint8)
     top, left = (size - rows) // 2, (size - columns) // 2
     square[top : top + rows, left : left + columns] = _resize(image, rows, columns)
-    return _clahe(square)
+    return _clahe(jitter.apply(square) if jitter else square)
 
 
 def stage_grid(image: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:

@@ -47,6 +47,8 @@ CREATE TABLE sample (            -- one entry of an LMDB
     mm_per_pixel REAL,           -- of the stager's window, NULL for the organ net's whole slice
     row REAL, col REAL,          -- the window's centre in the stored image
     mirrored INTEGER NOT NULL,   -- 1: left and right are exchanged
+    turn_deg REAL, zoom REAL,    -- of a jittered copy of a whole slice, NULL elsewhere
+    down REAL, right REAL,       -- shares of the side
     PRIMARY KEY (task, split, key)
 );
 CREATE INDEX sample_slice ON sample (slice);

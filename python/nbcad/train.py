@@ -19,6 +19,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from threadpoolctl import threadpool_info
 
 import nbcad
 from nbcad import caffe_net, cli, lmdb_io
@@ -30,6 +31,8 @@ from matplotlib import pyplot as plt
 
 LOG_HEADER = ["iteration", "learning_rate", "train_loss", "test_loss", "test_accuracy", "seconds"]
 SNAPSHOTS_KEPT = 2
+# Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
+_BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
 NEVER = 2**31 - 1
 
 
@@ -256,6 +259,7 @@ def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs
         "random_seed": given.random_seed,
         "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
         "processor": platform.machine(),
+        "blas": [{key: lib[key] for key in _BLAS_FACTS} for lib in threadpool_info() if lib["user_api"] == "blas"],
         "files": {"solver": str(solver_file), "net": given.net},
         "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} | lmdbs,
         "text": texts,

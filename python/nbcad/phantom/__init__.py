@@ -21,33 +21,14 @@ from nbcad.annotations import HEADER
 from nbcad.errors import InputError
 from nbcad.phantom import lesions
 from nbcad.phantom.acquisition import Images, Scan, acquire, lesion_boxes, plan, region
-from nbcad.phantom.anatomy import Anatomy, Child, build
-from nbcad.phantom.dicom_writer import Placement, add_pixel_description, add_series, study_header, write_image
+from nbcad.phantom.anatomy import Anatomy, build
+from nbcad.phantom.dicom_writer import Placement, add_pixel_description, add_series, store, study_header, write_image
+from nbcad.phantom.patients import Patient, Purpose, list_patients
 from nbcad.phantom.physics import Tissues
 from nbcad.phantom.scanners import ALL, SCANNERS, Protocol, protocols
 
 PATIENTS_HEADER = ["patient_id", "stage", "age_months", "sex", "vendor", "primary_site"]
-SLICES = 64
-
-
-@dataclass(frozen=True)
-class Patient:
-    """Who is generated: fixed by the seed and the patient's number alone."""
-
-    seed: int
-    number: int  # from 0
-    stage: str
-    site: str  # of the primary; empty for normal patients
-    vendor: str
-
-    @property
-    def patient_id(self) -> str:
-        """(0010,0020) Patient ID."""
-        return f"PHANTOM{self.number + 1:04d}"
-
-    def chance(self, purpose: int) -> np.random.Generator:
-        """Random numbers for one purpose, independent of those for others."""
-        return np.random.default_rng([self.seed, self.number, purpose])
+SLICES = 64  # of a series, at most
 
 
 @dataclass
@@ -84,7 +65,7 @@ def generate(
     unknown = sorted(set(vendors) - set(SCANNERS))
     if unknown or not vendors:
         raise InputError(f"vendor {', '.join(unknown) or '(none)'} is not known; choose from {', '.join(ALL)}")
-    people = list_patients(patients, seed, tuple(vendors))
+    people = list_patients(patients, seed, vendors)
     workers = min(workers or len(os.sched_getaffinity(0)), patients)
     with cli.replacing_folder(out) as folder:
         task = partial(_generate_one, folder=folder, max_slices=max_slices)
@@ -98,82 +79,47 @@ def generate(
         _write_csv(folder / "patients.csv", PATIENTS_HEADER, [row for _, row in rows])
 
 
-def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = ALL) -> list[Patient]:
-    """Stage, primary site and vendor of each patient, in the shares of `lesions.STAGE_SHARES` at every length.
-
-    Each next patient gets the stage that lags most behind its share, and so for sites and vendors within a stage.
-    """
-    chance = np.random.default_rng(seed)
-    start = {stage: chance.random() for stage in lesions.STAGE_SHARES}
-    sites = {stage: dict(zip(lesions.SITE_SHARES, chance.random(3), strict=True)) for stage in start}
-    turn = {stage: int(chance.integers(len(vendors))) for stage in start}
-    people = []
-    for number in range(patients):
-        stage = _most_behind(start, lesions.STAGE_SHARES)
-        site = "" if stage == "normal" else _most_behind(sites[stage], lesions.SITE_SHARES)
-        people.append(Patient(seed, number, stage, site, vendors[turn[stage] % len(vendors)]))
-        turn[stage] += 1
-    return people
-
-
-def _most_behind(lag: dict[str, float], shares: dict[str, float]) -> str:
-    for name, share in shares.items():
-        lag[name] += share
-    name = max(lag, key=lag.get)
-    lag[name] -= 1
-    return name
-
-
 def make_anatomy(patient: Patient) -> Anatomy:
     """One patient's anatomy with its lesions; it does not depend on the vendor."""
-    canvas, levels = build(_child(patient), patient.chance(1))
-    tumours = lesions.paint(canvas, levels, patient.stage, patient.site, patient.chance(2))
+    canvas, levels = build(patient.child(), patient.chance(Purpose.ANATOMY))
+    tumours = lesions.paint(canvas, levels, patient.stage, patient.site, patient.chance(Purpose.LESIONS))
     return Anatomy(canvas.child, levels, canvas.labels, tumours.lesions, canvas.origin, canvas.step, tumours.names)
 
 
 def make_study(patient: Patient, max_slices: int = SLICES) -> Study:
     """Compute one patient's anatomy and images."""
     anatomy, scanner = make_anatomy(patient), SCANNERS[patient.vendor]
-    chance = patient.chance(3)
+    chance = patient.chance(Purpose.IMAGES)
     scan = plan(anatomy, chance, max_slices)
     tissues = Tissues.of_patient(chance)
     series = [(p, acquire(anatomy, tissues, scan, scanner, p, chance)) for p in protocols(scanner, chance)]
     return Study(patient, anatomy, scan, series)
 
 
-def _child(patient: Patient) -> Child:
-    chance = patient.chance(0)
-    if patient.stage == "MS":
-        age = int(chance.integers(0, lesions.MS_BELOW_MONTHS))
-    else:  # neuroblastoma is a disease of the young: half of the children are below about 3 years
-        age = int(144 * chance.beta(0.8, 1.8))
-    return Child.of_age(age, chance)
-
-
 def write_study(study: Study, folder: Path) -> list[list]:
     """Write a study's files below ``folder``; return its annotation rows.
 
-    Names carry neither order nor meaning: they are numbered at random through all series.
+    File names carry neither order nor meaning: they are numbered at random through all series. A row follows
+    `annotations.HEADER`; each image has one for each lesion, or one that says that there is none.
     """
     patient, scan, scanner = study.patient, study.scan, SCANNERS[study.patient.vendor]
-    chance = patient.chance(4)
+    chance = patient.chance(Purpose.FILES)
     folder.mkdir(parents=True)
     names = iter(1 + chance.permutation(scan.slices * len(study.series)))
     rows = []
     for number, (protocol, images) in enumerate(study.series, start=1):
-        header = study_header(patient.seed, patient.patient_id, study.anatomy.child, scanner)
+        header = study_header(patient, study.anatomy.child, scanner)
         add_series(header, scan, scanner, protocol, number)
         placement = Placement(scan, images)
         top = chance.uniform(*scanner.top)
         add_pixel_description(header, scanner, placement, top)
-        limit = 2 ** (scanner.bits_stored - scanner.signed) - 1
-        values = np.round(images.pixels * top).clip(0, limit).astype(np.int16 if scanner.signed else np.uint16)
+        values = store(images.pixels, scanner, top)
         instances = _instance_numbers(scan, chance)
         for index in range(scan.slices):
             path = folder / f"IM{next(names):04d}"
             position = placement.position(index)
-            sop_uid = write_image(header, path, placement.store(values[index]), position, int(instances[index]))
-            boxes = lesion_boxes(placement.store(images.lesions[index]), images.pixel_mm)
+            sop_uid = write_image(header, path, placement.turn(values[index]), position, int(instances[index]))
+            boxes = lesion_boxes(placement.turn(images.lesions[index]), images.pixel_mm)
             organ = region(study.anatomy, scan, index)
             rows += [[sop_uid, 0, organ, patient.stage, *box] for box in boxes]
             if not boxes:
@@ -190,6 +136,7 @@ def _instance_numbers(scan: Scan, chance: np.random.Generator) -> np.ndarray:
 
 
 def _generate_one(patient: Patient, folder: Path, max_slices: int) -> tuple[list[list], list]:
+    """Write one patient's study; return its rows of annotations.csv and its row of patients.csv."""
     cv2.setNumThreads(1)  # the patients are spread over the cores already
     study = make_study(patient, max_slices)
     annotations = write_study(study, folder / "dicom" / patient.patient_id)

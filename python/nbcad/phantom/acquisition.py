@@ -35,7 +35,7 @@ class Scan:
 def plan(anatomy: Anatomy, chance: np.random.Generator, max_slices: int) -> Scan:
     """Set up the slices of one study, from the pelvis to the thorax; as many as `max_slices` at most."""
     child = anatomy.child
-    roll = _rotation(2, np.deg2rad(chance.normal(0, 4))) @ _rotation(1, np.deg2rad(chance.normal(0, 1.5)))
+    roll = _rotation(2, np.deg2rad(chance.normal(0, 6))) @ _rotation(1, np.deg2rad(chance.normal(0, 1.5)))
     tilt = _rotation(0, np.deg2rad(chance.normal(0, 3))) @ _rotation(1, np.deg2rad(chance.normal(0, 2)))
     if chance.random() < 0.25:
         tilt = np.eye(3)
@@ -44,11 +44,11 @@ def plan(anatomy: Anatomy, chance: np.random.Generator, max_slices: int) -> Scan
     thickness = float(np.round(np.interp(child.trunk, (190, 450), (3.6, 6.4)) * chance.uniform(0.9, 1.1) * 2) / 2)
     spacing = thickness * (1 + chance.choice((0.0, 0.1, 0.1, 0.2)))
     length = (high - low) * child.trunk
-    slices = int(min(length / spacing + 1, max_slices, 64))
+    slices = int(min(length / spacing + 1, max_slices))
     spacing = max(spacing, length / slices)
-    side = 2 * child.half_width * chance.uniform(1.12, 1.38)
+    side = 2 * child.half_width * chance.uniform(1.15, 1.65)
     ratio = chance.choice((1.0, 1.0, 0.8125, 0.875))
-    start = np.array([0.0, 0.0, low * child.trunk]) + chance.normal(0, 1, 3) * (11, 10, 0)
+    start = np.array([0.0, 0.0, low * child.trunk]) + chance.normal(0, 1, 3) * (15, 12, 0)
     return Scan(
         patient_to_anatomy=roll,
         offset=offset,
@@ -96,15 +96,14 @@ def acquire(
     volume *= 1 + tissues.grain.astype(np.float32)[anatomy.labels] * _grain(anatomy.labels.shape, chance)
     bend = _distortion(shape, chance) if protocol.contrast == "DWI" else None
     images = np.zeros(shape, np.float32)
-    inside = np.zeros(shape, np.uint8)
-    for part in (-0.25, 0.25):
+    filled = []
+    for part in (-0.25, 0.25):  # each half of the thickness is sampled in its middle; a lesion fills both
         index = _indices(anatomy, scan, corner + part * scan.thickness * scan.axes[2], shape, pixel, bend)
         images += np.append(volume.ravel(), np.float32(0))[index]
-        found = np.append(anatomy.lesions.ravel(), np.uint8(0))[index]
-        inside = np.where(inside == 0, found, inside) if part < 0 else np.where(found == inside, inside, 0)
-    images /= float(np.percentile(images[:, ::4, ::4], 99))
+        filled.append(np.append(anatomy.lesions.ravel(), np.uint8(0))[index])
+    images /= float(np.percentile(images[:, ::4, ::4], 99))  # bright tissue is 1; every fourth pixel tells as much
     images = _degrade(images, protocol, scanner, chance)
-    return Images(images, inside, pixel, corner)
+    return Images(images, np.where(filled[0] == filled[1], filled[0], 0), pixel, corner)
 
 
 def _grain(shape: tuple[int, ...], chance: np.random.Generator) -> np.ndarray:
@@ -122,9 +121,12 @@ def _distortion(shape: tuple[int, int, int], chance: np.random.Generator) -> np.
 
 
 def _indices(
-    anatomy: Anatomy, scan: Scan, corner: np.ndarray, shape: tuple[int, int, int], pixel: float, bend
+    anatomy: Anatomy, scan: Scan, corner: np.ndarray, shape: tuple[int, int, int], pixel: float, bend: np.ndarray | None
 ) -> np.ndarray:
-    """Flat index of the anatomy's nearest voxel for each pixel; one past the end outside the anatomy."""
+    """Flat index of the anatomy's nearest voxel for each pixel; one past the end outside the anatomy.
+
+    ``bend`` is by how many mm more to posterior a pixel takes its signal; its shape broadcasts to ``shape``.
+    """
     to_anatomy = scan.patient_to_anatomy
     start = to_anatomy @ (corner - scan.offset)
     steps = [to_anatomy @ (scan.axes[n] * mm) for n, mm in ((2, scan.spacing), (1, pixel), (0, pixel))]
@@ -172,6 +174,6 @@ def region(anatomy: Anatomy, scan: Scan, number: int) -> str:
     height = float((scan.patient_to_anatomy @ (point - scan.offset))[2])
     levels, trunk = anatomy.levels, anatomy.child.trunk
     borders = [v * trunk for v in (levels.brim, levels.kidneys, levels.dome, levels.apex)]
-    if min(abs(height - b) for b in borders) < 1.2 * scan.spacing:
+    if min(abs(height - b) for b in borders) < 2 * scan.spacing:
         return ""
     return ("", "retroperitoneum", "adrenal", "thorax", "")[int(np.searchsorted(borders, height))]

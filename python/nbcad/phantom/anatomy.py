@@ -5,14 +5,14 @@ are relative to the body: x to half its width, y to half its depth, z to the tru
 floor. So one table of organs serves all ages; every patient then draws their own sizes, places and shapes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from nbcad.phantom.physics import Tissue, smooth_noise
 
 T = Tissue
-ANYTHING = tuple(Tissue)
+BODY = tuple(t for t in Tissue if t != T.AIR)
 VISCERAL = (T.FAT, T.SOFT_TISSUE, T.BOWEL_WALL, T.BOWEL_FLUID, T.BOWEL_MIXED, T.GAS)
 
 # Body size by age in months: half width, half depth, trunk (pelvic floor to thoracic apex), mm. Rounded from the
@@ -78,7 +78,7 @@ class Anatomy:
     lesions: np.ndarray  # number of the lesion, 0 where there is none; uint8, same shape
     origin: np.ndarray  # mm, (z, y, x)
     step: np.ndarray  # mm, (z, y, x)
-    lesion_names: list[str] = field(default_factory=list)  # of lesion 1, 2, ...
+    lesion_names: list[str]  # of lesion 1, 2, ...
 
 
 class Canvas:
@@ -87,7 +87,7 @@ class Canvas:
     def __init__(self, child: Child, chance: np.random.Generator, arms: bool):
         self.child, self.chance = child, chance
         self.scale = np.array([child.trunk, child.half_depth, child.half_width])  # mm per relative unit, (z, y, x)
-        fine = float(np.clip(child.half_width / 80, 0.9, 1.6))
+        fine = float(np.clip(child.half_width / 80, 0.9, 1.6))  # mm; about as fine, in relative units, at every age
         self.step = np.array([2 * fine, fine, fine])
         reach = np.array([[-0.06, 1.08], [-1.1, 1.1], [-1.5, 1.5] if arms else [-1.1, 1.1]])
         self.origin = reach[:, 0] * self.scale
@@ -97,15 +97,14 @@ class Canvas:
             for o, s, n, u in zip(self.origin, self.step, self.shape, self.scale, strict=True)
         ]
         self.axes = [a.astype(np.float32) for a in axes]
-        coarse = (6, 5, 6)
-        bend = (0.008, 0.035, 0.035)
+        coarse = (6, 5, 6)  # control points: organs bend as a whole
+        bend = (0.008, 0.035, 0.035)  # relative units
         self.z, self.y, self.x = (
             a.reshape([-1 if n == axis else 1 for n in range(3)]) + b * smooth_noise(chance, self.shape, coarse)
             for axis, (a, b) in enumerate(zip(self.axes, bend, strict=True))
         )
-        self.rough = smooth_noise(
-            chance, self.shape, tuple(max(4, int(n * s / 14)) for n, s in zip(self.shape, self.step, strict=True))
-        )
+        lumps = tuple(max(4, int(n * s / 14)) for n, s in zip(self.shape, self.step, strict=True))  # one each 14 mm
+        self.rough = smooth_noise(chance, self.shape, lumps)
         self.labels = np.zeros(self.shape, np.uint8)
 
     def box(self, centre, radii) -> tuple[slice, slice, slice]:
@@ -175,7 +174,9 @@ def build(child: Child, chance: np.random.Generator) -> tuple[Canvas, Levels]:
     _thorax(canvas, levels)
     _bowel(canvas, levels)
     _upper_abdomen(canvas, levels)
-    _kidneys(canvas, levels)
+    for side in (-1, 1):
+        _kidney(canvas, levels, side)
+        _adrenal(canvas, levels, side)
     _pelvis(canvas)
     _spine(canvas)
     _vessels(canvas, levels)
@@ -220,25 +221,25 @@ def _body(canvas: Canvas, levels: Levels) -> None:
 
 
 def _arms(canvas: Canvas) -> None:
+    """Arms beside the trunk, from the fat inwards."""
+    layers = ((1.0, T.FAT), (0.8, T.MUSCLE), (0.33, T.CORTICAL_BONE), (0.22, T.MARROW))
     for side in (-1, 1):
         centre, radii = canvas.vary((0.35, 0.05, side * 1.25), (0.6, 0.3, 0.17), 0.03)
-        mask = canvas.labels == T.AIR
         box = canvas.box(centre, radii)
-        inside = canvas.inside(box, centre, radii) & mask[box]
-        canvas.put(box, inside, T.FAT)
-        canvas.put(box, canvas.inside(box, centre, radii * 0.8) & mask[box], T.MUSCLE)
-        canvas.put(box, canvas.inside(box, centre, radii * 0.33) & mask[box], T.CORTICAL_BONE)
-        canvas.put(box, canvas.inside(box, centre, radii * 0.22) & mask[box], T.MARROW)
+        free = canvas.labels[box] == T.AIR
+        for size, tissue in layers:
+            canvas.put(box, canvas.inside(box, centre, radii * size) & free, tissue)
 
 
 def _thorax(canvas: Canvas, levels: Levels) -> None:
+    """Mediastinum, heart, thymus, the lungs' vessels, trachea and oesophagus."""
     child, chance = canvas.child, canvas.chance
     lung = (T.LUNG,)
     middle, radii = canvas.vary((0.75, 0.1, 0.0), (0.22, 0.8, 0.19), 0.02)
     canvas.ellipsoid(middle, radii, T.SOFT_TISSUE, lung, 0.3)
     heart, radii = canvas.vary((levels.dome + 0.075, -0.25, 0.18), (0.085, 0.42, 0.42), 0.04)
     canvas.ellipsoid(heart, radii * 1.05, T.FAT, (T.LUNG, T.SOFT_TISSUE), 0.1)
-    canvas.ellipsoid(heart, radii, T.HEART_WALL, ANYTHING[1:], 0.1, tilt=-1.0)
+    canvas.ellipsoid(heart, radii, T.HEART_WALL, BODY, 0.1, tilt=-1.0)
     canvas.ellipsoid(heart + (0.0, 0.06, 0.06), radii * 0.48, T.HEART_BLOOD)
     canvas.ellipsoid(heart + (0.03, -0.04, -0.2), radii * 0.42, T.HEART_BLOOD)
     thymus = float(np.interp(child.age_months, (0, 24, 72, 144), (1.3, 1.15, 0.8, 0.5))) * chance.uniform(0.8, 1.2)
@@ -252,20 +253,20 @@ def _thorax(canvas: Canvas, levels: Levels) -> None:
             )
             points = np.linspace((0.74, 0.1, side * 0.12), end, 4)
             canvas.tube(points[np.argsort(points[:, 0])], 0.025 * size, T.VEIN, lung)
-    canvas.tube([(0.74, 0.12, 0.0), (0.84, 0.05, 0.0), (1.1, -0.1, 0.0)], 0.065 * size, T.CORTICAL_BONE)
-    canvas.tube([(0.74, 0.12, 0.0), (0.84, 0.05, 0.0), (1.1, -0.1, 0.0)], 0.05 * size, T.GAS)
+    trachea = [(0.74, 0.12, 0.0), (0.84, 0.05, 0.0), (1.1, -0.1, 0.0)]
+    canvas.tube(trachea, 0.065 * size, T.CORTICAL_BONE)  # cartilage is as dark
+    canvas.tube(trachea, 0.05 * size, T.GAS)
     canvas.tube([(0.53, 0.3, 0.1), (0.8, 0.25, 0.05), (1.1, 0.1, 0.04)], 0.05 * size, T.BOWEL_WALL)
 
 
 def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
-    chance = canvas.chance
-    inner = VISCERAL
-    top = levels.dome
+    """Liver with its vessels, gall bladder, spleen, stomach and pancreas."""
+    chance, top = canvas.chance, levels.dome
     height = (top - levels.kidneys) / 2 + 0.014  # so that the lower edge lies a little below the adrenal level
     centre, radii = canvas.vary((top - height, -0.05, -0.4), (height, 0.82, 0.56), 0.03, 0.08)
-    canvas.ellipsoid(centre, radii, T.LIVER, inner, 0.08)
+    canvas.ellipsoid(centre, radii, T.LIVER, VISCERAL, 0.08)
     lobe, lobe_radii = canvas.vary((top - 0.06, -0.45, 0.12), (0.06, 0.35, 0.45), 0.05, 0.15)
-    canvas.ellipsoid(lobe, lobe_radii, T.LIVER, inner, 0.1)
+    canvas.ellipsoid(lobe, lobe_radii, T.LIVER, VISCERAL, 0.1)
     for _ in range(9):
         start = np.array([top - 0.06, 0.1, -0.12])
         end = centre + radii * chance.uniform(-0.7, 0.7, 3)
@@ -273,45 +274,48 @@ def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
         points = points[np.argsort(points[:, 0])]
         tissue = T.VEIN if chance.random() < 0.6 else T.ARTERY
         canvas.tube(points, chance.uniform(0.018, 0.035) * canvas.child.half_width, tissue, (T.LIVER,))
-    bladder, radii = canvas.vary((top - 0.13, -0.38, -0.32), (0.03, 0.2, 0.09), 0.05, 0.2)
-    canvas.ellipsoid(bladder, radii, T.BILE, (*inner, T.LIVER))
+    gall_bladder, radii = canvas.vary((top - 0.13, -0.38, -0.32), (0.03, 0.2, 0.09), 0.05, 0.2)
+    canvas.ellipsoid(gall_bladder, radii, T.BILE, (*VISCERAL, T.LIVER))
     spleen, radii = canvas.vary((top - 0.075, 0.35, 0.66), (0.075, 0.38, 0.2), 0.03, 0.15)
-    canvas.ellipsoid(spleen, radii, T.SPLEEN, inner, 0.1, tilt=1.0)
+    canvas.ellipsoid(spleen, radii, T.SPLEEN, VISCERAL, 0.1, tilt=1.0)
     stomach, radii = canvas.vary((top - 0.085, -0.2, 0.4), (0.07, 0.38, 0.26), 0.06, 0.2)
-    canvas.ellipsoid(stomach, radii, T.BOWEL_WALL, inner, 0.15, tilt=1.0)
+    canvas.ellipsoid(stomach, radii, T.BOWEL_WALL, VISCERAL, 0.15, tilt=1.0)
     content = (T.STOMACH_CONTENT, T.BOWEL_FLUID, T.BOWEL_MIXED)[int(chance.integers(3))]
     canvas.ellipsoid(stomach, radii * 0.85, content, (T.BOWEL_WALL,), 0.15, tilt=1.0)
     canvas.ellipsoid(stomach - (0, 0.2, 0), radii * (0.5, 0.35, 0.6), T.GAS, (content,))
-    for place in np.linspace(-0.2, 0.5, 8):
-        centre, radii = canvas.vary(
-            (top - 0.15 + 0.03 * place, -0.05 + 0.3 * abs(place), place), (0.018, 0.09, 0.08), 0.02
-        )
-        canvas.ellipsoid(centre, radii, T.PANCREAS, inner, 0.3)
+    for lateral in np.linspace(-0.2, 0.5, 8):  # lobules of the pancreas, a string from its head to its tail
+        place = (top - 0.15 + 0.03 * lateral, -0.05 + 0.3 * abs(lateral), lateral)
+        centre, radii = canvas.vary(place, (0.018, 0.09, 0.08), 0.02)
+        canvas.ellipsoid(centre, radii, T.PANCREAS, VISCERAL, 0.3)
 
 
-def _kidneys(canvas: Canvas, levels: Levels) -> None:
+def _kidney(canvas: Canvas, levels: Levels, side: int) -> None:
+    """One kidney (-1 right, 1 left) in its fat: cortex, pyramids and a more or less filled pelvis."""
     chance = canvas.chance
-    for side in (-1, 1):
-        height = levels.kidneys - 0.055 + (0.012 if side > 0 else -0.008)
-        centre, radii = canvas.vary((height, 0.36, side * 0.44), (0.08, 0.27, 0.19), 0.03, 0.1)
-        tilt = -side * chance.uniform(0.5, 1.5)
-        soft = (*VISCERAL, T.LIVER, T.SPLEEN, T.MUSCLE)
-        canvas.ellipsoid(centre, radii * 1.15, T.FAT, soft, 0.05, tilt)
-        canvas.ellipsoid(centre, radii, T.KIDNEY_CORTEX, soft, 0.05, tilt)
-        for _ in range(11):  # pyramids
-            direction = chance.normal(0, 1, 3)
-            direction *= 0.62 / np.linalg.norm(direction)
-            place = centre + direction * radii + (0, 0, tilt * direction[0] * radii[0])
-            canvas.ellipsoid(place, radii * 0.24, T.KIDNEY_MEDULLA, (T.KIDNEY_CORTEX,))
-        hilum = centre + (0, -0.06, -side * 0.06)
-        canvas.ellipsoid(hilum, radii * (0.45, 0.35, 0.5), T.FAT, (T.KIDNEY_CORTEX, T.KIDNEY_MEDULLA))
-        canvas.ellipsoid(hilum, radii * 0.26 * chance.uniform(0.7, 1.6), T.URINE, (T.FAT, T.KIDNEY_CORTEX))
-        gland = np.array([levels.kidneys + 0.065, 0.27, side * 0.3]) + chance.normal(0, 0.02, 3) * (0.3, 1, 1)
-        thick = 2.2 / canvas.child.half_width
-        soft = (*VISCERAL, T.LIVER, T.MUSCLE)
-        canvas.ellipsoid(gland, (0.04, 0.2, 0.1), T.FAT, soft)
-        canvas.ellipsoid(gland, (0.028, 0.16, thick), T.ADRENAL, soft, tilt=side * 0.5)
-        canvas.ellipsoid(gland + (-0.005, 0.06, side * 0.05), (0.026, thick * 1.2, 0.09), T.ADRENAL, soft)
+    height = levels.kidneys - 0.055 + (0.012 if side > 0 else -0.008)  # the left one lies higher
+    centre, radii = canvas.vary((height, 0.36, side * 0.44), (0.08, 0.27, 0.19), 0.03, 0.1)
+    tilt = -side * chance.uniform(0.5, 1.5)
+    soft = (*VISCERAL, T.LIVER, T.SPLEEN, T.MUSCLE)
+    canvas.ellipsoid(centre, radii * 1.15, T.FAT, soft, 0.05, tilt)
+    canvas.ellipsoid(centre, radii, T.KIDNEY_CORTEX, soft, 0.05, tilt)
+    for _ in range(11):  # pyramids
+        direction = chance.normal(0, 1, 3)
+        direction *= 0.62 / np.linalg.norm(direction)
+        place = centre + direction * radii + (0, 0, tilt * direction[0] * radii[0])
+        canvas.ellipsoid(place, radii * 0.24, T.KIDNEY_MEDULLA, (T.KIDNEY_CORTEX,))
+    hilum = centre + (0, -0.06, -side * 0.06)
+    canvas.ellipsoid(hilum, radii * (0.45, 0.35, 0.5), T.FAT, (T.KIDNEY_CORTEX, T.KIDNEY_MEDULLA))
+    canvas.ellipsoid(hilum, radii * 0.26 * chance.uniform(0.7, 1.6), T.URINE, (T.FAT, T.KIDNEY_CORTEX))
+
+
+def _adrenal(canvas: Canvas, levels: Levels, side: int) -> None:
+    """One adrenal gland (-1 right, 1 left) in its fat: two thin limbs."""
+    gland = np.array([levels.kidneys + 0.065, 0.27, side * 0.3]) + canvas.chance.normal(0, 0.02, 3) * (0.3, 1, 1)
+    thick = 2.2 / canvas.child.half_width  # mm
+    soft = (*VISCERAL, T.LIVER, T.MUSCLE)
+    canvas.ellipsoid(gland, (0.04, 0.2, 0.1), T.FAT, soft)
+    canvas.ellipsoid(gland, (0.028, 0.16, thick), T.ADRENAL, soft, tilt=side * 0.5)
+    canvas.ellipsoid(gland + (-0.005, 0.06, side * 0.05), (0.026, thick * 1.2, 0.09), T.ADRENAL, soft)
 
 
 def _bowel(canvas: Canvas, levels: Levels) -> None:
@@ -339,31 +343,27 @@ def _bowel(canvas: Canvas, levels: Levels) -> None:
 
 
 def _pelvis(canvas: Canvas) -> None:
-    chance = canvas.chance
+    """Bladder, rectum, bones of the pelvis and the hips, and iliopsoas."""
+    chance, size = canvas.chance, canvas.child.half_width
     full = chance.uniform(0.7, 1.5)
     centre, radii = canvas.vary((0.055 + 0.02 * full, -0.35, 0.0), (0.045, 0.3, 0.32), 0.02, 0.1)
     canvas.ellipsoid(centre, radii * full + 0.02, T.BOWEL_WALL, (*VISCERAL, T.MUSCLE), 0.05)
     canvas.ellipsoid(centre, radii * full, T.URINE, None, 0.05)
-    canvas.tube(
-        [(0.0, 0.3, 0.0), (0.08, 0.35, 0.05), (0.15, 0.25, 0.1)], 0.13 * canvas.child.half_width, T.BOWEL_WALL, VISCERAL
-    )
-    canvas.tube(
-        [(0.0, 0.3, 0.0), (0.08, 0.35, 0.05), (0.15, 0.25, 0.1)],
-        0.1 * canvas.child.half_width,
-        T.BOWEL_MIXED,
-        (T.BOWEL_WALL,),
-    )
+    rectum = [(0.0, 0.3, 0.0), (0.08, 0.35, 0.05), (0.15, 0.25, 0.1)]
+    canvas.tube(rectum, 0.13 * size, T.BOWEL_WALL, VISCERAL)
+    canvas.tube(rectum, 0.1 * size, T.BOWEL_MIXED, (T.BOWEL_WALL,))
     for side in (-1, 1):
-        for shape, height in (((0.075, 0.38, 0.085), 0.175), ((0.06, 0.25, 0.11), 0.09)):
-            centre = (height, 0.22, side * (0.58 if height > 0.1 else 0.55))
-            canvas.ellipsoid(centre, shape, T.CORTICAL_BONE, (T.FAT, T.MUSCLE), 0.1, tilt=side * 1.2)
-            canvas.ellipsoid(centre, np.array(shape) * 0.84, T.MARROW, (T.CORTICAL_BONE,), 0.1, tilt=side * 1.2)
+        for height, lateral, radii in ((0.175, 0.58, (0.075, 0.38, 0.085)), (0.09, 0.55, (0.06, 0.25, 0.11))):
+            centre = (height, 0.22, side * lateral)
+            canvas.ellipsoid(centre, radii, T.CORTICAL_BONE, (T.FAT, T.MUSCLE), 0.1, tilt=side * 1.2)
+            canvas.ellipsoid(centre, np.array(radii) * 0.84, T.MARROW, (T.CORTICAL_BONE,), 0.1, tilt=side * 1.2)
         canvas.ellipsoid((0.04, 0.0, side * 0.6), (0.042, 0.2, 0.15), T.CORTICAL_BONE, (T.FAT, T.MUSCLE))
         canvas.ellipsoid((0.04, 0.0, side * 0.6), (0.036, 0.17, 0.125), T.MARROW, (T.CORTICAL_BONE,))
         canvas.ellipsoid((0.17, 0.05, side * 0.4), (0.09, 0.3, 0.12), T.MUSCLE, VISCERAL)
 
 
 def _spine(canvas: Canvas) -> None:
+    """Psoas and back muscles, vertebrae and discs, arches, and the canal with the cord and the roots below it."""
     chance = canvas.chance
     level = canvas.axes[0]
     bend = np.array([0.62, 0.5, 0.42, 0.5, 0.56, 0.45, 0.3]) + chance.normal(0, 0.015)
@@ -372,7 +372,7 @@ def _spine(canvas: Canvas) -> None:
     for side in (-1, 1):  # psoas and the muscles of the back
         tall = (z > 0.12) & (z < 0.43)
         psoas = ((x - side * 0.24) / 0.13) ** 2 + ((y + 0.02) / 0.18) ** 2 < 1
-        canvas.put((), psoas & tall, T.MUSCLE, (*VISCERAL,))
+        canvas.put((), psoas & tall, T.MUSCLE, VISCERAL)
         back = ((x - side * 0.25) / 0.24) ** 2 + ((y - 0.36) / 0.2) ** 2 < 1
         canvas.put((), back & (z > 0.02), T.MUSCLE, (*VISCERAL, T.LUNG))
     wide = 0.17 * chance.uniform(0.92, 1.1)
@@ -396,6 +396,7 @@ def _spine(canvas: Canvas) -> None:
 
 
 def _vessels(canvas: Canvas, levels: Levels) -> None:
+    """Aorta and venae cavae with their great branches."""
     size = canvas.child.half_width
     shift = canvas.chance.normal(0, 0.015, 2)
     aorta = np.array([(0.24, 0.13, 0.04), (0.5, 0.22, 0.06), (0.7, 0.3, 0.14), (0.83, 0.15, 0.12)])

@@ -1,4 +1,9 @@
-"""Writes acquired series as MR Image Storage objects (DICOM PS3.3 A.4, C.8.3), Explicit VR Little Endian."""
+"""Writes acquired series as MR Image Storage objects (DICOM PS3.3 A.4, C.8.3), Explicit VR Little Endian.
+
+Two groups of elements, each from the data dictionary, go beyond the MR Image IOD, as scanners write them: the diffusion
+weighting (C.8.13.5.9) and the rescaling (C.11.1). They make the object a Standard Extended SOP Class, which may be
+exchanged under the same UID (PS3.2 3.11).
+"""
 
 import hashlib
 from datetime import date, timedelta
@@ -11,8 +16,16 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from nbcad.phantom.acquisition import Images, Scan
 from nbcad.phantom.anatomy import Child
+from nbcad.phantom.patients import Patient
 from nbcad.phantom.physics import GRE
 from nbcad.phantom.scanners import Protocol, Scanner
+
+# Echoes for each excitation: a fast spin echo, one echo, a single shot. (0018,0091) Echo Train Length
+_ECHO_TRAIN = {"T2": 17, "T1": 1, "DWI": 64}
+_DATES = 99  # random numbers apart from those of `patients.Purpose`
+_DAYS_A_MONTH = 30.4375
+_PROTON_MHZ_A_TESLA = 42.577
+_BIRTH_WEIGHT_KG, _GROWTH_KG_A_MONTH = 3.5, 0.24  # mean gain up to 12 years
 
 
 def uid(*parts: object) -> str:
@@ -21,11 +34,12 @@ def uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def study_header(seed: int, patient_id: str, child: Child, scanner: Scanner) -> Dataset:
+def study_header(patient: Patient, child: Child, scanner: Scanner) -> Dataset:
     """Patient, study, equipment and frame of reference: what all images of a study share."""
-    chance = np.random.default_rng([seed, int(patient_id[-4:]), 99])
+    patient_id = patient.patient_id
+    chance = np.random.default_rng([patient.seed, patient.number + 1, _DATES])
     study_date = date(2018, 1, 1) + timedelta(days=int(chance.integers(0, 360)))
-    age_days = int(child.age_months * 30.4375) + int(chance.integers(1, 28))
+    age_days = int(child.age_months * _DAYS_A_MONTH) + int(chance.integers(1, 28))
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 100"
     header.InstanceCreationDate = header.StudyDate = study_date.strftime("%Y%m%d")
@@ -44,17 +58,17 @@ def study_header(seed: int, patient_id: str, child: Child, scanner: Scanner) -> 
     header.PatientBirthDate = (study_date - timedelta(days=age_days)).strftime("%Y%m%d")
     header.PatientSex = child.sex
     header.PatientAge = f"{child.age_months:03d}M" if child.age_months < 36 else f"{child.age_months // 12:03d}Y"
-    header.PatientWeight = round(3.5 + child.age_months * 0.24, 1)
+    header.PatientWeight = round(_BIRTH_WEIGHT_KG + child.age_months * _GROWTH_KG_A_MONTH, 1)
     header.PatientComments = "Synthetic data made by nbcad.phantom"
     header.QualityControlImage = "YES"  # DICOM PS3.3 C.7.6.1: a phantom; nbcad.series reads it
     header.BodyPartExamined = "ABDOMEN"
     header.PatientPosition = "HFS"
     header.MagneticFieldStrength = scanner.field_tesla
-    header.ImagingFrequency = round(42.577 * scanner.field_tesla, 3)
+    header.ImagingFrequency = round(_PROTON_MHZ_A_TESLA * scanner.field_tesla, 3)
     header.ImagedNucleus = "1H"
     header.StudyID = "1"
-    header.StudyInstanceUID = uid(seed, patient_id, "study")
-    header.FrameOfReferenceUID = uid(seed, patient_id, "frame of reference")
+    header.StudyInstanceUID = uid(patient.seed, patient_id, "study")
+    header.FrameOfReferenceUID = uid(patient.seed, patient_id, "frame of reference")
     header.PositionReferenceIndicator = ""
     return header
 
@@ -70,12 +84,12 @@ def add_series(header: Dataset, scan: Scan, scanner: Scanner, protocol: Protocol
     header.SeriesDate, header.SeriesTime = header.StudyDate, header.StudyTime
     header.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
     header.ScanningSequence = ["EP", "SE"] if diffusion else sequence.technique
-    header.SequenceVariant = "SK" if diffusion else ("SP" if sequence.technique == GRE else scanner.variant)
+    header.SequenceVariant = _variant(protocol)
     header.ScanOptions = "FS" if sequence.fat_left < 1 else ""
     header.MRAcquisitionType = "2D"
     header.RepetitionTime = sequence.repetition_ms
     header.EchoTime = sequence.echo_ms
-    header.EchoTrainLength = {"T2": 17, "T1": 1, "DWI": 64}[protocol.contrast]
+    header.EchoTrainLength = _ECHO_TRAIN[protocol.contrast]
     header.FlipAngle = sequence.flip_deg
     header.NumberOfAverages = 4 if diffusion else 2
     header.SliceThickness = scan.thickness
@@ -84,6 +98,13 @@ def add_series(header: Dataset, scan: Scan, scanner: Scanner, protocol: Protocol
     if diffusion:
         header.DiffusionBValue = sequence.b_value
         header.DiffusionDirectionality = "ISOTROPIC" if sequence.b_value else "NONE"
+
+
+def _variant(protocol: Protocol) -> str:
+    """(0018,0021) Sequence Variant: spoiled, segmented k-space or none (PS3.3 C.8.3.1)."""
+    if protocol.sequence.technique == GRE:
+        return "SP"
+    return "SK" if _ECHO_TRAIN[protocol.contrast] > 1 else "NONE"
 
 
 class Placement:
@@ -97,8 +118,8 @@ class Placement:
         self.along_row = -along_row if scan.flips[1] else along_row
         self.along_column = -along_column if scan.flips[0] else along_column
 
-    def store(self, image: np.ndarray) -> np.ndarray:
-        """A canonical slice as it is stored."""
+    def turn(self, image: np.ndarray) -> np.ndarray:
+        """A canonical slice as it is stored, shape (rows, columns)."""
         turned = image.T if self.scan.transposed else image
         flip_rows, flip_columns = self.scan.flips
         return turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
@@ -111,6 +132,12 @@ class Placement:
         if self.scan.flips[1]:
             place = place - (self.columns - 1) * self.images.pixel_mm * self.along_row
         return place
+
+
+def store(pixels: np.ndarray, scanner: Scanner, top: float) -> np.ndarray:
+    """Relative signal as stored values, int16 or uint16, same shape; bright tissue becomes ``top``."""
+    limit = 2 ** (scanner.bits_stored - scanner.signed) - 1
+    return np.round(pixels * top).clip(0, limit).astype(np.int16 if scanner.signed else np.uint16)
 
 
 def add_pixel_description(header: Dataset, scanner: Scanner, placement: Placement, top: float) -> None:
@@ -126,11 +153,12 @@ def add_pixel_description(header: Dataset, scanner: Scanner, placement: Placemen
     header.HighBit = scanner.bits_stored - 1
     header.PixelRepresentation = int(scanner.signed)
     slope = scanner.rescale_slope or 1.0
+    # the window applies to values after the modality LUT, PS3.3 C.11.2.1.2
     header.WindowCenter, header.WindowWidth = round(top * slope / 2, 1), round(top * slope, 1)
     if scanner.rescale_slope is not None:
         header.RescaleIntercept = 0
         header.RescaleSlope = slope
-        header.RescaleType = "US"
+        header.RescaleType = "US"  # unspecified unit, PS3.3 C.11.1.1.2
 
 
 def write_image(header: Dataset, path: Path, stored: np.ndarray, position: np.ndarray, instance: int) -> str:

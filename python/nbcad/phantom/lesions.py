@@ -10,17 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import label
 
-from nbcad.phantom.anatomy import VISCERAL, Canvas, Levels
+from nbcad.phantom.anatomy import Canvas, Levels
 from nbcad.phantom.physics import Tissue, smooth_noise
 
 T = Tissue
 STAGE_SHARES = {"normal": 0.30, "L1": 0.20, "L2": 0.20, "M": 0.18, "MS": 0.12}
 SITE_SHARES = {"adrenal": 0.45, "retroperitoneum": 0.30, "thorax": 0.25}
-MS_BELOW_MONTHS = 18
+MS_BELOW_MONTHS = 18  # the definition of MS
+_NODULES = 8
 
-_NOT_REPLACED = (T.AIR, T.SKIN, T.CSF, T.CORD)
-_SOFT = (*VISCERAL, T.NODE, T.PANCREAS, T.ADRENAL, T.LUNG, T.MUSCLE, T.VEIN, T.LIVER, T.SPLEEN, T.KIDNEY_CORTEX,
-         T.KIDNEY_MEDULLA, T.URINE, T.STOMACH_CONTENT, T.BILE, T.THYMUS)  # fmt: skip
+_NOT_REPLACED = (T.AIR, T.SKIN, T.CSF, T.CORD, T.ARTERY)  # tumours grow round arteries, not through them
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ class Tumours:
         self.lesions = np.zeros(canvas.shape, np.uint8)
         self.names: list[str] = []
 
-    def add(self, name: str, centre, radii_mm, look: Look, spared=(T.ARTERY,)) -> None:
-        """Paint one lesion at ``centre``, relative (z, y, x), of ``radii_mm`` (z, y, x); ``spared`` tissues stay."""
-        canvas = self.canvas
+    def add(self, name: str, centre, radii_mm, look: Look) -> None:
+        """Paint one lesion at ``centre``, relative (z, y, x), of ``radii_mm`` (z, y, x); other lesions stay."""
+        canvas, radius_mm = self.canvas, float(np.mean(radii_mm))
         radii = np.asarray(radii_mm, dtype=float) / canvas.scale
         box = canvas.box(centre, radii * (1 + 0.5 * look.rough))
         shape = tuple(s.stop - s.start for s in box)
@@ -66,20 +65,22 @@ class Tumours:
             part = ((values - centre[axis]) / radii[axis]) ** 2
             distance += part * part if axis == 0 else part  # blunt ends: few slices with a mere sliver
         distance = np.sqrt(distance)
-        distance *= 1 + look.rough * 0.45 * self._noise(shape, 0.55 * float(np.mean(radii_mm))).clip(-1.5, 1.5)
+        lobes = self._noise(shape, 0.55 * radius_mm).clip(-1.5, 1.5)  # each about half a radius wide
+        distance *= 1 + look.rough * 0.45 * lobes
         labels, lesions = canvas.labels[box], self.lesions[box]
         allowed = np.ones(256, bool)
-        allowed[[*_NOT_REPLACED, *spared]] = False
+        allowed[list(_NOT_REPLACED)] = False
         inside = _largest_part((distance < 1) & allowed[labels] & (lesions == 0))
         if not inside.any():
             return
         self.names.append(name)
         lesions[inside] = len(self.names)
-        labels[inside] = self._texture(distance, look, float(np.mean(radii_mm)))[inside]
+        labels[inside] = self._texture(distance, look, radius_mm)[inside]
         for _ in range(look.vessels):
             self._encase_vessel(centre, radii)
 
     def _texture(self, distance: np.ndarray, look: Look, radius_mm: float) -> np.ndarray:
+        """Tissues of a lesion, uint8, shape as of ``distance`` from its centre, which is 1 at its surface."""
         shape = distance.shape
         tissue = np.full(shape, T.TUMOUR, np.uint8)
         islands = self._noise(shape, look.grain_mm, 2.0) + 0.6 * self._noise(shape, 2 * look.grain_mm)
@@ -88,8 +89,7 @@ class Tumours:
         for share, tissue_label in ((look.haemorrhage, T.HAEMORRHAGE), (look.necrosis, T.NECROSIS)):
             if share:
                 blots = self._noise(shape, max(7.0, 0.45 * radius_mm)) - distance
-                threshold = np.quantile(blots[distance < 1], 1 - share) if (distance < 1).any() else np.inf
-                tissue[blots > threshold] = tissue_label
+                tissue[blots > np.quantile(blots[distance < 1], 1 - share)] = tissue_label
         if look.septa:
             strands = np.abs(self._noise(shape, max(9.0, 0.4 * radius_mm)))
             tissue[strands < np.quantile(strands, look.septa)] = T.SEPTUM
@@ -112,6 +112,7 @@ class Tumours:
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part: what is spared must not leave a lesion in pieces."""
     parts, count = label(mask)
     return mask if count < 2 else parts == 1 + np.argmax(np.bincount(parts[parts > 0])[1:])
 
@@ -122,13 +123,16 @@ def paint(canvas: Canvas, levels: Levels, stage: str, site: str, chance: np.rand
     Args:
         stage: a key of `STAGE_SHARES`.
         site: of the primary, a key of `SITE_SHARES`; ignored for ``normal``.
+
+    Returns:
+        The lesions by voxel and their names; the canvas has their tissues.
     """
     tumours = Tumours(canvas, chance)
     if stage == "normal":
         return tumours
     side = int(chance.choice((-1, 1)))
     centre = primary_place(levels, site, side, chance)
-    growth = (canvas.child.half_width / 90) ** 0.6
+    growth = (canvas.child.half_width / 90) ** 0.6  # 1 at three years; tumours grow less than the child
     if stage == "L1":
         radius = chance.uniform(11.5, 18) * growth
         tumours.add("primary", centre, radius * chance.uniform(0.9, 1.1, 3), LOOKS["L1"])
@@ -160,7 +164,7 @@ def primary_place(levels: Levels, site: str, side: int, chance: np.random.Genera
 
 def _distant(tumours: Tumours, chance: np.random.Generator) -> None:
     """Lesions in vertebrae, pelvic bone and distant lymph nodes, at least about 14 mm across."""
-    growth = max(1.0, tumours.canvas.child.half_width / 95)
+    growth = max(1.0, tumours.canvas.child.half_width / 95)  # infants' are not smaller than small children's
     places = {
         "vertebra": (chance.uniform(0.2, 0.85), 0.45, chance.uniform(-0.06, 0.06)),
         "vertebra 2": (chance.uniform(0.2, 0.85), 0.45, chance.uniform(-0.06, 0.06)),
@@ -177,12 +181,12 @@ def _distant(tumours: Tumours, chance: np.random.Generator) -> None:
 
 
 def _liver_nodules(tumours: Tumours, levels: Levels, chance: np.random.Generator) -> None:
-    """Nodules throughout the liver, each apart from the others."""
+    """Up to ``_NODULES`` nodules throughout the liver, each apart from the others."""
     canvas = tumours.canvas
     liver = np.argwhere(canvas.labels == T.LIVER)
     taken: list[np.ndarray] = []
-    for _ in range(300):
-        if len(taken) == 8:
+    for _ in range(300):  # tries: a small liver may have no room for all
+        if len(taken) == _NODULES:
             break
         index = liver[int(chance.integers(len(liver)))]
         place = canvas.origin + canvas.step * index

@@ -113,7 +113,7 @@ class Tissues:
     def of_patient(cls, chance: np.random.Generator) -> "Tissues":
         """Values of one patient: spread round the typical ones."""
         values = [getattr(cls.typical(), name) for name in cls.__dataclass_fields__]
-        spread = (0.05, 0.08, 0.13, 0.12, 0.25)
+        spread = (0.05, 0.08, 0.13, 0.12, 0.25)  # relative, in the order of the fields
         return cls(
             *(v * np.exp(s * chance.standard_normal(v.shape).clip(-2, 2)) for v, s in zip(values, spread, strict=True))
         )
@@ -139,7 +139,7 @@ def signal(tissues: Tissues, sequence: Sequence, field_tesla: float) -> np.ndarr
     al. 1984). Sources: Haacke et al., Magnetic Resonance Imaging, chapters 8 and 18.
     """
     t1 = tissues.t1_ms * (field_tesla / 1.5) ** (1 / 3)
-    t2 = tissues.t2_ms * (0.92 if field_tesla > 2 else 1.0)
+    t2 = tissues.t2_ms * (0.92 if field_tesla > 2 else 1.0)  # a little shorter at 3 T (de Bazelaire et al. 2004)
     recovery = np.exp(-sequence.repetition_ms / t1)
     if sequence.technique == SPIN_ECHO:
         magnitude = (1 - recovery) * np.exp(-sequence.echo_ms / t2)

@@ -9,6 +9,8 @@ from nbcad import cli
 from nbcad.pipeline import SeriesAnalysis
 from nbcad.report.pictures import data_uri, evidence
 
+PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to the page
+
 
 def write_html(report: dict, analyses: dict[int, SeriesAnalysis], path: Path) -> None:
     """Write the page.
@@ -25,28 +27,53 @@ def write_html(report: dict, analyses: dict[int, SeriesAnalysis], path: Path) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value: f"{100 * value:.0f} %"
-    environment.filters["mm"] = lambda point: ", ".join(f"{value:.0f}" for value in point)
+    environment.filters["percent"] = percent
+    environment.filters["mm"] = lambda point: ", ".join(str(round(value)) for value in point)
     pictures = {number: _evidence_of(analysis) for number, analysis in analyses.items()}
     page = environment.get_template("report.html.j2").render(
-        report=report, pictures=pictures, not_used=[f for f in report["files"] if f["status"] != "used"]
+        report=report, pictures=pictures, not_used=_by_reason(report["files"])
     )
     with cli.replacing_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        # A file name on disk need not be text: Python stands surrogates for such bytes, which UTF-8 cannot hold.
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _evidence_of(analysis: SeriesAnalysis) -> list[dict]:
-    """The slice in the middle of each lesion; without a lesion the slice with the highest tumour probability."""
+def percent(probability: float) -> str:
+    """Whole per cent; nothing is written as certain, and as impossible only what a rule excludes."""
+    if 0 < probability < 0.01:
+        return "<1 %"
+    if probability > 0.99:
+        return ">99 %"
+    return f"{100 * probability:.0f} %"
+
+
+def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
+    """Paths of the files that were not used by status and reason, the refused ones first."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for file in sorted(files, key=lambda file: file["status"] != "refused"):
+        if file["status"] != "used":
+            groups.setdefault((file["status"], file["reason"]), []).append(file["path"])
+    return groups
+
+
+def _evidence_of(analysis: SeriesAnalysis) -> dict:
+    """The middle slices of the most probable lesions; without a lesion the slice with the highest probability."""
     if not analysis.lesions:
         index = int(np.argmax(analysis.tumour))
-        return [_shown(analysis, index, f"no lesion; highest tumour probability, slice {index + 1}")]
-    middles = [(n, list(x.boxes)[len(x.boxes) // 2]) for n, x in enumerate(analysis.lesions, start=1)]
-    return [_shown(analysis, index, f"lesion {number}, slice {index + 1}") for number, index in middles]
-
-
-def _shown(analysis: SeriesAnalysis, index: int, caption: str) -> dict:
+        return {"shown": [_picture(analysis, index, "No lesion; highest tumour probability")], "without": 0}
+    middles: dict[int, list[str]] = {}
+    for number, lesion in enumerate(analysis.lesions, start=1):
+        middles.setdefault(list(lesion.boxes)[len(lesion.boxes) // 2], []).append(str(number))
+    shown = list(middles.items())[:PICTURES]
     return {
-        "caption": f"{caption} of {len(analysis.slices)}",
+        "shown": [_picture(analysis, index, f"Lesion {', '.join(numbers)}") for index, numbers in shown],
+        "without": len(analysis.lesions) - sum(len(numbers) for _, numbers in shown),
+    }
+
+
+def _picture(analysis: SeriesAnalysis, index: int, caption: str) -> dict:
+    return {
+        "caption": f"{caption}: slice {index + 1} of {len(analysis.slices)}",
         "plain": data_uri(evidence(analysis, index, overlay=False)),
         "marked": data_uri(evidence(analysis, index)),
     }

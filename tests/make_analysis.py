@@ -1,0 +1,76 @@
+"""Models that were never trained, and analyses made by hand, for tests of what becomes of results."""
+
+import numpy as np
+
+from nbcad import caffe_net, localise, organ
+from nbcad.caffe_net import caffe
+from nbcad.labels import organ_labels, stage_labels
+from nbcad.localise import Lesion, OperatingPoint
+from nbcad.organ import OrganSvm
+from nbcad.pipeline import Models, SeriesAnalysis
+from nbcad.series import USED, FileRecord, Geometry, Series, Slice
+
+AXIAL = np.eye(3)[0], np.eye(3)[1]
+
+
+class _EverySlice:
+    """Stands for both SVMs: every slice is as much like the first region."""
+
+    def predict_proba(self, features):
+        return np.tile([0.7, 0.2, 0.1], (len(features), 1))
+
+    def score_samples(self, features):
+        return np.zeros(len(features))
+
+
+def untrained(threshold: float) -> Models:
+    """Both nets with the values of their fillers, and an SVM that sorts nothing."""
+    caffe.set_random_seed(5)
+    svm = OrganSvm(_EverySlice(), _EverySlice(), {"probability": 0, "familiarity": 0}, "fc7", organ_labels(), {})
+    return Models(
+        organ_net=caffe_net.load_net(organ.DEPLOY),
+        organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
+        svm=svm,
+        stage_fcn=caffe.Net(localise.FCN, caffe.TEST),
+        stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
+        point=OperatingPoint(threshold, 1),
+        stages=stage_labels(),
+        n4=False,
+        sha256={"organ_net": "0" * 64},
+    )
+
+
+def lesion(boxes: dict[int, tuple], stages=(0.1, 0.2, 0.3, 0.4), probability=0.9, centre=None) -> Lesion:
+    """A lesion; by default its centre is the middle of its boxes."""
+    if centre is None:
+        row0, col0, row1, col1 = np.mean(list(boxes.values()), axis=0)
+        centre = (float(np.mean(list(boxes))), (row0 + row1) / 2 - 0.5, (col0 + col1) / 2 - 0.5)
+    return Lesion(boxes, probability, np.array(stages, float), centre)
+
+
+def analysis(
+    lesions=(), count=3, shape=(24, 20), spacing=(2.0, 2.0), axes=AXIAL, step_mm=5.0, **series
+) -> SeriesAnalysis:
+    """An analysis of a black series; ``axes`` None leaves it without geometry, ``series`` replaces its facts."""
+    slices = []
+    for n in range(count):
+        geometry = None
+        if axes is not None:
+            place = np.array([-20.0, 7.0, 30.0]) + n * step_mm * np.cross(*axes)
+            geometry = Geometry(place, *axes, *spacing)
+        slices.append(Slice(None, f"2.25.{n + 1}", *shape, geometry, spacing, FileRecord(f"IM{n}", USED)))
+    facts = {
+        "study_uid": "2.25.1", "series_uid": "2.25.2", "patient_id": "P1", "age_months": 12, "description": "T2",
+        "weighting": "T2", "plane": "axial", "phantom": False,
+    }  # fmt: skip
+    heat = np.full((count, 5, 7, 6), 0.1, np.float32)
+    heat[:, 0] = 0.6
+    return SeriesAnalysis(
+        series=Series(**facts | series, slices=slices),
+        slices=slices,
+        volume=np.zeros((count, *shape), np.uint8),
+        organs=["adrenal"] * count,
+        organ_probabilities=np.tile([0.7, 0.2, 0.1], (count, 1)),
+        heat=heat,
+        lesions=list(lesions),
+    )

@@ -1,0 +1,261 @@
+"""The report as data: what stands in it, where lesions lie in the patient, how a patient's stage comes about."""
+
+import dataclasses
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from make_analysis import analysis, lesion
+from make_dicom import mr_image, write
+from nbcad import localise, pipeline
+from nbcad.errors import ModelError
+from nbcad.localise import OperatingPoint
+from nbcad.pipeline import analyse, load_models, millimetres, study_stage, whole_pixels
+from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS
+
+PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
+
+
+def _stack(folder, count=2, **elements) -> list[str]:
+    """Write a series; its paths."""
+    return [str(write(mr_image(PIXELS, (0, 0, 5.0 * n), **elements), folder / f"{n}")) for n in range(count)]
+
+
+def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
+    _stack(tmp_path / "t2")
+    _stack(tmp_path / "t1", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
+    report, _ = analyse(tmp_path, eager, "cpu")
+    labelled = {"label", "probabilities"}
+    assert set(report) == {"schema", "research_use_only", "software", "summary", "studies", "files", "timing_s"}
+    assert set(report["software"]) == {"nbcad", "caffe", "python", "device", "models"}
+    files = {"files_used", "files_refused", "files_ignored"}
+    assert set(report["summary"]) == {"studies", "series", "slices", "lesions"} | files
+    (study,) = report["studies"]
+    assert set(study) == {"study_uid", "patient", "stage", "series"}
+    assert (set(study["patient"]), set(study["stage"])) == ({"id", "age_months"}, labelled | {"notes"})
+    for series in study["series"]:
+        assert set(series) == {"series_uid", "description", "status", "reason", "slices", "lesions"}
+    assert [s["status"] for s in study["series"]] == ["analysed", "refused"]
+    found = study["series"][0]
+    assert all(set(s) == {"sop_uid", "frame", "organ", "tumour_probability"} for s in found["slices"])
+    assert all(set(s["organ"]) == labelled for s in found["slices"])
+    (entry,) = found["lesions"]
+    assert set(entry) == {"id", "organ", "probability", "stage", "centre_mm", "box_mm", "boxes"}
+    assert set(entry["stage"]) == labelled and "normal" not in entry["stage"]["probabilities"]
+    assert [set(b) for b in entry["boxes"]] == [{"sop_uid", "frame", "row0", "col0", "row1", "col1"}] * 2
+    assert all(set(f) == {"path", "status", "reason"} for f in report["files"])
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_every_input_file_is_in_the_report_once_as_what_became_of_it(blind, tmp_path):
+    expected = dict.fromkeys(_stack(tmp_path / "t2"), "used")
+    expected |= dict.fromkeys(_stack(tmp_path / "t1", SeriesDescription="T1", SeriesInstanceUID="2.25.3"), "ignored")
+    expected |= dict.fromkeys(_stack(tmp_path / "no_spacing", PixelSpacing=None), "refused")
+    expected[str(write(mr_image(0 * PIXELS, (0, 0, 50)), tmp_path / "t2" / "black"))] = "refused"
+    copy = mr_image(PIXELS, (0, 0, 60))
+    expected |= {str(write(copy, tmp_path / "t2" / n)): s for n, s in (("a", "used"), ("b", "refused"))}
+    (tmp_path / "notes.txt").write_text("nothing")
+    expected[str(tmp_path / "notes.txt")] = "ignored"
+    report, _ = analyse(tmp_path, blind, "cpu")
+    assert len(report["files"]) == len(expected)
+    assert {f["path"]: f["status"] for f in report["files"]} == expected
+    assert all(bool(f["reason"]) == (f["status"] != "used") for f in report["files"])
+    counts = Counter(expected.values())
+    assert {f"files_{status}": n for status, n in counts.items()}.items() <= report["summary"].items()
+    assert report["summary"]["slices"] == counts["used"]
+
+
+def test_series_without_a_readable_image_is_refused_and_its_study_gets_no_stage(eager, tmp_path):
+    write(mr_image(0 * PIXELS), tmp_path / "black")
+    report, analyses = analyse(tmp_path, eager, "cpu")
+    (study,) = report["studies"]
+    (series,) = study["series"]
+    assert (series["status"], bool(series["reason"]), analyses) == ("refused", True, {})
+    assert (study["stage"]["label"], study["stage"]["probabilities"]) == (None, {})
+    assert study["stage"]["notes"]
+
+
+def test_analyses_are_numbered_as_the_series_of_the_report(blind, tmp_path):
+    _stack(tmp_path / "a", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
+    _stack(tmp_path / "b", SeriesInstanceUID="2.25.4")
+    _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", PatientID="P2", StudyInstanceUID="2.25.6")
+    report, analyses = analyse(tmp_path, blind, "cpu")
+    listed = [series["series_uid"] for study in report["studies"] for series in study["series"]]
+    assert {n: a.series.series_uid for n, a in analyses.items()} == {1: "2.25.4", 2: "2.25.5"}
+    assert [listed[n] for n in analyses] == ["2.25.4", "2.25.5"]
+
+
+def test_patients_who_share_a_study_uid_are_reported_apart(blind, tmp_path):
+    _stack(tmp_path / "a", PatientID="P1", SeriesInstanceUID="2.25.3", PatientAge="010M")
+    _stack(tmp_path / "b", PatientID="P2", SeriesInstanceUID="2.25.4", PatientAge="050M")
+    report, _ = analyse(tmp_path, blind, "cpu")
+    assert [study["patient"] for study in report["studies"]] == [
+        {"id": "P1", "age_months": 10},
+        {"id": "P2", "age_months": 50},
+    ]
+
+
+def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_path):
+    _stack(tmp_path / "a", SeriesInstanceUID="2.25.3")
+    _stack(tmp_path / "b", SeriesInstanceUID="2.25.4", PatientAge="030M")
+    (study,) = analyse(tmp_path, eager, "cpu")[0]["studies"]
+    assert study["patient"]["age_months"] == 30
+    for entry in (study, *(found for series in study["series"] for found in series["lesions"])):
+        assert entry["stage"]["probabilities"]["MS"] == 0  # at 18 months or more
+
+
+@pytest.mark.parametrize("phantom", [True, False])
+def test_phantom_is_called_synthetic_and_a_patient_is_not(blind, tmp_path, phantom):
+    _stack(tmp_path, QualityControlImage="YES" if phantom else "NO")
+    (study,) = analyse(tmp_path, blind, "cpu")[0]["studies"]
+    assert any("Synthetic" in note for note in study["stage"]["notes"]) == phantom
+
+
+def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path):
+    write(mr_image(PIXELS, ImagePositionPatient=None, ImageOrientationPatient=None), tmp_path / "x")
+    report, analyses = analyse(tmp_path, eager, "cpu")
+    (entry,) = report["studies"][0]["series"][0]["lesions"]
+    assert (entry["centre_mm"], entry["box_mm"]) == (None, None)
+    assert entry["boxes"]
+    assert millimetres(analyses[0].lesions[0], analyses[0]) == (None, None)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    turn=st.tuples(*[st.floats(-180, 180)] * 3),
+    mirrored=st.booleans(),
+    spacing=st.tuples(*[st.floats(0.3, 4)] * 2),
+    step=st.floats(1, 8),
+    first=st.integers(0, 3),
+    corner=st.tuples(*[st.floats(0, 10)] * 2),
+    size=st.tuples(*[st.floats(1, 10)] * 2),
+    centre=st.tuples(st.floats(0, 5), st.floats(0, 23), st.floats(0, 19)),
+)
+def test_lesion_lies_in_the_patient_where_its_pixels_do_whatever_the_plane(
+    turn, mirrored, spacing, step, first, corner, size, centre
+):
+    """Against the affine matrix of DICOM PS3.3 C.7.6.2.1.1, for oblique and flipped planes."""
+    axes = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()[:2]
+    if mirrored:
+        axes = -axes[0], axes[1]
+    box = (*corner, corner[0] + size[0], corner[1] + size[1])
+    spot = lesion({first: box, first + 2: box}, centre=centre)
+    series = analysis([spot], count=6, spacing=spacing, axes=tuple(axes), step_mm=step)
+    affine = np.column_stack([np.cross(*axes) * step, axes[1] * spacing[0], axes[0] * spacing[1]])
+    origin = series.slices[0].geometry.position
+    found, (low, high) = millimetres(spot, series)
+    np.testing.assert_allclose(found, origin + affine @ centre, atol=0.01)
+    corners = [
+        origin + affine @ (index, row - 0.5, column - 0.5)
+        for index in (first - 0.5, first + 2.5)
+        for row in box[::2]
+        for column in box[1::2]
+    ]
+    np.testing.assert_allclose(low, np.min(corners, axis=0), atol=0.01)
+    np.testing.assert_allclose(high, np.max(corners, axis=0), atol=0.01)
+
+
+def test_lesion_of_a_single_slice_gets_no_thickness_that_nobody_measured():
+    spot = lesion({0: (2, 4, 6, 8)})
+    series = analysis([spot], count=1)
+    _, (low, high) = millimetres(spot, series)
+    assert low[2] == high[2] == series.slices[0].geometry.position[2]
+
+
+@given(st.tuples(*[st.floats(0, 400)] * 4))
+def test_whole_pixels_are_the_smallest_box_that_holds_the_box(box):
+    row0, col0, row1, col1 = found = whole_pixels(box)
+    assert all(type(edge) is int for edge in found)
+    assert row0 <= box[0] < row0 + 1 and col0 <= box[1] < col0 + 1
+    assert row1 - 1 < box[2] <= row1 and col1 - 1 < box[3] <= col1
+
+
+def test_region_of_a_lesion_is_that_of_most_of_its_slices_and_stage_never_normal(eager):
+    spot = lesion({0: (2, 2, 5, 5), 1: (2, 2, 5, 5), 2: (2, 2, 5, 5)}, stages=(0, 0.1, 0.7, 0.2))
+    series = analysis([spot])
+    series.organs = ["adrenal", "thorax", "thorax"]
+    entry = pipeline._lesion_entry(1, spot, series, 3, eager)
+    assert (entry["organ"], entry["stage"]["label"]) == ("thorax", "M")
+    assert [b["sop_uid"] for b in entry["boxes"]] == [s.sop_uid for s in series.slices]
+
+
+def test_study_without_a_lesion_is_normal_and_says_how_high_the_probability_went(blind):
+    cold, warm = analysis(), analysis()
+    warm.heat[1, 0, 3, 3] = 0.17
+    stage = study_stage([cold, warm], 12, blind)
+    assert (stage["label"], stage["probabilities"]["normal"]) == ("normal", 1)
+    assert "0.83" in stage["notes"][0]
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, True), (2, False)])
+def test_study_with_too_few_slices_to_show_a_lesion_says_so(blind, count, said):
+    models = dataclasses.replace(blind, point=OperatingPoint(0.9, min_slices=2))
+    notes = study_stage([analysis(count=count)], 12, models)["notes"]
+    assert any("fewer slices than the 2" in note for note in notes) == said
+
+
+def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], 12, blind)
+    assert (stage["label"], stage["probabilities"]["normal"]) == ("L2", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("age", "label", "note"), [(17, "MS", None), (18, "M", TOO_OLD_FOR_MS), (None, "MS", AGE_UNKNOWN)]
+)
+def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 0, 0.1, 0.9))])], age, blind)
+    assert stage["label"] == label
+    assert sum(stage["probabilities"].values()) == pytest.approx(1)
+    assert [n for n in stage["notes"] if n in (AGE_UNKNOWN, TOO_OLD_FOR_MS)] == [note] * (note is not None)
+
+
+@pytest.mark.parametrize(
+    ("other", "share"),
+    [
+        ({"spacing": (1.0, 1.0)}, 0.2),  # as many pixels of a quarter the area
+        ({"step_mm": 20.0}, 0.8),
+        ({"count": 1, "spacing": (1.0, 1.0)}, 0.2),  # no distance between slices: areas are compared
+    ],
+)
+def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, other, share):
+    box = {0: (2, 2, 6, 6)}
+    found = [
+        analysis([lesion(box, (1, 0, 0, 0), 1.0)]),
+        analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
+    ]
+    assert study_stage(found, 12, blind)["probabilities"]["L2"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}", '{"threshold": 0.5}'])
+def test_damaged_operating_point_is_one_error_that_names_the_file(tmp_path, text):
+    for folder, files in (("organ", pipeline.ORGAN_FILES), ("stage", pipeline.STAGE_FILES)):
+        (tmp_path / folder).mkdir()
+        for name in files.values():
+            (tmp_path / folder / name).touch()
+    (tmp_path / "stage" / "operating_point.json").write_text(text)
+    with pytest.raises(ModelError, match=r"operating_point\.json"):
+        load_models(tmp_path, "cpu")
+
+
+def test_weights_of_another_net_are_not_taken_for_the_stagers(eager, tmp_path):
+    path = tmp_path / "final.caffemodel"
+    eager.organ_net.save(str(path))
+    with pytest.raises(ModelError, match="does not fit"):
+        localise.to_fully_convolutional(path)
+
+
+@pytest.mark.parametrize("rows", [61, 62, 63, 64])
+def test_lesion_at_the_far_edge_has_a_box_inside_the_image(rows):
+    """The last place of a heat map may lie beyond the edge."""
+    image = analysis(shape=(rows, rows)).slices[0]
+    heat = np.zeros((1, 5, -(-rows // 4) + 1, -(-rows // 4) + 1), np.float32)
+    heat[:, 0] = 1
+    heat[:, :2, -1, -1] = [[0, 1]]
+    (spot,) = localise.find_lesions(heat, [image], OperatingPoint(0.05, 1))
+    row0, col0, row1, col1 = spot.boxes[0]
+    assert 0 <= row0 < row1 <= rows and 0 <= col0 < col1 <= rows
