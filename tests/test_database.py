@@ -85,7 +85,19 @@ def test_rare_stages_get_more_windows_a_cross_section_so_that_stages_balance():
 
 def test_slice_without_region_is_no_organ_sample(hospital):
     counts = _build(hospital)["organ"]
-    assert sum(sum(c.values()) for c in counts.values()) == 12 * 3
+    slices = {split: sum(c.values()) for split, c in counts.items()}
+    assert slices["val"] + slices["test"] == 4 * 3
+    assert slices["train"] == 8 * 3 * (1 + database.ORGAN_COPIES)
+
+
+def test_only_training_slices_get_jittered_copies_each_another(hospital):
+    _build(hospital)
+    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
+        rows = connection.execute("SELECT * FROM sample WHERE task = 'organ'").fetchall()
+    jittered = [(row["turn_deg"], row["zoom"], row["down"], row["right"]) for row in rows if row["zoom"]]
+    assert len(set(jittered)) == len(jittered) == 8 * 3 * database.ORGAN_COPIES
+    assert {row["split"] for row in rows if row["zoom"]} == {"train"}
+    assert {row["split"] for row in rows if row["zoom"] is None} == {"train", "val", "test"}
 
 
 def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):

@@ -17,12 +17,15 @@ from nbcad.preprocess import (
     STAGE_MM_PER_PIXEL,
     STAGE_WINDOW,
     Canonical,
+    Jitter,
     enhance,
     organ_input,
     pad_for_windows,
     stage_grid,
 )
 from nbcad.series import read_pixels
+
+JITTER = ("turn_deg", "zoom", "down", "right")  # columns of a jittered copy
 
 LABELLED = {"label", "probabilities"}
 
@@ -130,7 +133,8 @@ def test_training_and_inference_see_the_same_pixels(flow):
         image = turned[sample["slice"]]
         entry = stored[sample["task"]][sample["key"]]
         if sample["task"] == "organ":
-            np.testing.assert_array_equal(entry, organ_input(image, spacing, 64))
+            jitter = None if sample["zoom"] is None else Jitter(*(sample[n] for n in JITTER))
+            np.testing.assert_array_equal(entry, organ_input(image, spacing, 64, jitter))
         else:
             whole = pad_for_windows(stage_grid(image, spacing), STRIDE)
             windows = np.lib.stride_tricks.sliding_window_view(whole, (STAGE_WINDOW, STAGE_WINDOW))

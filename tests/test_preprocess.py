@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbcad import preprocess
-from nbcad.preprocess import STAGE_WINDOW, Canonical, enhance, organ_input, pad_for_windows, stage_grid, stage_window
+from nbcad.preprocess import (
+    STAGE_WINDOW,
+    Canonical,
+    Jitter,
+    enhance,
+    organ_input,
+    pad_for_windows,
+    stage_grid,
+    stage_window,
+)
 from nbcad.series import Geometry
 
 AXES = [np.array(v, float) for v in ([1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0])]
@@ -71,6 +80,29 @@ def test_organ_input_keeps_true_proportions_on_a_square():
     square = organ_input(image, (1.0, 2.0), 64)  # 100 mm high, 200 mm wide
     assert square.shape == (64, 64)
     assert (square[:14] < 20).all() and (square[-14:] < 20).all() and (square[20:44] > 100).all()
+
+
+@pytest.mark.parametrize(
+    ("jitter", "place"),
+    [
+        (Jitter(0, 1, 0, 0), (20, 40)),
+        (Jitter(0, 1, 0.25, -0.125), (36, 32)),
+        (Jitter(90, 1, 0, 0), (23, 20)),  # against the clock
+        (Jitter(0, 2, 0, 0), (8.5, 48.5)),
+    ],
+)
+def test_jitter_moves_a_mark_to_where_it_says(jitter, place):
+    square = np.zeros((64, 64), np.uint8)
+    square[20, 40] = 255
+    moved = jitter.apply(square).astype(float)
+    centre = [(moved * axis).sum() / moved.sum() for axis in np.indices(moved.shape)]
+    np.testing.assert_allclose(centre, place, atol=0.51)
+
+
+def test_jittered_organ_input_is_enhanced_after_it_is_moved(chance):
+    image, jitter = chance.integers(0, 255, (128, 128), dtype=np.uint8), Jitter(5, 1.1, 0.1, 0)
+    expected = preprocess._clahe(jitter.apply(preprocess._resize(image, 64, 64)))
+    np.testing.assert_array_equal(organ_input(image, (1, 1), 64, jitter), expected)
 
 
 def test_stage_grid_has_fixed_millimetres():

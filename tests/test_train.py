@@ -64,6 +64,7 @@ def test_training_learns_and_leaves_log_curves_weights_and_provenance(solver, tm
     record = json.loads((run / "run.json").read_text())
     assert record["text"]["solver"] == solver.read_text() and record["finished"]
     assert len(record["sha256"]) == 5
+    assert all(library["num_threads"] >= 1 for library in record["blas"]) and record["blas"]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len(list(run.glob("iter_*.solverstate"))) == 2
 

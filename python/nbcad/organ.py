@@ -24,7 +24,6 @@ TRAIN_VAL = "models/organ_net/train_val.prototxt"
 DEPLOY = "models/organ_net/deploy.prototxt"
 SVM_CONFIG = "models/organ_svm/svm.toml"
 _KERNEL_CACHE_MB = 1000
-BLOBS = ("fc7", "pool3")  # the fully connected features, or the rasterised convolution maps
 
 # What skops may load besides NumPy and scikit-learn's own defaults.
 _TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
@@ -68,7 +67,7 @@ def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, b
         blob: "fc7" or "pool3".
 
     Returns:
-        float32, shape (n, 64) for fc7, (n, 4096) for pool3.
+        float32, shape (n, 1024) for fc7, (n, 4096) for pool3.
     """
     (features,) = caffe_net.forward(net, transform(images)[:, None], [blob])
     return features.reshape(len(images), -1)
