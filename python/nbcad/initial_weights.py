@@ -66,11 +66,18 @@ def _relu(net: caffe_pb2.NetParameter) -> None:
             layer.type = "ReLU"
 
 
+def _narrow(net: caffe_pb2.NetParameter) -> None:
+    for layer in net.layer:
+        if layer.name == "fc7":
+            layer.inner_product_param.num_output = 64
+
+
 VARIANTS = (
     Variant("xavier", lambda net: _set_fillers(net, type="xavier")),
     Variant("gaussian 0.01", lambda net: _set_fillers(net, type="gaussian", std=0.01)),
     Variant("uniform, 8 x Glorot", _wide),
     Variant("chosen", lambda net: None),
+    Variant("chosen, fc7 of 64 units", _narrow),
     Variant("ReLU, xavier", _relu),
     Variant("chosen, solver beyond the paper", lambda net: None, BEYOND),
 )
@@ -114,7 +121,7 @@ def measure(
         writer = csv.DictWriter(file, list(curves[0]), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(curves)
-    plot(curves, out / "initial_weights.png")
+    plot(curves, _loss_of_guessing(data["train"][1]), out / "initial_weights.png")
     return rows
 
 
@@ -149,13 +156,19 @@ def _accuracies(deploy: Path, weights: Path | None, data: dict) -> dict[str, flo
     return {"fc7": float(svm.score(features["test"], truth)), "score": float((scores.argmax(axis=1) == truth).mean())}
 
 
-def plot(curves: list[dict], path: Path) -> None:
-    """Training loss over the iterations, a line a variant."""
+def _loss_of_guessing(labels: np.ndarray) -> float:
+    """The loss of a net that says the classes' shares whatever it sees: their entropy."""
+    shares = np.bincount(labels) / len(labels)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def plot(curves: list[dict], chance: float, path: Path) -> None:
+    """Training loss over the iterations, a line a variant, and the loss of guessing."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name in dict.fromkeys(row["variant"] for row in curves):
         points = [(row["iteration"], row["train_loss"]) for row in curves if row["variant"] == name]
         axes.plot(*zip(*points, strict=True), label=name)
-    axes.axhline(np.log(3), color="grey", linestyle=":", label="chance, ln 3")
+    axes.axhline(chance, color="grey", linestyle=":", label="guessing by the shares of the classes")
     axes.set(xlabel="iteration", ylabel="training loss", ylim=(0, None), title="Organ net on phantom data (synthetic)")
     axes.legend()
     axes.grid(alpha=0.3)

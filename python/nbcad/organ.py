@@ -130,7 +130,7 @@ def _choose(features: np.ndarray, truth: np.ndarray, splits: list, grid: dict) -
     found = []
     for gamma in (g / features.shape[1] for g in grid["gamma_times_features"]):
         svc = SVC(kernel="precomputed", cache_size=_KERNEL_CACHE_MB)
-        search = GridSearchCV(svc, {"C": grid["C"]}, cv=splits).fit(np.exp(-gamma * distances), truth)
+        search = GridSearchCV(svc, {"C": grid["C"]}, cv=splits, n_jobs=-1).fit(np.exp(-gamma * distances), truth)
         found.append((float(search.best_score_), search.best_params_["C"], gamma))
     accuracy, c, gamma = max(found)
     return c, gamma, accuracy
