@@ -60,6 +60,7 @@ def test_second_image_at_one_place_is_refused_naming_the_first(tmp_path):
         ({"NumberOfFrames": 2}, "(0028,0008)"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "(0008,0008)"),
         ({"SeriesInstanceUID": None}, "(0020,000E)"),
+        ({"PixelSpacing": [1, 900]}, "(0028,0030)"),
     ],
 )
 def test_image_that_cannot_be_analysed_is_refused_by_its_tag(tmp_path, elements, tag):
@@ -75,6 +76,7 @@ def test_image_that_cannot_be_analysed_is_refused_by_its_tag(tmp_path, elements,
     [
         (lambda d: setattr(d, "PixelData", d.PixelData[:6]), "cannot be decoded"),
         (lambda d: setattr(d, "PixelData", bytes(24)), "all pixels are equal"),
+        (lambda d: d.update({"RescaleSlope": "1e300", "RescaleIntercept": "0"}), "(0028,1053)"),
     ],
 )
 def test_image_without_sound_pixels_is_refused_when_read(tmp_path, edit, reason):

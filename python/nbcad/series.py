@@ -31,6 +31,7 @@ _MALFORMED = (
 )  # fmt: skip
 _SAME_DIRECTION = 1e-3  # direction cosines that differ by less belong to one stack
 _SAME_PLACE_MM = 1e-2
+_LARGEST_FIELD_MM = 1000.0  # twice the widest bore; what is larger is a wrong Pixel Spacing, and would fill the memory
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,8 @@ def read_pixels(series: Series) -> tuple[list[Slice], np.ndarray]:
             continue
         if pixels.shape != (image.rows, image.columns):
             _refuse(image.record, f"(7FE0,0010) Pixel Data has shape {pixels.shape}")
+        elif not np.isfinite(pixels).all():
+            _refuse(image.record, "(0028,1053) Rescale Slope makes pixels that are no finite float32 numbers")
         elif pixels.min() == pixels.max():
             _refuse(image.record, "(7FE0,0010) Pixel Data: all pixels are equal")
         else:
@@ -267,6 +270,11 @@ def _slice(header: pydicom.Dataset, source: Source, record: FileRecord) -> Slice
         return None
     if spacing is None or min(spacing) <= 0:
         _refuse(record, "(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it")
+        return None
+    if max(rows * spacing[0], columns * spacing[1]) > _LARGEST_FIELD_MM:
+        _refuse(
+            record, f"(0028,0030) Pixel Spacing {spacing.tolist()} makes the image wider than any MR scanner's field"
+        )
         return None
     geometry = None
     if orientation is not None and position is not None:
