@@ -77,3 +77,11 @@ def test_missing_gpu_is_an_error_and_never_the_cpu():
 
     with pytest.raises(DeviceError, match="--device cpu"):
         caffe_net.use_device("cuda:99")
+
+
+def test_progress_in_a_log_is_lines_with_count_and_eta(capsys):
+    for _ in cli.progress(range(3), desc="reading", unit="file"):
+        pass
+    lines = capsys.readouterr().err.splitlines()
+    assert all("\r" not in line and line.startswith("reading") for line in lines)
+    assert "3/3" in lines[-1] and "file/s" in lines[-1]

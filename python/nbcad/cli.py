@@ -69,9 +69,21 @@ def add_force(arguments: argparse.ArgumentParser) -> None:
 
 def progress(items=None, **options) -> tqdm:
     """A progress bar with count, rate and ETA on stderr; on a stream that is no terminal one line every 10 s."""
-    if not sys.stderr.isatty():
-        options = {"mininterval": 10, "ascii": True, "ncols": 100} | options
-    return tqdm(items, file=sys.stderr, dynamic_ncols=sys.stderr.isatty(), **options)
+    if sys.stderr.isatty():
+        return tqdm(items, file=sys.stderr, dynamic_ncols=True, **options)
+    return tqdm(items, file=_Lines(), mininterval=10, ascii=True, ncols=100, **options)
+
+
+class _Lines:
+    """Stderr for a progress bar that shall not overwrite itself: each state a line."""
+
+    def write(self, text: str) -> None:
+        state = text.strip("\r\n ")
+        if state:
+            sys.stderr.write(state + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def existing(path: str | Path, what: str, remedy: str = "") -> Path:
