@@ -6,6 +6,7 @@ with other fillers, or with ReLU in place of Sigmoid, or trained by another solv
 """
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,6 @@ from matplotlib import pyplot as plt
 PAPER = "solvers/organ_solver.prototxt"
 BEYOND = "solvers/beyond_paper/organ_solver.prototxt"
 SVM_C, SVM_GAMMA_TIMES_FEATURES, SVM_SAMPLES = 10.0, 0.3, 2000  # the same for all variants
-FAN_INS_AND_OUTS = {"conv1": (25, 800), "conv2": (800, 800), "conv3": (800, 1600), "fc7": (4096, 1024)}
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,6 @@ def _set_fillers(net: caffe_pb2.NetParameter, **values) -> None:
             _fill(layer).MergeFrom(caffe_pb2.FillerParameter(**values))
 
 
-def _wide(net: caffe_pb2.NetParameter) -> None:
-    """Eight times the bound of Glorot and Bengio (2010) in every layer before the score."""
-    for layer in net.layer:
-        if layer.name in FAN_INS_AND_OUTS:
-            bound = 8 * np.sqrt(6 / sum(FAN_INS_AND_OUTS[layer.name]))
-            _fill(layer).min, _fill(layer).max = -bound, bound
-
-
 def _relu(net: caffe_pb2.NetParameter) -> None:
     _set_fillers(net, type="xavier")
     for layer in net.layer:
@@ -75,11 +67,10 @@ def _narrow(net: caffe_pb2.NetParameter) -> None:
 VARIANTS = (
     Variant("xavier", lambda net: _set_fillers(net, type="xavier")),
     Variant("gaussian 0.01", lambda net: _set_fillers(net, type="gaussian", std=0.01)),
-    Variant("uniform, 8 x Glorot", _wide),
-    Variant("chosen", lambda net: None),
-    Variant("chosen, fc7 of 64 units", _narrow),
-    Variant("ReLU, xavier", _relu),
-    Variant("chosen, solver beyond the paper", lambda net: None, BEYOND),
+    Variant("8 x Glorot (chosen)", lambda net: None),
+    Variant("8 x Glorot, fc7 of 64 units", _narrow),
+    Variant("xavier, ReLU for Sigmoid", _relu),
+    Variant("8 x Glorot, solver beyond the paper", lambda net: None, BEYOND),
 )
 
 
@@ -102,7 +93,7 @@ def measure(
     data["train"] = tuple(values[:SVM_SAMPLES] for values in data["train"])  # the keys are in random order
     rows, curves = [], []
     for variant in variants:
-        folder = out / variant.name.replace(" ", "_").replace(",", "")
+        folder = out / re.sub(r"\W+", "_", variant.name)
         nets = _write_nets(variant, folder)
         result = train(_write_solver(variant, folder, nets["train_val"]), folder / "run", max_iter=max_iter, force=True)
         curves += [{"variant": variant.name} | row for row in result.log]
