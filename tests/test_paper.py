@@ -29,6 +29,13 @@ def test_solver_holds_the_papers_numbers(path):
     assert solver.stepsize == 100
 
 
+@pytest.mark.parametrize("path", SOLVERS)
+def test_table_of_the_solvers_readme_is_what_the_files_say(path):
+    rows = re.findall(r"^\| `(\w+)` \|.*\| `?([^|`]+)`? \| (\w+)[^|]*\|$", Path("solvers/README.md").read_text(), re.M)
+    lines = re.findall(r"^(\w+): (.*?)  # (\w+):", Path(path).read_text(), re.M)
+    assert len(rows) >= 7 and set(rows) <= set(lines)
+
+
 @pytest.mark.parametrize("path", [*SOLVERS, *BEYOND])
 def test_every_solver_line_says_where_its_number_comes_from(path):
     untagged = [line for line in Path(path).read_text().splitlines() if line and not TAG.search(line)]

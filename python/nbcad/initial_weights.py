@@ -94,8 +94,10 @@ def measure(
     rows, curves = [], []
     for variant in variants:
         folder = out / re.sub(r"\W+", "_", variant.name)
-        nets = _write_nets(variant, folder)
+        nets = _write_nets(variant, folder, lmdbs)
         result = train(_write_solver(variant, folder, nets["train_val"]), folder / "run", max_iter=max_iter, force=True)
+        if not result.finished:  # a signal ended it: the other variants are not wanted either
+            raise KeyboardInterrupt
         curves += [{"variant": variant.name} | row for row in result.log]
         trained = _accuracies(nets["deploy"], result.weights, data)
         rows.append(
@@ -116,12 +118,15 @@ def measure(
     return rows
 
 
-def _write_nets(variant: Variant, folder: Path) -> dict[str, Path]:
+def _write_nets(variant: Variant, folder: Path, lmdbs: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     for kind, source in (("train_val", organ.TRAIN_VAL), ("deploy", organ.DEPLOY)):
         net = caffe_net.read_net(source)
         variant.change(net)
+        for layer in net.layer:
+            if layer.type == "Data":
+                layer.data_param.source = str(lmdbs / Path(layer.data_param.source).name)
         paths[kind] = folder / f"{kind}.prototxt"
         paths[kind].write_text(str(net))
     return paths
@@ -155,13 +160,13 @@ def _loss_of_guessing(labels: np.ndarray) -> float:
 
 def plot(curves: list[dict], chance: float, path: Path) -> None:
     """Training loss over the iterations, a line a variant, and the loss of guessing."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for name in dict.fromkeys(row["variant"] for row in curves):
         points = [(row["iteration"], row["train_loss"]) for row in curves if row["variant"] == name]
         axes.plot(*zip(*points, strict=True), label=name)
     axes.axhline(chance, color="grey", linestyle=":", label="guessing by the shares of the classes")
     axes.set(xlabel="iteration", ylabel="training loss", ylim=(0, None), title="Organ net on phantom data (synthetic)")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=3)
     axes.grid(alpha=0.3)
     with cli.replacing_file(path) as temporary:
         figure.savefig(temporary, dpi=90, format="png")
