@@ -17,7 +17,7 @@ DEPLOY = "models/stage_lenet5/deploy.prototxt"
 FCN = "models/stage_lenet5/fcn.prototxt"
 TRAIN_VAL = "models/stage_lenet5/train_val.prototxt"
 STRIDE = 4  # pixels between windows: the product of the net's two pooling strides
-SMOOTHING = (0.7, 0.5, 0.5)  # standard deviations in slices and places
+SMOOTHING = 0.5  # standard deviation in slices and in places
 _LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
 _SLICES_AT_ONCE = 8
 
