@@ -19,7 +19,8 @@ PY := $(VENV)/bin/python
 INPUTS := python/nbcad/preprocess.py python/nbcad/series.py
 HELDOUT := data/heldout
 BEYOND := runs/beyond_paper/stage
-TRAIN := $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
+# One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
+TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
 .PHONY: help demo test lint data train-organ train-stage train-stage-beyond evaluate infer image clean
 
@@ -50,7 +51,8 @@ train-stage-beyond: caffe ## The same stager with a longer schedule than the pap
 	@$(MAKE) --no-print-directory $(BEYOND)/operating_point.json
 
 evaluate: caffe ## The paper's measures on the held-out test patients, with the paper's schedule and with the longer one
-	@$(MAKE) --no-print-directory runs/organ/svm.json runs/stage/operating_point.json $(BEYOND)/operating_point.json
+	@$(MAKE) --no-print-directory data/lmdb/info.json
+	@$(MAKE) --no-print-directory -j2 runs/organ/svm.json $(BEYOND)/operating_point.json runs/stage/operating_point.json
 	@echo; echo "== Both nets trained with the paper's numbers"
 	@$(PY) tools/evaluate.py --baselines --device $(DEVICE)
 	@echo; echo "== The stager trained with solvers/beyond_paper/stage_solver.prototxt"
