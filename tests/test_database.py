@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from make_dicom import mr_image, write
-from nbcad import database
+from nbcad import database, sampling
 from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, InputError, SplitError
 
@@ -67,7 +67,7 @@ def test_positive_windows_are_centred_in_the_lesion_and_negative_ones_clear_of_i
         if row["label"]:
             assert row["row0"] <= row["row"] <= row["row1"] and row["col0"] <= row["col"] <= row["col1"]
         elif row["row0"] is not None:
-            clearance = database.CLEARANCE_MM / 2  # pixels are 2 mm
+            clearance = sampling.CLEARANCE_MM / 2  # pixels are 2 mm
             outside = (
                 row["row"] < row["row0"] - clearance or row["row"] >= row["row1"] + clearance,
                 row["col"] < row["col0"] - clearance or row["col"] >= row["col1"] + clearance,
@@ -79,7 +79,7 @@ def test_positive_windows_are_centred_in_the_lesion_and_negative_ones_clear_of_i
 def test_rare_stages_get_more_windows_a_cross_section_so_that_stages_balance():
     boxes = {"L1": 10, "M": 90}
     annotated = [SliceAnnotation(None, True, [(stage, (0, 0, 9, 9))] * count) for stage, count in boxes.items()]
-    windows = database.windows_per_box(annotated)
+    windows = sampling.windows_per_box(annotated)
     assert windows == {"L1": 60, "M": 7}
 
 
@@ -87,7 +87,7 @@ def test_slice_without_region_is_no_organ_sample(hospital):
     counts = _build(hospital)["organ"]
     slices = {split: sum(c.values()) for split, c in counts.items()}
     assert slices["val"] + slices["test"] == 4 * 3
-    assert slices["train"] == 8 * 3 * (1 + database.ORGAN_COPIES)
+    assert slices["train"] == 8 * 3 * (1 + sampling.ORGAN_COPIES)
 
 
 def test_only_training_slices_get_jittered_copies_each_another(hospital):
@@ -95,7 +95,7 @@ def test_only_training_slices_get_jittered_copies_each_another(hospital):
     with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
         rows = connection.execute("SELECT * FROM sample WHERE task = 'organ'").fetchall()
     jittered = [(row["turn_deg"], row["zoom"], row["down"], row["right"]) for row in rows if row["zoom"]]
-    assert len(set(jittered)) == len(jittered) == 8 * 3 * database.ORGAN_COPIES
+    assert len(set(jittered)) == len(jittered) == 8 * 3 * sampling.ORGAN_COPIES
     assert {row["split"] for row in rows if row["zoom"]} == {"train"}
     assert {row["split"] for row in rows if row["zoom"] is None} == {"train", "val", "test"}
 

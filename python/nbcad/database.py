@@ -1,7 +1,7 @@
 """The sample database (paper 3.1(1)): which slice of which patient is which sample, on which side of the split.
 
-One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies beside the database and nowhere else. Here
-samples are only planned: `lmdb_io.convert` makes the images.
+One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies beside the database and nowhere else.
+`sampling` plans the samples, `lmdb_io.convert` makes their images.
 """
 
 import hashlib
@@ -9,10 +9,8 @@ import hmac
 import os
 import secrets
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from nbcad import cli
 from nbcad.annotations import SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.labels import NORMAL, organ_labels, stage_labels
-from nbcad.preprocess import STAGE_MM_PER_PIXEL, Box, Jitter
+from nbcad.sampling import Sample, plan_samples, windows_per_box
 from nbcad.series import (
     IGNORED,
     Archive,
@@ -39,27 +37,6 @@ from nbcad.series import (
 
 SCHEMA_VERSION = 1
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}
-
-ORGAN_COPIES = 2  # jittered copies of each training slice, besides itself
-POSITIVES_PER_BOX = 12  # windows round a lesion's cross-section, on average over the stages
-JITTER = 0.25  # of the lesion's box; the window's centre stays inside it
-LEAST_LESION_MM = 8.0  # a smaller cross-section is no sample
-NEGATIVES_PER_SLICE = {"body": 1, "bright": 2, "beside": 1}  # anywhere, on bright tissue, beside each lesion
-CLEARANCE_MM = 8.0  # least distance of a negative window's centre from any lesion's box
-BESIDE_MM = 32.0  # "beside": half a window
-BRIGHT_PERCENTILE = 60  # of the body's pixels: tumours are bright on T2, and so is what is mistaken for them
-
-
-@dataclass
-class _Sample:
-    task: str
-    patient: str
-    slice: int
-    label: int
-    mm_per_pixel: float | None = None
-    row: float | None = None
-    col: float | None = None
-    jitter: Jitter | None = None
 
 
 def build(dicom: Path, annotations: Path, database: Path, seed: int) -> dict[str, dict[str, dict[str, int]]]:
@@ -169,9 +146,9 @@ def _insert_images(
     annotated: dict[tuple[str, int], SliceAnnotation],
     key: bytes,
     seed: int,
-) -> list[_Sample]:
+) -> list[Sample]:
     """Insert series, slices and boxes of every annotated series that the nets are for; plan their samples."""
-    samples: list[_Sample] = []
+    samples: list[Sample] = []
     chosen = []
     for series in archive.series:
         reason = reason_not_chosen(series)
@@ -194,15 +171,8 @@ def _insert_images(
         for image, pixels in zip(*read_pixels(series), strict=True):
             annotation = annotated.get((image.sop_uid, image.frame), SliceAnnotation())
             slice_number = _insert_slice(connection, number, image, pixels, annotation)
-            samples += _plan_samples(patient, slice_number, image, pixels, annotation, windows, seed)
+            samples += plan_samples(patient, slice_number, image, pixels, annotation, windows, seed)
     return samples
-
-
-def windows_per_box(annotated: Iterable[SliceAnnotation]) -> dict[str, int]:
-    """How many windows to take round each cross-section, by stage, so that all stages give about equally many."""
-    boxes = Counter(stage for annotation in annotated for stage, _ in annotation.lesions)
-    mean = sum(boxes.values()) / max(len(boxes), 1)
-    return {stage: max(1, round(POSITIVES_PER_BOX * mean / count)) for stage, count in boxes.items()}
 
 
 def _insert_slice(
@@ -282,82 +252,7 @@ def _refuse_image_on_two_sides(connection: sqlite3.Connection) -> None:
         raise SplitError(f"{twice[0]} and {twice[1]} hold one image, yet stand on two sides of the split")
 
 
-def _plan_samples(
-    patient: str,
-    slice_number: int,
-    image: Slice,
-    pixels: np.ndarray,
-    annotation: SliceAnnotation,
-    windows: dict[str, int],
-    seed: int,
-) -> list[_Sample]:
-    """Samples of one slice: the slice for the organ net, windows for the stager (D11 in README.md)."""
-    chance = np.random.default_rng([seed, *hashlib.sha256(f"{image.sop_uid}/{image.frame}".encode()).digest()])
-    stages = stage_labels()
-    samples = []
-    if annotation.organ is not None:
-        region = organ_labels().index(annotation.organ)
-        samples.append(_Sample("organ", patient, slice_number, region))
-        samples += [
-            _Sample("organ", patient, slice_number, region, jitter=Jitter.draw(chance)) for _ in range(ORGAN_COPIES)
-        ]
-    if not annotation.lesions_known:
-        return samples
-    for stage, box in annotation.lesions:
-        samples += [
-            _Sample("stage", patient, slice_number, stages.index(stage), STAGE_MM_PER_PIXEL, row, col)
-            for row, col in _places_in_lesion(box, windows[stage], image.spacing, chance)
-        ]
-    boxes = [box for _, box in annotation.lesions]
-    samples += [
-        _Sample("stage", patient, slice_number, stages.index(NORMAL), STAGE_MM_PER_PIXEL, row, col)
-        for row, col in _places_off_lesions(pixels, boxes, image.spacing, chance)
-    ]
-    return samples
-
-
-def _places_in_lesion(
-    box: Box, count: int, spacing: tuple[float, float], chance: np.random.Generator
-) -> list[tuple[float, float]]:
-    row0, col0, row1, col1 = box
-    if max((row1 - row0) * spacing[0], (col1 - col0) * spacing[1]) < LEAST_LESION_MM:
-        return []
-    shifts = chance.uniform(-JITTER, JITTER, (count, 2))
-    rows = (row0 + row1) / 2 + shifts[:, 0] * (row1 - row0)
-    columns = (col0 + col1) / 2 + shifts[:, 1] * (col1 - col0)
-    return list(zip(rows.tolist(), columns.tolist(), strict=True))
-
-
-def _places_off_lesions(
-    pixels: np.ndarray, boxes: list[Box], spacing: tuple[float, float], chance: np.random.Generator
-) -> list[tuple[float, float]]:
-    """Places in the body's bounding box that are `CLEARANCE_MM` or more from every lesion."""
-    body_pixels = pixels > 0.2 * np.percentile(pixels, 99)
-    rows, columns = np.flatnonzero(body_pixels.any(1)), np.flatnonzero(body_pixels.any(0))
-    body = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-    bright = np.argwhere(pixels >= np.percentile(pixels[body_pixels], BRIGHT_PERCENTILE)) + 0.5
-    kept_off = [_grown(box, CLEARANCE_MM, spacing) for box in boxes]
-
-    def draw(kind: str, area: Box | None = None) -> list[tuple[float, float]]:
-        tries = 10 * NEGATIVES_PER_SLICE[kind]  # enough unless there is hardly any room
-        tried = chance.choice(bright, tries) if area is None else chance.uniform(area[:2], area[2:], (tries, 2))
-        free = [(r, c) for r, c in tried.tolist() if _holds(body, r, c) and not any(_holds(b, r, c) for b in kept_off)]
-        return free[: NEGATIVES_PER_SLICE[kind]]
-
-    beside = [place for box in boxes for place in draw("beside", _grown(box, BESIDE_MM, spacing))]
-    return draw("body", body) + draw("bright") + beside
-
-
-def _grown(box: Box, mm: float, spacing: tuple[float, float]) -> Box:
-    rows, columns = mm / spacing[0], mm / spacing[1]
-    return box[0] - rows, box[1] - columns, box[2] + rows, box[3] + columns
-
-
-def _holds(box: Box, row: float, column: float) -> bool:
-    return box[0] <= row < box[2] and box[1] <= column < box[3]
-
-
-def _insert_samples(connection: sqlite3.Connection, samples: list[_Sample], splits: dict[str, str], seed: int) -> None:
+def _insert_samples(connection: sqlite3.Connection, samples: list[Sample], splits: dict[str, str], seed: int) -> None:
     """Number the samples of each LMDB in seeded random order (paper 3.2: images picked at random)."""
     chance = np.random.default_rng(seed)
     samples = [s for s in samples if s.jitter is None or splits[s.patient] == "train"]
