@@ -34,12 +34,13 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     assert set(report) == {"schema", "research_use_only", "software", "summary", "studies", "files", "timing_s"}
     assert set(report["software"]) == {"nbcad", "caffe", "python", "device", "models"}
     files = {"files_used", "files_refused", "files_ignored"}
-    assert set(report["summary"]) == {"studies", "series", "slices", "lesions"} | files
+    assert set(report["summary"]) == {"studies", "series", "slices", "lesions", "frames_refused"} | files
     (study,) = report["studies"]
     assert set(study) == {"study_uid", "patient", "stage", "series"}
     assert (set(study["patient"]), set(study["stage"])) == ({"id", "age_months"}, labelled | {"notes"})
     for series in study["series"]:
-        assert set(series) == {"series_uid", "description", "status", "reason", "slices", "lesions"}
+        facts = {"series_uid", "description", "stack", "status", "rule", "reason", "notes"}
+        assert set(series) == facts | {"slices", "lesions"}
     assert [s["status"] for s in study["series"]] == ["analysed", "refused"]
     found = study["series"][0]
     assert all(set(s) == {"sop_uid", "frame", "organ", "tumour_probability"} for s in found["slices"])

@@ -12,7 +12,11 @@ def main() -> int:
     arguments.add_argument("--out", type=Path, required=True, help="folder of the report")
     arguments.add_argument("--models", type=Path, default="runs", help="folder of the trained models")
     arguments.add_argument("--stage", type=Path, metavar="DIR", help="folder of another stager than MODELS/stage")
-    arguments.add_argument("--series", metavar="UID", help="analyse this SeriesInstanceUID and no other")
+    arguments.add_argument(
+        "--series",
+        metavar="UID",
+        help="analyse this SeriesInstanceUID and no other, whatever data/series_rules.toml says",
+    )
     cli.add_device(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
@@ -35,7 +39,7 @@ def main() -> int:
         f"{summary['files_refused']} refused, {summary['files_ignored']} ignored"
     )
     print(f"report: {options.out / 'report.html'} (research use only, not for clinical diagnosis)")
-    return cli.PARTLY_REFUSED if summary["files_refused"] else cli.DONE
+    return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
 
 
 if __name__ == "__main__":

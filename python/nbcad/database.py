@@ -10,7 +10,7 @@ import os
 import secrets
 import sqlite3
 from contextlib import closing
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from nbcad.series import (
     read_archive,
     read_pixels,
     read_sources,
-    reason_not_chosen,
 )
+from nbcad.series_rules import decide, read_rules
 
 SCHEMA_VERSION = 1
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -117,13 +117,18 @@ def load_series(connection: sqlite3.Connection, series: int) -> tuple[Series, li
         DatabaseError: a file is gone or changed.
     """
     rows = connection.execute(
-        "SELECT slice, sop_uid, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
+        "SELECT slice, sop_uid, frame, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
     ).fetchall()
-    archive = read_sources([Source(Path(path), member) for _, _, path, member in rows])
-    expected = [sop_uid for _, sop_uid, _, _ in rows]
-    if len(archive.series) != 1 or [s.sop_uid for s in archive.series[0].slices] != expected:
-        raise DatabaseError(f"the files of series {series} in the database are gone or changed; build it anew")
-    return archive.series[0], [row[0] for row in rows]
+    sources = dict.fromkeys(Source(Path(path), member) for *_, path, member in rows)
+    found = {(image.sop_uid, image.frame): (s, image) for s in read_sources(sources).series for image in s.slices}
+    try:
+        # Not the series as they are sorted now: a slice that could not be decoded left a gap, which splits them.
+        slices = [found[sop_uid, frame] for _, sop_uid, frame, *_ in rows]
+    except KeyError as error:
+        raise DatabaseError(
+            f"the files of series {series} in the database are gone or changed; build it anew"
+        ) from error
+    return replace(slices[0][0], slices=[image for _, image in slices]), [row[0] for row in rows]
 
 
 def _insert_meta(connection: sqlite3.Connection, seed: int) -> None:
@@ -150,17 +155,18 @@ def _insert_images(
     """Insert series, slices and boxes of every annotated series that the nets are for; plan their samples."""
     samples: list[Sample] = []
     chosen = []
+    rules = read_rules()
     for series in archive.series:
-        reason = reason_not_chosen(series)
+        reason = decide(series, rules).reason
         if not reason and not any((s.sop_uid, s.frame) in annotated for s in series.slices):
             reason = "no slice of the series is annotated"
         if reason:
             for image in series.slices:
-                image.record.status, image.record.reason = IGNORED, reason
+                image.set_aside(IGNORED, reason)
         else:
             chosen.append(series)
     if not chosen:
-        raise DatabaseError("no annotated, axial, T2-weighted series was found; see the annotation CSV's sop_uid")
+        raise DatabaseError("no annotated series was found that data/series_rules.toml takes; see the CSV's sop_uid")
     windows = windows_per_box(annotated.values())
     for series in cli.progress(chosen, desc="database", unit="series"):
         patient = hmac.new(key, series.patient_id.encode(), hashlib.sha256).hexdigest()

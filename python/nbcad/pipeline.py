@@ -6,7 +6,7 @@ import platform
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from nbcad.labels import NORMAL, organ_labels, stage_labels
 from nbcad.localise import Lesion, OperatingPoint
 from nbcad.organ import OrganSvm
 from nbcad.preprocess import Box, Canonical, enhance, organ_input
-from nbcad.series import IGNORED, Archive, Series, Slice, read_archive, read_pixels, reason_not_chosen
+from nbcad.series import IGNORED, USED, Archive, Series, Slice, read_archive, read_pixels
+from nbcad.series_rules import Decision, Rule, decide, read_rules
 
 ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
 STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
@@ -133,42 +134,43 @@ def analyse(
         path: DICOM folder, file or zip.
         models: the trained models.
         device: written into the report.
-        only_series: a SeriesInstanceUID that is analysed even if the rules would not choose it, and nothing else.
+        only_series: a SeriesInstanceUID that is analysed whatever the rules of `series_rules` say, and nothing else.
 
     Returns:
         The report as in README.md ("report.json"), and the analysis behind each analysed series by the number that its
         entry has among all series of the report.
 
     Raises:
-        InputError: nothing stands at ``path``, or ``only_series`` is not among its series.
+        InputError: nothing stands at ``path``, ``only_series`` is not among its series, or the rules are malformed.
     """
+    rules = read_rules()
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         archive = read_archive(path)
     if only_series and only_series not in {s.series_uid for s in archive.series}:
         raise InputError(f"{path} holds no readable MR series {only_series}")
-    reasons = [_reason_against(series, only_series) for series in archive.series]
+    decisions = [_decide(series, rules, only_series) for series in archive.series]
     analyses: dict[int, SeriesAnalysis] = {}
     with _timed(seconds, "analyse"):
         for number, series in enumerate(cli.progress(archive.series, desc="analyse", unit="series")):
-            if reasons[number]:
+            if decisions[number].reason:
                 for image in series.slices:
-                    image.record.status, image.record.reason = IGNORED, reasons[number]
+                    image.set_aside(IGNORED, decisions[number].reason)
                 continue
             analysis = analyse_series(series, models)
             if analysis is None:
-                reasons[number] = "none of its images can be read"
+                decisions[number] = replace(decisions[number], reason="none of its images can be read")
             else:
                 analyses[number] = analysis
-    report = _report(archive, analyses, reasons, models, device)
+    report = _report(archive, analyses, decisions, models, device)
     report["timing_s"] = seconds
     return report, analyses
 
 
-def _reason_against(series: Series, only_series: str | None) -> str:
+def _decide(series: Series, rules: list[Rule], only_series: str | None) -> Decision:
     if only_series is None:
-        return reason_not_chosen(series)
-    return "" if series.series_uid == only_series else "another series was asked for"
+        return decide(series, rules)
+    return Decision("--series", "" if series.series_uid == only_series else "another series was asked for")
 
 
 @contextmanager
@@ -178,7 +180,7 @@ def _timed(seconds: dict[str, float], step: str):
     seconds[step] = round(time.monotonic() - started, 3)
 
 
-def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models, device: str) -> dict:
+def _report(archive: Archive, analyses: dict, decisions: list[Decision], models: Models, device: str) -> dict:
     studies = []
     # By patient too: a study UID that two patients share, as careless anonymisers leave it, must not make them one.
     same_study = groupby(enumerate(archive.series), key=lambda item: (item[1].patient_id, item[1].study_uid))
@@ -193,7 +195,7 @@ def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models
                 "study_uid": study_uid,
                 "patient": {"id": patient_id, "age_months": age_months},
                 "stage": stage_entry,
-                "series": [_series_entry(s, analyses.get(n), reasons[n], age_months, models) for n, s in members],
+                "series": [_series_entry(s, analyses.get(n), decisions[n], age_months, models) for n, s in members],
             }
         )
     status = [record.status for record in archive.files]
@@ -212,6 +214,7 @@ def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models
             "studies": len(studies),
             "series": len(every),
             **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
+            "frames_refused": sum(record.refused_frames for record in archive.files if record.status == USED),
             "slices": sum(len(entry["slices"]) for entry in every),
             "lesions": sum(len(entry["lesions"]) for entry in every),
         },
@@ -221,13 +224,19 @@ def _report(archive: Archive, analyses: dict, reasons: list[str], models: Models
 
 
 def _series_entry(
-    series: Series, analysis: SeriesAnalysis | None, reason: str, age_months: int | None, models: Models
+    series: Series, analysis: SeriesAnalysis | None, decision: Decision, age_months: int | None, models: Models
 ) -> dict:
+    notes = list(series.notes)
+    if analysis and len(analysis.slices) < len(series.slices):
+        notes.append(f"{len(series.slices) - len(analysis.slices)} of its {len(series.slices)} images cannot be read")
     entry = {
         "series_uid": series.series_uid,
         "description": series.description,
+        "stack": series.stack,
         "status": "analysed" if analysis else "refused",
-        "reason": reason,
+        "rule": decision.rule,
+        "reason": decision.reason,
+        "notes": notes,
         "slices": [],
         "lesions": [],
     }

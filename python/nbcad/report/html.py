@@ -48,10 +48,10 @@ def percent(probability: float) -> str:
 
 
 def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
-    """Paths of the files that were not used by status and reason, the refused ones first."""
+    """Paths of the files that were not used, or not in full, by status and reason, the refused ones first."""
     groups: dict[tuple[str, str], list[str]] = {}
     for file in sorted(files, key=lambda file: file["status"] != "refused"):
-        if file["status"] != "used":
+        if file["reason"]:
             groups.setdefault((file["status"], file["reason"]), []).append(file["path"])
     return groups
 

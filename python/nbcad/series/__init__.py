@@ -1,0 +1,52 @@
+"""DICOM in: every file of a folder, a zip or a single file, sorted into series whose geometry is known.
+
+Nothing is guessed. Each file ends as ``used``, ``refused`` (an object that cannot be analysed, with the tag that says
+so) or ``ignored`` (no DICOM object at all, or a series that was not chosen).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nbcad.errors import InputError
+from nbcad.series import stacks
+from nbcad.series.images import Image, read_images
+from nbcad.series.pixels import read_pixels
+from nbcad.series.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
+from nbcad.series.types import Archive, Geometry, Series, Slice, StoredPixels
+
+__all__ = [
+    "IGNORED", "REFUSED", "USED", "Archive", "FileRecord", "Geometry", "Series", "Slice", "Source", "StoredPixels",
+    "read_archive", "read_pixels", "read_sources",
+]  # fmt: skip
+
+
+def read_archive(path: str | Path) -> Archive:
+    """Sort all images below ``path`` (a folder, a zip or one file) into series.
+
+    Pixels are not read yet. Files keep status ``used`` unless a reason against them is found here or in `read_pixels`.
+
+    Raises:
+        InputError: ``path`` does not exist, is a damaged zip, or holds no file.
+    """
+    archive = read_sources(walk(Path(path)))
+    if not archive.files:
+        raise InputError(f"{path} holds no file")
+    return archive
+
+
+def read_sources(sources: Iterable[Source | FileRecord]) -> Archive:
+    """Sort the images among ``sources`` into series, as `read_archive` does; records stand for what cannot be read."""
+    files: list[FileRecord] = []
+    images: list[Image] = []
+    first: dict[str, Source] = {}
+    for source in sources:
+        record = source if isinstance(source, FileRecord) else FileRecord(str(source))
+        files.append(record)
+        if record is source:
+            continue
+        found = read_images(source, record)
+        if found and (known := first.setdefault(found[0].slice.sop_uid, source)) is not source:
+            record.set_aside(REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
+            continue
+        images += found
+    return Archive(stacks.build(images), files)

@@ -1,0 +1,121 @@
+"""Compressed frames are decoded by a process of their own: what a broken one does to a C library ends with it.
+
+The process starts with the first compressed frame, keeps to the memory and the time that one file may take, and is
+replaced when a frame has killed it.
+"""
+
+import atexit
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+
+from nbcad.series.sources import BYTES_A_FILE, MALFORMED, Refusal, one_line
+from nbcad.series.types import StoredPixels
+
+_COMMAND = "import sys; from nbcad.series.decoder import serve; serve(int(sys.argv[1]))"
+
+
+class _Decoder:
+    """The process and the line to it."""
+
+    def __init__(self):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _COMMAND, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self.line = Connection(ours.detach())
+        self.owner = os.getpid()
+
+    def close(self) -> int:
+        """End the process, return its exit code."""
+        self.line.close()
+        return self.process.wait()
+
+
+_running: list[_Decoder] = []
+
+
+def decode(frame: bytes, pixels: StoredPixels, seconds: float) -> np.ndarray:
+    """Decode one compressed frame, shape (rows, columns), as stored.
+
+    Raises:
+        Refusal: it cannot be decoded, or not in ``seconds``.
+    """
+    if not _running or _running[0].owner != os.getpid():  # after a fork the process is the parent's
+        _running[:] = [_Decoder()]
+    decoder = _running[0]
+    try:
+        decoder.line.send((frame, pixels, max(seconds, 0.01)))
+        answer = decoder.line.recv()
+    except (EOFError, OSError):
+        _running.clear()
+        code = decoder.close()
+        how = f"more than {seconds:.1f} s" if code == -signal.SIGALRM else f"its decoder ended with code {code}"
+        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {how}") from None
+    if isinstance(answer, str):
+        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {answer}")
+    return answer
+
+
+def decode_here(frame: bytes, pixels: StoredPixels) -> np.ndarray:
+    """Decode one frame in this process, shape (rows, columns), as stored.
+
+    Raises:
+        MALFORMED: what pydicom and its plug-ins raise.
+    """
+    return get_decoder(pixels.transfer_syntax).as_array(
+        encapsulate([frame], has_bot=False) if pixels.encapsulated else frame,
+        rows=pixels.rows,
+        columns=pixels.columns,
+        number_of_frames=1,
+        samples_per_pixel=1,
+        photometric_interpretation="MONOCHROME2",
+        pixel_representation=int(pixels.signed),
+        bits_allocated=pixels.bits_allocated,
+        bits_stored=pixels.bits_stored,
+        pixel_keyword="PixelData",
+        pixel_vr="OW" if pixels.ow else "OB",
+    )[0]
+
+
+def serve(line: int) -> None:
+    """Decode what comes down the line until its other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides
+    warnings.simplefilter("ignore")
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + BYTES_A_FILE, in_use + BYTES_A_FILE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with Connection(line) as connection:
+        while True:
+            try:
+                frame, pixels, seconds = connection.recv()
+            except EOFError:
+                return
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # its default action ends the process, wherever it is
+            try:
+                answer = decode_here(frame, pixels)
+            except MALFORMED as error:
+                answer = one_line(error)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send(answer)
+
+
+@atexit.register
+def _close() -> None:
+    if _running and _running[0].owner == os.getpid():
+        _running.pop().close()

@@ -1,0 +1,243 @@
+"""The header of one file: what is no MR image, or none whose pixels can be there, is refused by tag and value."""
+
+import zlib
+from typing import Any
+
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    UID_dictionary,
+)
+
+from nbcad.series import private
+from nbcad.series.sources import (
+    BYTES_A_FILE,
+    MALFORMED,
+    BoundedFile,
+    Refusal,
+    in_memory,
+    one_line,
+)
+from nbcad.series.types import StoredPixels
+
+_DIRECTORY = "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity"
+_SEQUENCES = (
+    "ModalityLUTSequence", "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+_VALUES = (
+    _DIRECTORY,
+    "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "Modality", "SeriesDescription", "AcquisitionContrast",
+    "PatientID", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime", "EchoTime", "TriggerTime",
+    "DiffusionBValue", "DiffusionGradientOrientation", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
+    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "TemporalPositionIdentifier",
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
+    "BitsAllocated", "BitsStored", "PixelRepresentation", "QualityControlImage", "RescaleIntercept", "RescaleSlope",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+# An image can do without these: what cannot be read of them is not known.
+_NOT_NEEDED = {
+    "StudyDate", "SeriesDescription", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime",
+    "EchoTime", "TriggerTime", "DiffusionGradientOrientation", "AcquisitionNumber", "InstanceNumber",
+    "TemporalPositionIdentifier", "QualityControlImage",
+}  # fmt: skip
+_KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
+_TAGS = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]
+_PIXEL_DATA = 0x7FE00010
+_FIRST_PIXELS = 0x7FE00008  # (7FE0,0008) Float Pixel Data; the offset tables before it belong to the header
+_UNDEFINED = 0xFFFFFFFF
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+_NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns")
+_LARGEST_INFLATED = BYTES_A_FILE // 4
+# (0002,0010) Transfer Syntax UID: Explicit VR Little Endian, as it is encoded in a file's meta information
+_PLAIN_META = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode().ljust(20, b"\x00")
+# One frame is decoded at a time: stored, decoded, rescaled as float64; all frames of the file are kept as float32.
+_BYTES_A_PIXEL, _BYTES_A_PIXEL_KEPT = 16, 4
+# First bytes of a data set without preamble: group 0002 or 0008, in either byte order.
+_FIRST_GROUPS = (b"\x02\x00", b"\x00\x02", b"\x08\x00", b"\x00\x08")
+
+
+# Values of a header by keyword; a sequence stays in the data set, to be read by `functional_groups.items`.
+Values = dict[str, Any]
+
+
+class Ignored(Exception):
+    """The file is none that holds images; the message is the reason."""
+
+
+def without_deflation(file: BoundedFile) -> BoundedFile:
+    """The file itself; if its data set is deflated (PS3.5 A.5), a copy in memory whose data set is not.
+
+    Raises:
+        Refusal: it would inflate to more than a quarter of what one file may take.
+    """
+    head = file.read(1024)
+    file.seek(0)
+    if head[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in head:
+        return file
+    file.seek(132)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return file
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(file.read(), _LARGEST_INFLATED)
+    if inflater.unconsumed_tail:
+        raise Refusal(
+            f"(0002,0010) Transfer Syntax UID is deflated, and inflates to more than {_LARGEST_INFLATED} bytes"
+        )
+    return in_memory(bytes(128) + b"DICM" + _PLAIN_META + data, file.budget)
+
+
+def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
+    """Data set, header values and pixel description of an MR image.
+
+    Raises:
+        InvalidDicomError: it is no DICOM file.
+        Ignored: it is one, but none that holds images.
+        Refusal: it is none that can be analysed.
+    """
+    found = []
+
+    def at_pixels(tag, vr, length) -> bool:
+        if int(tag) >= _FIRST_PIXELS:
+            found.append((int(tag), vr, length))
+        return bool(found)
+
+    head = file.read(132)
+    file.seek(0)
+    preamble = head[128:] == b"DICM"
+    if not preamble and head[:2] not in _FIRST_GROUPS:
+        raise InvalidDicomError
+    try:
+        dataset = read_partial(file, at_pixels, force=True, specific_tags=_TAGS)
+        values = _values(dataset)
+    except (Refusal, *MALFORMED) as error:
+        if not preamble:  # what has none is a DICOM file only if it can be read as one
+            raise InvalidDicomError from error
+        raise
+    _refuse_other_objects(dataset, values, preamble)
+    tag, vr, length = found[0] if found else (0, None, 0)
+    if tag != _PIXEL_DATA:
+        raise Refusal("(7FE0,0010) Pixel Data is missing")
+    pixels = _stored(dataset, values, vr, file)
+    _check_length(pixels, length, file.size)
+    return dataset, values, pixels
+
+
+def _values(dataset: FileDataset) -> Values:
+    """All values at once: each look-up by keyword in pydicom's data set takes longer than reading it."""
+    values = {}
+    for tag in tuple(dataset.keys()):
+        keyword = _KEYWORD_OF.get(tag)
+        if keyword is None:
+            continue
+        try:
+            values[keyword] = dataset[tag].value
+        except MALFORMED as error:
+            if keyword not in _NOT_NEEDED:
+                raise Refusal(f"{named(keyword)} cannot be read: {one_line(error)}") from error
+    if values.get("DiffusionBValue") is None:
+        values["DiffusionBValue"] = private.b_value(dataset)
+    return values
+
+
+def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) -> None:
+    sop_class = values.get("SOPClassUID")
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or _DIRECTORY in values:
+        raise Ignored("DICOMDIR; the files themselves are read")
+    if not preamble and sop_class not in UID_dictionary:
+        raise InvalidDicomError
+    if sop_class not in (MRImageStorage, EnhancedMRImageStorage):
+        name = UID(str(sop_class)).name if sop_class else "missing"
+        raise Refusal(f"(0008,0016) SOP Class UID is {name}, not MR or Enhanced MR Image Storage")
+    for keyword in _NEEDED:
+        if not values.get(keyword):
+            raise Refusal(f"{named(keyword)} is missing")
+    if values.get("Modality", "MR") != "MR":
+        raise Refusal(f"(0008,0060) Modality is {values['Modality']}, not MR")
+    photometric = values.get("PhotometricInterpretation", "missing")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise Refusal(f"(0028,0004) Photometric Interpretation is {photometric}, not MONOCHROME1 or MONOCHROME2")
+    if values.get("SamplesPerPixel", 1) != 1:
+        raise Refusal(f"(0028,0002) Samples per Pixel is {values['SamplesPerPixel']}, not 1")
+    if "MOSAIC" in (values.get("ImageType") or []):
+        raise Refusal("(0008,0008) Image Type is MOSAIC: many slices in one plane")
+    if "ModalityLUTSequence" in dataset:
+        raise Refusal("(0028,3000) Modality LUT Sequence: an MR image has a linear rescaling or none (PS3.3 A.4)")
+
+
+def named(keyword: str) -> str:
+    """An element as messages name it: tag and name."""
+    tag = Tag(tag_for_keyword(keyword))
+    return f"{tag} {dictionary_description(tag)}"
+
+
+def _stored(dataset: FileDataset, values: Values, vr: str | None, file: BoundedFile) -> StoredPixels:
+    """Where the pixels are; what they would take is checked before anything of them is read."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    implicit, little_endian = dataset.original_encoding
+    if syntax is None:  # what `read_partial` found instead
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        syntax = ImplicitVRLittleEndian if implicit else explicit
+    rows, columns, frames = int(values["Rows"]), int(values["Columns"]), int(values.get("NumberOfFrames") or 1)
+    if frames < 1 or (frames > 1 and values["SOPClassUID"] == MRImageStorage):
+        raise Refusal(f"(0028,0008) Number of Frames is {frames} in an object of {values['SOPClassUID'].name}")
+    needed = rows * columns * (_BYTES_A_PIXEL + frames * _BYTES_A_PIXEL_KEPT)
+    if needed > BYTES_A_FILE:
+        raise Refusal(
+            f"(0028,0010) Rows {rows}, (0028,0011) Columns {columns}, (0028,0008) Number of Frames {frames} would take "
+            f"{needed / 2**30:.1f} GiB; at most {BYTES_A_FILE >> 30} GiB are read from one file"
+        )
+    allocated, stored, representation = _pixel_format(values)
+    tables = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
+    return StoredPixels(
+        transfer_syntax=str(syntax),
+        offset=file.tell() + (8 if vr is None or implicit else 12),
+        encapsulated=syntax not in _NATIVE,
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=representation == 1,
+        inverted=values["PhotometricInterpretation"] == "MONOCHROME1",
+        ow=vr == "OW",
+        frame_offsets=tables if all(tables) else None,
+    )
+
+
+def _pixel_format(values: Values) -> tuple[int, int, int]:
+    """Bits allocated, bits stored, pixel representation (PS3.3 C.7.6.3.1)."""
+    allocated, representation = values.get("BitsAllocated"), values.get("PixelRepresentation")
+    stored = values.get("BitsStored") or allocated
+    if allocated not in (8, 16, 32):
+        raise Refusal(f"(0028,0100) Bits Allocated is {allocated or 'missing'}, not 8, 16 or 32")
+    if not 0 < int(stored) <= allocated:
+        raise Refusal(f"(0028,0101) Bits Stored is {stored} of (0028,0100) Bits Allocated {allocated}")
+    if representation not in (0, 1):
+        found = "missing" if representation is None else representation
+        raise Refusal(f"(0028,0103) Pixel Representation is {found}, not 0 or 1")
+    return allocated, int(stored), representation
+
+
+def _check_length(pixels: StoredPixels, length: int, size: int) -> None:
+    if pixels.encapsulated != (length == _UNDEFINED):
+        told = "not encapsulated" if pixels.encapsulated else "encapsulated"
+        syntax = UID(pixels.transfer_syntax)
+        raise Refusal(f"(7FE0,0010) Pixel Data is {told}, yet (0002,0010) Transfer Syntax UID is {syntax.name}")
+    needed = pixels.frame_bytes * pixels.frames
+    there = min(length, size - pixels.offset)
+    if not pixels.encapsulated and there < needed:
+        raise Refusal(f"(7FE0,0010) Pixel Data is cut short: {max(0, there)} of {needed} bytes")

@@ -1,0 +1,247 @@
+"""Where input files lie, what became of each, and reading them within bounds.
+
+One file may take 10 s and 2 GiB, whatever its header says: everything is read through a `BoundedFile`, which counts.
+"""
+
+import io
+import os
+import stat
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.errors import InvalidDicomError
+
+from nbcad.errors import InputError
+
+USED, REFUSED, IGNORED = "used", "refused", "ignored"
+
+HEADER_SECONDS, PIXEL_SECONDS = 3.0, 7.0  # together the 10 s
+BYTES_A_FILE = 2 << 30
+HEADER_BYTES = 64 << 20
+HEADER_READS = 1_000_000  # each element or item costs one at least, and up to 2 kB of memory once it is parsed
+
+# What pydicom, zipfile and zlib raise on files that are cut short, mislabelled or of an unknown encoding.
+MALFORMED = (
+    InvalidDicomError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
+    TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound
+
+
+class Refusal(Exception):
+    """A file or one of its frames cannot be analysed; the message is the reason, with tag and value."""
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, in at most 200 characters."""
+    text = str(error).split("\n")[0] or type(error).__name__
+    return text if len(text) < 200 else text[:197] + "..."
+
+
+@dataclass
+class FileRecord:
+    """What became of one input file: ``used`` if one of its frames is; ``reason`` tells of those that are not."""
+
+    path: str
+    status: str = USED
+    reason: str = ""
+    frames: int = 1
+    _fates: dict[int, tuple[str, str]] = field(default_factory=dict, repr=False)
+
+    def set_aside(self, status: str, reason: str, frame: int | None = None) -> None:
+        """Refuse or ignore one frame (counted from 0), or all; what was set aside before keeps its first reason."""
+        for number in range(self.frames) if frame is None else (frame,):
+            self._fates.setdefault(number, (status, reason))
+        kinds = {kind for kind, _ in self._fates.values()}
+        if len(self._fates) < self.frames:
+            self.status = USED
+        else:
+            self.status = REFUSED if REFUSED in kinds else IGNORED
+        self.reason = self._told()
+
+    @property
+    def refused_frames(self) -> int:
+        """How many of its frames are refused."""
+        return sum(status == REFUSED for status, _ in self._fates.values())
+
+    def _told(self) -> str:
+        by_fate: dict[tuple[str, str], list[int]] = {}
+        for number, fate in sorted(self._fates.items()):
+            by_fate.setdefault(fate, []).append(number)
+        if len(by_fate) == 1 and len(self._fates) == self.frames:
+            return next(iter(by_fate))[1]
+        return "; ".join(f"{_counted(numbers)} {status}: {why}" for (status, why), numbers in by_fate.items())
+
+
+def _counted(numbers: list[int]) -> str:
+    """ "frame 3" or "frames 0-4, 7" of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return f"frame{'s' * (len(numbers) > 1)} {text}"
+
+
+@dataclass
+class Budget:
+    """What may still be spent on one file."""
+
+    seconds: float
+    bytes: int
+    reads: float
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.seconds
+
+    @classmethod
+    def of_header(cls) -> "Budget":
+        """For a header: fewer bytes, and a bounded number of elements."""
+        return cls(HEADER_SECONDS, HEADER_BYTES, HEADER_READS)
+
+    @classmethod
+    def of_pixels(cls) -> "Budget":
+        """For the pixels of one file."""
+        return cls(PIXEL_SECONDS, BYTES_A_FILE, float("inf"))
+
+    def charge(self, count: int = 0) -> None:
+        """Take off one reading of ``count`` bytes.
+
+        Raises:
+            Refusal: nothing is left.
+        """
+        self.bytes -= count
+        self.reads -= 1
+        if self.bytes < 0 or self.reads < 0:
+            raise Refusal("takes more bytes or elements to read than any sound file of its kind")
+        if time.monotonic() > self.deadline:
+            raise Refusal(f"reading takes more than {self.seconds:g} s")
+
+
+class BoundedFile:
+    """A binary file that never reads beyond its end, nor more than its budget."""
+
+    def __init__(self, raw: BinaryIO, size: int, budget: Budget):
+        self.raw, self.size, self.budget = raw, size, budget
+        self.seek, self.tell = raw.seek, raw.tell
+
+    def read(self, count: int = -1) -> bytes:
+        """Up to ``count`` bytes; all that are left if negative."""
+        left = max(0, self.size - self.tell())
+        # Clamped, as Python reserves as much memory as it is asked to read.
+        count = left if count is None or count < 0 else min(count, left)
+        self.budget.charge(count)
+        return self.raw.read(count)
+
+    def __enter__(self) -> "BoundedFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.raw.close()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a file lies: on disk, or as a member of a zip."""
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}!{self.member}" if self.member else str(self.path)
+
+    def open(self, budget: Budget) -> BoundedFile:
+        """The file, open for reading bytes.
+
+        Raises:
+            Refusal: it is a member of a zip that is encrypted or too large.
+            OSError, zipfile.BadZipFile: it cannot be opened.
+        """
+        if self.member is None:
+            raw = self.path.open("rb")
+            return BoundedFile(raw, os.fstat(raw.fileno()).st_size, budget)
+        stated = self.path.stat()
+        archive = _zip(self.path, stated.st_mtime_ns, stated.st_size, os.getpid())
+        about = archive.getinfo(self.member)
+        if about.flag_bits & 1:
+            raise Refusal("member of the zip is encrypted; unpack it")
+        if about.compress_type not in _ZIP_METHODS:
+            raise Refusal("member of the zip is packed by another method than deflate; unpack it")
+        if about.file_size > BYTES_A_FILE:
+            raise Refusal(f"member of the zip says that it unpacks to {about.file_size} bytes; at most 2 GiB are read")
+        return BoundedFile(archive.open(about), about.file_size, budget)
+
+
+@lru_cache(maxsize=2)
+def _zip(path: Path, _changed: int, _size: int, _process: int) -> zipfile.ZipFile:
+    """Kept open, as a zip of 20,000 members is slow to open; each process has its own, as they share no position."""
+    return zipfile.ZipFile(path)
+
+
+def walk(path: Path) -> Iterator[Source | FileRecord]:
+    """Every file below a folder, in a zip, or the one file; as a record what is there but cannot be read.
+
+    Raises:
+        InputError: ``path`` does not exist or is a damaged zip.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a DICOM folder, file or zip")
+    if path.is_dir():
+        yield from _below(path)
+    elif path.is_file() and zipfile.is_zipfile(path):
+        yield from _members(path)
+    else:
+        yield _regular(path)
+
+
+def _below(folder: Path) -> Iterator[Source | FileRecord]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        yield FileRecord(str(folder), REFUSED, f"folder cannot be read: {error.strerror}")
+        return
+    for path in (folder / name for name in names):
+        if not path.is_dir():
+            yield _regular(path)
+        elif path.is_symlink():  # it may lead in a circle, or out of the input
+            yield FileRecord(str(path), IGNORED, "symbolic link to a folder; give that folder itself")
+        else:
+            yield from _below(path)
+
+
+def _regular(path: Path) -> Source | FileRecord:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return FileRecord(str(path), REFUSED, f"file cannot be read: {error.strerror}")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
+        return FileRecord(str(path), IGNORED, "no regular file, but a pipe, socket or device")
+    return Source(path)
+
+
+def _members(path: Path) -> Iterator[Source | FileRecord]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [about.filename for about in archive.infolist() if not about.is_dir()]
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is a damaged zip: {error}") from error
+    for number, name in enumerate(names := sorted(names)):
+        source = Source(path, name)
+        if number and names[number - 1] == name:
+            yield FileRecord(str(source), REFUSED, "the zip holds two members of this name; unpack it")
+        else:
+            yield source
+
+
+def in_memory(data: bytes, budget: Budget) -> BoundedFile:
+    """Bytes as a bounded file."""
+    return BoundedFile(io.BytesIO(data), len(data), budget)

@@ -1,0 +1,114 @@
+"""Images, the series that they make up, and the archive that they come from."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nbcad.series.sources import FileRecord, Source
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Image plane of one slice, DICOM PS3.3 C.7.6.2: all lengths in mm, all directions in patient coordinates (LPS)."""
+
+    position: np.ndarray  # (3,) centre of the first stored pixel
+    along_row: np.ndarray  # (3,) unit vector of increasing column index
+    along_column: np.ndarray  # (3,) unit vector of increasing row index
+    row_spacing: float  # between the centres of adjacent rows
+    column_spacing: float  # between the centres of adjacent columns
+
+    @property
+    def normal(self) -> np.ndarray:
+        """(3,) unit normal of the image plane."""
+        return np.cross(self.along_row, self.along_column)
+
+    def pixel_to_patient(self, row: float, column: float) -> np.ndarray:
+        """Patient coordinates in mm, shape (3,), of a zero-based pixel index (DICOM PS3.3 C.7.6.2.1.1)."""
+        return (
+            self.position + self.along_row * self.column_spacing * column + self.along_column * self.row_spacing * row
+        )
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """How and where a file's pixels are stored, DICOM PS3.3 C.7.6.3 and PS3.5 A."""
+
+    transfer_syntax: str
+    offset: int  # of the value of (7FE0,0010), in the file or, if that is deflated, in what it inflates to
+    encapsulated: bool
+    rows: int
+    columns: int
+    frames: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    inverted: bool  # MONOCHROME1
+    ow: bool  # 8-bit pixels lie in words, which matters in big endian
+    frame_offsets: tuple[bytes, bytes] | None = None  # (7FE0,0001) and (7FE0,0002) as encoded
+
+    @property
+    def frame_bytes(self) -> int:
+        """Length of one frame that is not compressed."""
+        return self.rows * self.columns * self.bits_allocated // 8
+
+
+@dataclass
+class Slice:
+    """One stored image: its header's essentials; pixels are read by `read_pixels`."""
+
+    source: Source
+    sop_uid: str
+    rows: int
+    columns: int
+    geometry: Geometry | None
+    spacing: tuple[float, float]  # mm between rows, between columns
+    record: FileRecord
+    frame: int = 0  # counted from 0, also in an Enhanced object
+    stored: StoredPixels | None = None
+    rescale: tuple[float, float] = (1.0, 0.0)  # slope, intercept
+
+    def set_aside(self, status: str, reason: str) -> None:
+        """Refuse or ignore this image in its file's record."""
+        self.record.set_aside(status, reason, self.frame)
+
+
+@dataclass
+class Series:
+    """Slices of one series that share plane, size and contrast, sorted along the plane's normal: one stack.
+
+    A series with several stacks gives several of these, which ``stack`` tells apart.
+    """
+
+    study_uid: str
+    series_uid: str
+    patient_id: str
+    age_months: int | None
+    description: str
+    weighting: str  # "T1", "T2", "DWI" or "" where the header does not tell
+    plane: str  # "axial", "coronal", "sagittal" or "" without geometry
+    phantom: bool  # (0028,0300) Quality Control Image is YES: no patient (DICOM PS3.3 C.7.6.1)
+    slices: list[Slice] = field(default_factory=list)
+    b_value: float | None = None  # s/mm2
+    stack: str = ""  # what tells it from the series' other stacks; empty if there is none
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def slice_step_mm(self) -> float | None:
+        """Median distance between neighbouring slices, or None where there is none to measure."""
+        if len(self.slices) < 2 or self.slices[0].geometry is None:
+            return None
+        return float(np.median(np.diff(distances_along_normal(self.slices))))
+
+
+@dataclass
+class Archive:
+    """All series of an input and the fate of every file in it."""
+
+    series: list[Series]
+    files: list[FileRecord]
+
+
+def distances_along_normal(slices: list[Slice]) -> np.ndarray:
+    """Distance of each slice from the origin along the first one's normal; mm, shape (slices,)."""
+    # One normal for all: directions that differ in the last digit would move places far from the origin.
+    return np.array([image.geometry.position for image in slices]) @ slices[0].geometry.normal
