@@ -12,11 +12,14 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     MRImageStorage,
     RLELossless,
     generate_uid,
 )
+
+import jpeg_lossless
 
 
 def mr_image(pixels: np.ndarray, position=(0.0, 0.0, 0.0), **elements) -> Dataset:
@@ -93,6 +96,9 @@ def as_stored(dataset: Dataset, syntax: UID) -> Dataset:
     dataset = copy.deepcopy(dataset)
     if syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
         dataset.compress(syntax, generate_instance_uid=False)
+        return dataset
+    if syntax == JPEGLosslessSV1:
+        jpeg_lossless.compress(dataset)
         return dataset
     dataset.file_meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRBigEndian:

@@ -137,7 +137,10 @@ def test_page_lists_every_file_not_used_with_its_reason(blind, folder, tmp_path)
     assert str(folder / "good") not in page.words
     assert "2 files refused: (0028,0030) Pixel Spacing is missing" in page.text
     assert "1 file refused: (7FE0,0010) Pixel Data: all pixels are equal" in page.text
-    assert "1 file ignored: rule 'axial T2': weighting is T1" in page.text and "1 file ignored: not a DICOM file" in page.text
+    assert (
+        "1 file ignored: rule 'axial T2': weighting is T1" in page.text
+        and "1 file ignored: not a DICOM file" in page.text
+    )
     assert [("open" in d) for d in page.all("details")] == [True, True, False, False]  # refused ones first, unfolded
     assert "1 used, 3 refused, 2 ignored" in page.text
 

@@ -27,7 +27,7 @@ _MACROS = {
         "FrameAcquisitionNumber": "AcquisitionNumber",
     },
 }
-_DIRECTION = ("MRDiffusionSequence", "MRDiffusionGradientDirectionSequence", "DiffusionGradientOrientation")
+_DIRECTION = ("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation")
 _MAP = ("RealWorldValueSlope", "RealWorldValueIntercept")
 _OF_FRAMES = {name for names in _MACROS.values() for name in names.values()} | {_DIRECTION[-1], *_MAP, "InstanceNumber"}
 

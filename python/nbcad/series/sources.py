@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from nbcad.errors import InputError
 
@@ -29,7 +29,7 @@ HEADER_READS = 1_000_000  # each element or item costs one at least, and up to 2
 
 # What pydicom, zipfile and zlib raise on files that are cut short, mislabelled or of an unknown encoding.
 MALFORMED = (
-    InvalidDicomError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
+    BytesLengthException, InvalidDicomError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
     TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound
