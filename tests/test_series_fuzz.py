@@ -39,7 +39,7 @@ EVIL_VALUES = {
     "ImageOrientationPatient": [[0] * 6, [1, 0, 0, 1, 0, 0], ["nan"] * 6, [1, 0, 0], ["1e200"] * 6],
     "ImagePositionPatient": [["inf"] * 3, ["1e300"] * 3, [1], ["x", "y", "z"]],
     "RescaleSlope": ["inf", "0", "1e300", "-1", "x"], "RescaleIntercept": ["nan", "1e300"],
-    "EchoTime": ["x", "-1", "1e300"], "DiffusionBValue": [float("nan"), float("inf"), -1.0],
+    "EchoTime": ["nan", "-1", "1e300", "inf"], "DiffusionBValue": [float("nan"), float("inf"), -1.0, 1e300],
     "InstanceNumber": ["x", "9" * 12], "PatientAge": ["999Y", "x"], "SpecificCharacterSet": ["ISO 2022 IR 999"],
     "SOPInstanceUID": ["", "x" * 64], "ImageType": ["", "MOSAIC"],
 }  # fmt: skip

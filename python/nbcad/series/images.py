@@ -11,6 +11,7 @@ from datetime import date
 
 import numpy as np
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.uid import MRImageStorage
 
 from nbcad.series import functional_groups
@@ -126,8 +127,7 @@ def _about(values: Values) -> About:
 def _image(frame: Values, about: About, stored: StoredPixels, source: Source, record: FileRecord, number: int) -> Image:
     spacing = _spacing(frame, stored)
     geometry, no_place = _geometry(frame, spacing)
-    b_value = _b_value(frame)
-    echo = frame.get("EchoTime")
+    b_value = _number(frame, "DiffusionBValue")
     image = Slice(
         source=source,
         sop_uid=str(frame["SOPInstanceUID"]),
@@ -145,11 +145,16 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
         about=about,
         weighting=_weighting(frame, about.description, b_value),
         b_value=b_value,
-        echo_ms=float(echo) if echo else None,
-        marks=tuple(str(frame.get(keyword) or "") for keyword in MARKS.values()),
-        instance=int(frame.get("InstanceNumber") or 0),
+        echo_ms=_number(frame, "EchoTime"),
+        marks=tuple(_text(frame.get(keyword)) for keyword in MARKS.values()),
+        instance=int(_number(frame, "InstanceNumber") or 0),
         no_place=no_place,
     )
+
+
+def _text(value) -> str:
+    """A value as DICOM writes it, several with backslashes between them; empty if there is none."""
+    return "" if value is None else "\\".join(map(str, value if isinstance(value, MultiValue) else [value]))
 
 
 def _spacing(frame: Values, stored: StoredPixels) -> tuple[float, float]:
@@ -208,9 +213,13 @@ def _numbers(frame: Values, keyword: str, count: int) -> np.ndarray | None:
     return numbers
 
 
-def _b_value(frame: Values) -> float | None:
-    value = frame.get("DiffusionBValue")
-    return float(value) if value is not None and np.isfinite(value) else None
+def _number(frame: Values, keyword: str) -> float | None:
+    """A finite number of an element that an image can do without, or None."""
+    try:
+        value = float(frame[keyword])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
 
 
 def _weighting(frame: Values, description: str, b_value: float | None) -> str:
@@ -226,12 +235,12 @@ def _weighting(frame: Values, description: str, b_value: float | None) -> str:
     named = re.search(r"\bT([12])", description)
     if named:
         return f"T{named[1]}"
-    echo, repetition = frame.get("EchoTime"), frame.get("RepetitionTime")
+    echo, repetition = _number(frame, "EchoTime"), _number(frame, "RepetitionTime")
     if not echo or not repetition:
         return ""
-    if float(echo) >= 60 and float(repetition) >= 1500:
+    if echo >= 60 and repetition >= 1500:
         return "T2"
-    if float(echo) <= 30 and float(repetition) <= 1000:
+    if echo <= 30 and repetition <= 1000:
         return "T1"
     return ""
 

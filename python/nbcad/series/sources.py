@@ -29,8 +29,8 @@ HEADER_READS = 1_000_000  # each element or item costs one at least, and up to 2
 
 # What pydicom, zipfile and zlib raise on files that are cut short, mislabelled or of an unknown encoding.
 MALFORMED = (
-    BytesLengthException, InvalidDicomError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
-    TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+    BytesLengthException, InvalidDicomError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError,
+    OSError, RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound
 

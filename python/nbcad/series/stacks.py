@@ -49,7 +49,7 @@ def build(images: Iterable[Image]) -> list[Series]:
         if group[0].slice.geometry is None:
             stacks += [_Stack([image], notes=(_alone(image),)) for image in group]
             continue
-        group.sort(key=lambda image: (image.instance, image.slice.sop_uid, image.slice.frame))
+        group.sort(key=lambda image: image.instance)
         for stack in _one_at_each_place(_Stack(group)):
             stacks += _without_gaps(stack)
     series = [made for stacks in same_series.values() for made in _named_apart(stacks)]
