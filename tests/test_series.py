@@ -79,6 +79,8 @@ def test_pixel_to_patient_follows_position_orientation_and_spacing(tmp_path):
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "(0028,0004) Photometric Interpretation is PALETTE COLOR"),
         ({"SamplesPerPixel": 3}, "(0028,0002) Samples per Pixel is 3"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "(0020,0037) Image Orientation (Patient) [1.0, 0.0"),
+        ({"ImageOrientationPatient": ["1e200"] * 6}, "(0020,0037) Image Orientation (Patient) [1e+200"),
+        ({"ImagePositionPatient": ["1e300", 0, 0]}, "(0020,0032) Image Position (Patient) [1e+300, 0.0, 0.0] is"),
         ({"NumberOfFrames": 2}, "(0028,0008) Number of Frames is 2 in an object of MR Image Storage"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "(0008,0008) Image Type is MOSAIC"),
         ({"SeriesInstanceUID": None}, "(0020,000E) Series Instance UID is missing"),

@@ -30,6 +30,7 @@ from nbcad.series.sources import (
 from nbcad.series.types import Geometry, Slice, StoredPixels
 
 _LARGEST_FIELD_MM = 1000.0  # twice the widest bore; what is larger is a wrong Pixel Spacing, and would fill the memory
+_FARTHEST_MM = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -173,14 +174,22 @@ def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | N
     if orientation is None:
         return None, "(0020,0037) Image Orientation (Patient) is missing"
     along_row, along_column = orientation[:3], orientation[3:]
-    lengths = along_row @ along_row, along_column @ along_column
-    if max(abs(np.sqrt(lengths) - 1)) > 1e-2 or abs(along_row @ along_column) > 1e-2:
+    if abs(orientation).max() > 1.01 or not _orthonormal(along_row, along_column):
         raise Refusal(
             f"(0020,0037) Image Orientation (Patient) {orientation.tolist()} is no pair of orthogonal unit vectors"
         )
     if position is None:
         return None, "(0020,0032) Image Position (Patient) is missing"
+    if abs(position).max() > _FARTHEST_MM:
+        raise Refusal(
+            f"(0020,0032) Image Position (Patient) {position.tolist()} is farther off than any scanner reaches"
+        )
     return Geometry(position, along_row, along_column, *spacing), ""
+
+
+def _orthonormal(first: np.ndarray, second: np.ndarray) -> bool:
+    lengths = np.sqrt([first @ first, second @ second])
+    return abs(lengths - 1).max() <= 1e-2 and abs(first @ second) <= 1e-2
 
 
 def _rescale(frame: Values) -> tuple[float, float]:
