@@ -1,12 +1,14 @@
 """Files: which are read, how their headers and pixels are understood, and what becomes of all others."""
 
+import io
 import os
 import socket
 import struct
-import threading
 import time
 import zipfile
 import zlib
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -467,7 +469,21 @@ def test_header_of_millions_of_empty_items_is_refused_in_time(tmp_path):
         assert record.status == REFUSED and time.monotonic() - started < 10
 
 
-def test_length_that_lies_reserves_no_memory(tmp_path):
+def test_no_more_is_read_than_the_file_has(tmp_path):
+    """Python reserves as much memory as it is asked to read."""
+    asked = []
+
+    class Spy(io.BytesIO):
+        def read(self, count=-1):
+            asked.append(count)
+            return super().read(count)
+
+    file = sources.BoundedFile(Spy(b"12345"), 5, sources.Budget.of_header())
+    assert (file.read(2), file.read(1 << 20), file.read()) == (b"12", b"345", b"")
+    assert asked == [2, 3, 0]
+
+
+def test_length_that_lies_is_refused(tmp_path):
     path = write(mr_image(PIXELS), tmp_path / "x")
     data = path.read_bytes()
     lie = b"\x08\x00\x3e\x10UT\x00\x00\xf0\xff\xff\xff"  # 4 GiB of (0008,103E) Series Description
@@ -483,20 +499,24 @@ def test_file_that_grows_shorter_between_header_and_pixels_is_refused(tmp_path):
     assert archive.files[0].status == REFUSED
 
 
+def _decoded_by(path):
+    """Number of the process that decoded a file's only image, and the image."""
+    _, (pixels,) = _only(path)
+    return decoder._running[0].process.pid, pixels[0]
+
+
 def test_reading_in_several_processes_shares_nothing(tmp_path):
     """A forked process has its own decoder and its own place in a zip."""
     path = write(as_stored(mr_image(LARGE), JPEG2000Lossless), tmp_path / "in" / "x")
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         archive.write(path, "x")
     assert _only(tmp_path / "in.zip")[0].status == USED
-    child = os.fork() if threading.active_count() == 1 else None
-    if child == 0:
-        record, (pixels,) = _only(tmp_path / "in.zip")
-        decoder._close()
-        os._exit(0 if record.status == USED and (pixels[0] == LARGE).all() else 1)
-    assert _only(tmp_path / "in.zip")[0].status == USED
-    if child:
-        assert os.waitpid(child, 0)[1] == 0
+    ours = decoder._running[0].process.pid
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        theirs, pixels = pool.submit(_decoded_by, tmp_path / "in.zip").result()
+    assert theirs not in (ours, None)
+    np.testing.assert_array_equal(pixels, LARGE)
+    assert _decoded_by(tmp_path / "in.zip")[0] == ours
 
 
 # What the header tells of series and patient

@@ -39,7 +39,6 @@ class _Decoder:
                 stderr=subprocess.DEVNULL,
             )
         self.line = Connection(ours.detach())
-        self.owner = os.getpid()
 
     def close(self) -> int:
         """End the process, return its exit code."""
@@ -56,8 +55,8 @@ def decode(frame: bytes, pixels: StoredPixels, seconds: float) -> np.ndarray:
     Raises:
         Refusal: it cannot be decoded, or not in ``seconds``.
     """
-    if not _running or _running[0].owner != os.getpid():  # after a fork the process is the parent's
-        _running[:] = [_Decoder()]
+    if not _running:
+        _running.append(_Decoder())
     decoder = _running[0]
     try:
         decoder.line.send((frame, pixels, max(seconds, 0.01)))
@@ -117,5 +116,16 @@ def serve(line: int) -> None:
 
 @atexit.register
 def _close() -> None:
-    if _running and _running[0].owner == os.getpid():
+    while _running:
         _running.pop().close()
+
+
+def _leave_to_parent() -> None:
+    """After a fork the process and the line to it are the parent's alone."""
+    for decoder in _running:
+        decoder.line.close()
+        decoder.process.returncode = 0  # as far as this process is concerned
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

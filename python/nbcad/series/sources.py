@@ -170,7 +170,7 @@ class Source:
             raw = self.path.open("rb")
             return BoundedFile(raw, os.fstat(raw.fileno()).st_size, budget)
         stated = self.path.stat()
-        archive = _zip(self.path, stated.st_mtime_ns, stated.st_size, os.getpid())
+        archive = _zip(self.path, stated.st_mtime_ns, stated.st_size)
         about = archive.getinfo(self.member)
         if about.flag_bits & 1:
             raise Refusal("member of the zip is encrypted; unpack it")
@@ -182,9 +182,12 @@ class Source:
 
 
 @lru_cache(maxsize=2)
-def _zip(path: Path, _changed: int, _size: int, _process: int) -> zipfile.ZipFile:
-    """Kept open, as a zip of 20,000 members is slow to open; each process has its own, as they share no position."""
+def _zip(path: Path, _changed: int, _size: int) -> zipfile.ZipFile:
+    """Kept open, as a zip of 20,000 members is slow to open."""
     return zipfile.ZipFile(path)
+
+
+os.register_at_fork(after_in_child=_zip.cache_clear)  # a forked process would share its position in the file
 
 
 def walk(path: Path) -> Iterator[Source | FileRecord]:
