@@ -30,7 +30,7 @@ from pydicom.uid import (
 
 from make_dicom import as_stored, enhanced, mr_image, write
 from nbcad.errors import InputError
-from nbcad.series import IGNORED, REFUSED, USED, decoder, header, read_archive, read_pixels, sources
+from nbcad.series import IGNORED, REFUSED, USED, FileRecord, decoder, header, read_archive, read_pixels, sources
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
 LARGE = np.random.default_rng(1).integers(0, 4000, (40, 36), dtype=np.uint16)
@@ -430,7 +430,7 @@ def test_decoder_that_dies_or_never_ends_costs_one_file_and_no_more(tmp_path, mo
     bad = "import sys, nbcad.series.decoder as d\ndef hurt(frame, pixels):\n    " + how
     monkeypatch.setattr(decoder, "_COMMAND", bad + "\nd.decode_here = hurt\nd.serve(int(sys.argv[1]))")
     monkeypatch.setattr(decoder, "_running", [])
-    monkeypatch.setattr(sources, "PIXEL_SECONDS", 0.5)
+    monkeypatch.setattr(sources, "SECONDS_A_FILE", 0.5)
     write(as_stored(mr_image(LARGE), JPEG2000Lossless), tmp_path / "x")
     started = time.monotonic()
     record, _ = _only(tmp_path)
@@ -453,20 +453,31 @@ def test_deflated_data_set_is_inflated_within_bounds(tmp_path, monkeypatch):
     assert record.status == REFUSED and "(0002,0010) Transfer Syntax UID is deflated" in record.reason
 
 
-def test_header_of_millions_of_empty_items_is_refused_in_time(tmp_path):
-    """8 bytes each in the file, a thousand in memory."""
+@pytest.mark.parametrize("undefined_length", [False, True])
+@pytest.mark.parametrize(
+    ("limit", "value", "reason"),
+    [("HEADER_READS", 1000, "more bytes or elements"), ("SECONDS_A_FILE", 0.3, "takes more than 0.3 s to read")],
+)
+def test_header_of_endless_empty_items_is_refused_in_bounded_time(
+    tmp_path, monkeypatch, undefined_length, limit, value, reason
+):
+    """8 bytes each in the file, a thousand in memory once they are parsed."""
+    monkeypatch.setattr(f"nbcad.series.{'images' if limit == 'HEADER_READS' else 'sources'}.{limit}", value)
     dataset = enhanced([mr_image(PIXELS)])
-    del dataset.PerFrameFunctionalGroupsSequence
+    dataset.SharedFunctionalGroupsSequence = []
     path = write(dataset, tmp_path / "x")
     data = path.read_bytes()
-    items = b"\xfe\xff\x00\xe0" + bytes(4)
-    at = data.index(b"\xe0\x7f\x10\x00")
-    for length, tail in ((0xFFFFFFFF, b"\xfe\xff\xdd\xe0" + bytes(4)), (8 * 1_500_000, b"")):
-        element = b"\x00\x52\x30\x92SQ\x00\x00" + struct.pack("<L", length)
-        path.write_bytes(data[:at] + element + items * 1_500_000 + tail + data[at:])
-        started = time.monotonic()
-        record, _ = _only(tmp_path)
-        assert record.status == REFUSED and time.monotonic() - started < 10
+    items = (b"\xfe\xff\x00\xe0" + bytes(4)) * 1_000_000
+    length, end = (
+        (b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)) if undefined_length else (struct.pack("<L", len(items)), b"")
+    )
+    empty = b"\x00\x52\x29\x92SQ" + bytes(6)
+    assert empty in data
+    path.write_bytes(data.replace(empty, empty[:8] + length + items + end))
+    started = time.monotonic()
+    record, _ = _only(tmp_path)
+    assert record.status == REFUSED and reason in record.reason
+    assert time.monotonic() - started < 3
 
 
 def test_no_more_is_read_than_the_file_has(tmp_path):
@@ -478,8 +489,9 @@ def test_no_more_is_read_than_the_file_has(tmp_path):
             asked.append(count)
             return super().read(count)
 
-    file = sources.BoundedFile(Spy(b"12345"), 5, sources.Budget.of_header())
-    assert (file.read(2), file.read(1 << 20), file.read()) == (b"12", b"345", b"")
+    with FileRecord("x").budget() as budget:
+        file = sources.BoundedFile(Spy(b"12345"), 5, budget)
+        assert (file.read(2), file.read(1 << 20), file.read()) == (b"12", b"345", b"")
     assert asked == [2, 3, 0]
 
 

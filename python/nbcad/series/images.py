@@ -17,11 +17,12 @@ from pydicom.uid import MRImageStorage
 from nbcad.series import functional_groups
 from nbcad.series.header import Ignored, Values, named, parse, without_deflation
 from nbcad.series.sources import (
+    HEADER_BYTES,
+    HEADER_READS,
     IGNORED,
     MALFORMED,
     REFUSED,
     BoundedFile,
-    Budget,
     FileRecord,
     Refusal,
     Source,
@@ -77,9 +78,8 @@ def read_images(source: Source, record: FileRecord) -> list[Image]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of a header's oddities becomes a reason in the record
-        budget = Budget.of_header()
         try:
-            with source.open(budget) as file:
+            with record.budget(HEADER_BYTES, HEADER_READS) as budget, source.open(budget) as file:
                 return _images(file, source, record)
         except InvalidDicomError:
             record.set_aside(IGNORED, "not a DICOM file (PS3.10)")
@@ -88,7 +88,7 @@ def read_images(source: Source, record: FileRecord) -> list[Image]:
         except Refusal as reason:
             record.set_aside(REFUSED, str(reason))
         except MALFORMED as error:
-            record.set_aside(REFUSED, f"header cannot be read: {one_line(error)}")
+            record.set_aside(REFUSED, str(budget.refusal or f"header cannot be read: {one_line(error)}"))
     return []
 
 

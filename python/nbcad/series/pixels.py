@@ -59,9 +59,8 @@ def _read_file(source: Source, images: list[Slice], refuse: bool = True) -> Iter
     """Those of one file's slices that can be decoded, with their stored values; the others are refused."""
     pixels = images[0].stored
     wanted = {image.frame: image for image in images}
-    budget = Budget.of_pixels()
     try:
-        with source.open(budget) as file, warnings.catch_warnings():
+        with images[0].record.budget() as budget, source.open(budget) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for number, frame in _frames(without_deflation(file), pixels, sorted(wanted)):
                 image = wanted.pop(number)

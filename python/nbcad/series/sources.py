@@ -4,6 +4,7 @@ One file may take 10 s and 2 GiB, whatever its header says: everything is read t
 """
 
 import io
+import math
 import os
 import stat
 import struct
@@ -11,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +24,7 @@ from nbcad.errors import InputError
 
 USED, REFUSED, IGNORED = "used", "refused", "ignored"
 
-HEADER_SECONDS, PIXEL_SECONDS = 3.0, 7.0  # together the 10 s
+SECONDS_A_FILE = 10.0
 BYTES_A_FILE = 2 << 30
 HEADER_BYTES = 64 << 20
 HEADER_READS = 1_000_000  # each element or item costs one at least, and up to 2 kB of memory once it is parsed
@@ -45,6 +47,30 @@ def one_line(error: Exception) -> str:
     return text if len(text) < 200 else text[:197] + "..."
 
 
+class Budget:
+    """What may still be spent on one file."""
+
+    def __init__(self, seconds: float, count: int, reads: float):
+        self.deadline = time.monotonic() + seconds
+        self.bytes, self.reads = count, reads
+        self.refusal: Refusal | None = None  # once it was exceeded; pydicom may answer with an error of its own
+
+    def charge(self, count: int = 0) -> None:
+        """Take off one reading of ``count`` bytes.
+
+        Raises:
+            Refusal: nothing is left.
+        """
+        self.bytes -= count
+        self.reads -= 1
+        if self.bytes < 0 or self.reads < 0:
+            self.refusal = Refusal("takes more bytes or elements to read than any sound file of its kind")
+        elif time.monotonic() > self.deadline:
+            self.refusal = Refusal(f"takes more than {SECONDS_A_FILE:g} s to read")
+        if self.refusal:
+            raise self.refusal
+
+
 @dataclass
 class FileRecord:
     """What became of one input file: ``used`` if one of its frames is; ``reason`` tells of those that are not."""
@@ -54,6 +80,16 @@ class FileRecord:
     reason: str = ""
     frames: int = 1
     _fates: dict[int, tuple[str, str]] = field(default_factory=dict, repr=False)
+    _seconds: float = field(default=0.0, repr=False)
+
+    @contextmanager
+    def budget(self, count: int = BYTES_A_FILE, reads: float = math.inf) -> Iterator[Budget]:
+        """What may be spent on reading the file now: ``count`` bytes, and of `SECONDS_A_FILE` what is left of them."""
+        started = time.monotonic()
+        try:
+            yield Budget(SECONDS_A_FILE - self._seconds, count, reads)
+        finally:
+            self._seconds += time.monotonic() - started
 
     def set_aside(self, status: str, reason: str, frame: int | None = None) -> None:
         """Refuse or ignore one frame (counted from 0), or all; what was set aside before keeps its first reason."""
@@ -90,41 +126,6 @@ def _counted(numbers: list[int]) -> str:
             runs.append([number, number])
     text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
     return f"frame{'s' * (len(numbers) > 1)} {text}"
-
-
-@dataclass
-class Budget:
-    """What may still be spent on one file."""
-
-    seconds: float
-    bytes: int
-    reads: float
-
-    def __post_init__(self) -> None:
-        self.deadline = time.monotonic() + self.seconds
-
-    @classmethod
-    def of_header(cls) -> "Budget":
-        """For a header: fewer bytes, and a bounded number of elements."""
-        return cls(HEADER_SECONDS, HEADER_BYTES, HEADER_READS)
-
-    @classmethod
-    def of_pixels(cls) -> "Budget":
-        """For the pixels of one file."""
-        return cls(PIXEL_SECONDS, BYTES_A_FILE, float("inf"))
-
-    def charge(self, count: int = 0) -> None:
-        """Take off one reading of ``count`` bytes.
-
-        Raises:
-            Refusal: nothing is left.
-        """
-        self.bytes -= count
-        self.reads -= 1
-        if self.bytes < 0 or self.reads < 0:
-            raise Refusal("takes more bytes or elements to read than any sound file of its kind")
-        if time.monotonic() > self.deadline:
-            raise Refusal(f"reading takes more than {self.seconds:g} s")
 
 
 class BoundedFile:

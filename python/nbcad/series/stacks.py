@@ -135,12 +135,14 @@ def _most(places: list[int]) -> int:
 
 
 def _without_copies(images: list[Image], places: list[int]) -> list[Image]:
-    """Refuse what has the pixels of another image at the same place."""
-    several = {place for place, count in Counter(places).items() if count > 1}
+    """Refuse what has the pixels of another file's image at the same place."""
+    sources: dict[int, set] = {}
+    for image, place in zip(images, places, strict=True):
+        sources.setdefault(place, set()).add(image.slice.source)
     first: dict[tuple, Image] = {}
     kept = []
     for image, place in zip(images, places, strict=True):
-        digest = stored_digest(image.slice) if place in several else b""
+        digest = stored_digest(image.slice) if len(sources[place]) > 1 else b""
         known = first.setdefault((place, digest), image) if digest else image
         if known is image:
             kept.append(image)
