@@ -16,7 +16,8 @@ ITERATIONS ?=
 include setup.mk
 
 PY := $(VENV)/bin/python
-INPUTS := python/nbcad/preprocess.py $(wildcard python/nbcad/series/*.py) python/nbcad/series_rules.py data/series_rules.toml
+INPUTS := python/nbcad/preprocess.py python/nbcad/series_rules.py data/series_rules.toml \
+	$(wildcard python/nbcad/series/*.py)
 HELDOUT := data/heldout
 BEYOND := runs/beyond_paper/stage
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from make_analysis import analysis, lesion
-from make_dicom import mr_image, write
+from make_dicom import enhanced, mr_image, write
 from nbcad import localise, pipeline
 from nbcad.errors import ModelError
 from nbcad.localise import OperatingPoint
@@ -260,3 +260,57 @@ def test_lesion_at_the_far_edge_has_a_box_inside_the_image(rows):
     (spot,) = localise.find_lesions(heat, [image], OperatingPoint(0.05, 1))
     row0, col0, row1, col1 = spot.boxes[0]
     assert 0 <= row0 < row1 <= rows and 0 <= col0 < col1 <= rows
+
+
+def test_every_series_that_a_rule_takes_is_analysed_and_named(blind, tmp_path):
+    _stack(tmp_path / "a", SeriesInstanceUID="2.25.3", SeriesDescription="T2 first")
+    _stack(tmp_path / "b", SeriesInstanceUID="2.25.4", SeriesDescription="T2 second")
+    _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", SeriesDescription="T1")
+    (study,) = analyse(tmp_path, blind, "cpu")[0]["studies"]
+    assert [(s["status"], s["rule"]) for s in study["series"]] == [
+        ("analysed", "axial T2"),
+        ("analysed", "axial T2"),
+        ("refused", "axial T2"),
+    ]
+    assert study["series"][2]["reason"] == "rule 'axial T2': weighting is T1, not T2 or unknown"
+    assert "2 series were analysed: T2 first, T2 second." in study["stage"]["notes"]
+
+
+def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
+    for number, echo in enumerate((70, 90)):
+        for n in range(2):
+            pixels = np.random.default_rng([number, n]).integers(0, 900, (48, 40))
+            write(mr_image(pixels, (0, 0, 5.0 * n), EchoTime=echo), tmp_path / f"{echo}-{n}")
+    report, analyses = analyse(tmp_path, blind, "cpu")
+    (study,) = report["studies"]
+    assert [s["stack"] for s in study["series"]] == ["echo 70 ms", "echo 90 ms"]
+    assert len(analyses) == 2 and "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study["stage"]["notes"][-1]
+
+
+def test_frame_that_is_refused_is_in_the_report_beside_the_used_rest_of_its_file(blind, tmp_path):
+    images = [mr_image(np.random.default_rng(n).integers(0, 900, (48, 40)), (0, 0, 5.0 * n)) for n in range(3)]
+    images[2].PixelData = bytes(2 * 48 * 40)
+    path = write(enhanced(images), tmp_path / "x")
+    report, _ = analyse(tmp_path, blind, "cpu")
+    assert report["files"] == [
+        {
+            "path": str(path),
+            "status": "used",
+            "reason": "frame 2 refused: (7FE0,0010) Pixel Data: all pixels are equal, 0",
+        }
+    ]
+    assert (report["summary"]["files_used"], report["summary"]["frames_refused"]) == (1, 1)
+    (series,) = report["studies"][0]["series"]
+    assert [s["frame"] for s in series["slices"]] == [0, 1]
+    assert series["notes"] == ["1 of its 3 images cannot be read"]
+
+
+def test_rule_does_not_count_against_a_series_that_was_asked_for(blind, tmp_path):
+    _stack(tmp_path / "a", SeriesInstanceUID="2.25.3", SeriesDescription="T1")
+    _stack(tmp_path / "b", SeriesInstanceUID="2.25.4")
+    report, analyses = analyse(tmp_path, blind, "cpu", only_series="2.25.3")
+    assert [a.series.series_uid for a in analyses.values()] == ["2.25.3"]
+    assert [(s["rule"], s["status"]) for s in report["studies"][0]["series"]] == [
+        ("--series", "analysed"),
+        ("--series", "refused"),
+    ]

@@ -324,9 +324,16 @@ def test_damaged_zip_is_one_error(tmp_path):
 
 
 def test_other_files_are_ignored_with_a_reason(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing")
-    (tmp_path / "empty").touch()
-    assert [(f.status, bool(f.reason)) for f in read_archive(tmp_path).files] == [(IGNORED, True)] * 2
+    (tmp_path / "a").write_text("nothing")
+    (tmp_path / "b").touch()
+    with zipfile.ZipFile(tmp_path / "c", "w") as archive:
+        archive.writestr("x", b"junk")
+    assert [f.status for f in read_archive(tmp_path).files] == [IGNORED] * 3
+    assert [f.reason for f in read_archive(tmp_path).files] == [
+        "not a DICOM file (PS3.10)",
+        "not a DICOM file (PS3.10)",
+        "a zip within the input is not opened; give it by itself",
+    ]
 
 
 def test_links_pipes_sockets_and_devices_are_accounted_for_and_nothing_waits(tmp_path):

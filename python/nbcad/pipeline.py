@@ -188,6 +188,10 @@ def _report(archive: Archive, analyses: dict, decisions: list[Decision], models:
         members = list(members)
         age_months = next((s.age_months for _, s in members if s.age_months is not None), None)
         stage_entry = study_stage([analyses[n] for n, _ in members if n in analyses], age_months, models)
+        analysed = [series for n, series in members if n in analyses]
+        if len(analysed) > 1:
+            names = ", ".join(f"{s.description or s.series_uid}{f' ({s.stack})' if s.stack else ''}" for s in analysed)
+            stage_entry["notes"].append(f"{len(analysed)} series were analysed: {names}.")
         if any(series.phantom for _, series in members):
             stage_entry["notes"].append(SYNTHETIC)
         studies.append(

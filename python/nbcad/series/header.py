@@ -64,6 +64,7 @@ _LARGEST_INFLATED = BYTES_A_FILE // 4
 _PLAIN_META = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode().ljust(20, b"\x00")
 # One frame is decoded at a time: stored, decoded, rescaled as float64; all frames of the file are kept as float32.
 _BYTES_A_PIXEL, _BYTES_A_PIXEL_KEPT = 16, 4
+_ZIP = b"PK\x03\x04"
 # First bytes of a data set without preamble: group 0002 or 0008, in either byte order.
 _FIRST_GROUPS = (b"\x02\x00", b"\x00\x02", b"\x08\x00", b"\x00\x08")
 
@@ -117,6 +118,8 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
 
     head = file.read(132)
     file.seek(0)
+    if head.startswith(_ZIP):
+        raise Ignored("a zip within the input is not opened; give it by itself")
     preamble = head[128:] == b"DICM"
     if not preamble and head[:2] not in _FIRST_GROUPS:
         raise InvalidDicomError
