@@ -181,7 +181,7 @@ def test_frame_without_a_plane_gets_none_from_the_rest_of_the_object(tmp_path, c
         (lambda d: d.PerFrameFunctionalGroupsSequence.append(Dataset()), 0, "(5200,9230) Per-frame Functional Groups"),
         (lambda d: delattr(d, "PerFrameFunctionalGroupsSequence"), 0, "(5200,9230) Per-frame Functional Groups"),
         (lambda d: setattr(d, "NumberOfFrames", 4), 0, "(7FE0,0010) Pixel Data is cut short: 72 of 96 bytes"),
-        (lambda d: setattr(d, "NumberOfFrames", 10**8), 0, "(0028,0010) Rows 3, (0028,0011) Columns 4, (0028,"),
+        (lambda d: setattr(d, "NumberOfFrames", 10**8), 0, "(0028,0008) Number of Frames is 100000000; at most"),
     ],
 )  # fmt: skip
 def test_frames_and_functional_groups_must_agree(tmp_path, chance, edit, used, reason):
@@ -574,3 +574,18 @@ def test_weighting_comes_from_b_value_description_or_times(tmp_path, elements, w
 def test_age_in_months_comes_from_age_or_dates(tmp_path, elements, months):
     write(mr_image(PIXELS, **elements), tmp_path / "x")
     assert read_archive(tmp_path).series[0].age_months == months
+
+
+def test_record_of_a_file_tells_of_its_frames_by_what_became_of_them():
+    record = FileRecord("x")
+    record.frames = 6
+    assert (record.status, record.reason) == (USED, "")
+    for frame in (4, 0, 1):
+        record.set_aside(IGNORED, "not asked for", frame)
+    record.set_aside(REFUSED, "black", 3)
+    record.set_aside(REFUSED, "too late", 0)
+    assert (record.status, record.refused_frames) == (USED, 1)
+    assert record.reason == "frames 0-1, 4 ignored: not asked for; frame 3 refused: black"
+    record.set_aside(IGNORED, "not asked for")
+    assert record.status == REFUSED
+    assert FileRecord("y", IGNORED, "why").reason == "why"

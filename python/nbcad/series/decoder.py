@@ -22,6 +22,7 @@ from pydicom.pixels import get_decoder
 from nbcad.series.sources import BYTES_A_FILE, MALFORMED, Refusal, one_line
 from nbcad.series.types import StoredPixels
 
+_DECODED, _FAILED = b"\x00", b"\x01"  # first byte of an answer
 _COMMAND = "import sys; from nbcad.series.decoder import serve; serve(int(sys.argv[1]))"
 
 
@@ -60,15 +61,20 @@ def decode(frame: bytes, pixels: StoredPixels, seconds: float) -> np.ndarray:
     decoder = _running[0]
     try:
         decoder.line.send((frame, pixels, max(seconds, 0.01)))
-        answer = decoder.line.recv()
+        answer = decoder.line.recv_bytes()
     except (EOFError, OSError):
         _running.clear()
         code = decoder.close()
         how = f"more than {seconds:.1f} s" if code == -signal.SIGALRM else f"its decoder ended with code {code}"
         raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {how}") from None
-    if isinstance(answer, str):
-        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {answer}")
-    return answer
+    if answer[:1] != _DECODED or len(answer) != 1 + pixels.frame_bytes:
+        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {answer[1:].decode(errors='replace')[:200]}")
+    return np.frombuffer(answer, _dtype(pixels), offset=1).reshape(pixels.rows, pixels.columns)
+
+
+def _dtype(pixels: StoredPixels) -> np.dtype:
+    """Of what comes back: plain bytes, as nothing may be unpickled that a broken frame could have written."""
+    return np.dtype(f"<{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
 
 
 def decode_here(frame: bytes, pixels: StoredPixels) -> np.ndarray:
@@ -107,11 +113,11 @@ def serve(line: int) -> None:
                 return
             signal.setitimer(signal.ITIMER_REAL, seconds)  # its default action ends the process, wherever it is
             try:
-                answer = decode_here(frame, pixels)
+                answer = _DECODED + decode_here(frame, pixels).astype(_dtype(pixels), casting="equiv").tobytes()
             except MALFORMED as error:
-                answer = one_line(error)
+                answer = _FAILED + one_line(error).encode()
             signal.setitimer(signal.ITIMER_REAL, 0)
-            connection.send(answer)
+            connection.send_bytes(answer)
 
 
 @atexit.register

@@ -64,6 +64,7 @@ _LARGEST_INFLATED = BYTES_A_FILE // 4
 _PLAIN_META = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode().ljust(20, b"\x00")
 # One frame is decoded at a time: stored, decoded, rescaled as float64; all frames of the file are kept as float32.
 _BYTES_A_PIXEL, _BYTES_A_PIXEL_KEPT = 16, 4
+_MOST_FRAMES = 65_536
 _ZIP = b"PK\x03\x04"
 # First bytes of a data set without preamble: group 0002 or 0008, in either byte order.
 _FIRST_GROUPS = (b"\x02\x00", b"\x00\x02", b"\x08\x00", b"\x00\x08")
@@ -197,6 +198,8 @@ def _stored(dataset: FileDataset, values: Values, vr: str | None, file: BoundedF
     rows, columns, frames = int(values["Rows"]), int(values["Columns"]), int(values.get("NumberOfFrames") or 1)
     if frames < 1 or (frames > 1 and values["SOPClassUID"] == MRImageStorage):
         raise Refusal(f"(0028,0008) Number of Frames is {frames} in an object of {values['SOPClassUID'].name}")
+    if frames > _MOST_FRAMES:
+        raise Refusal(f"(0028,0008) Number of Frames is {frames}; at most {_MOST_FRAMES} are read from one file")
     needed = rows * columns * (_BYTES_A_PIXEL + frames * _BYTES_A_PIXEL_KEPT)
     if needed > BYTES_A_FILE:
         raise Refusal(

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -71,16 +71,47 @@ class Budget:
             raise self.refusal
 
 
-@dataclass
 class FileRecord:
-    """What became of one input file: ``used`` if one of its frames is; ``reason`` tells of those that are not."""
+    """What became of one input file.
 
-    path: str
-    status: str = USED
-    reason: str = ""
-    frames: int = 1
-    _fates: dict[int, tuple[str, str]] = field(default_factory=dict, repr=False)
-    _seconds: float = field(default=0.0, repr=False)
+    Attributes:
+        path: as `Source` writes it.
+        frames: how many images it holds, counted from 0.
+    """
+
+    def __init__(self, path: str, status: str = USED, reason: str = ""):
+        self.path, self.frames = path, 1
+        self._fates: dict[int, tuple[str, str]] = {}
+        self._seconds = 0.0
+        if status != USED:
+            self.set_aside(status, reason)
+
+    def set_aside(self, status: str, reason: str, frame: int | None = None) -> None:
+        """Refuse or ignore one frame, or all; what was set aside before keeps its first reason."""
+        for number in range(self.frames) if frame is None else (frame,):
+            self._fates.setdefault(number, (status, reason))
+
+    @property
+    def status(self) -> str:
+        """``used`` if at least one frame is, else ``refused`` if at least one is, else ``ignored``."""
+        if len(self._fates) < self.frames:
+            return USED
+        return REFUSED if self.refused_frames else IGNORED
+
+    @property
+    def reason(self) -> str:
+        """Why it, or which of its frames, is not used."""
+        by_fate: dict[tuple[str, str], list[int]] = {}
+        for number, fate in sorted(self._fates.items()):
+            by_fate.setdefault(fate, []).append(number)
+        if len(by_fate) == 1 and len(self._fates) == self.frames:
+            return next(iter(by_fate))[1]
+        return "; ".join(f"{_counted(numbers)} {status}: {why}" for (status, why), numbers in by_fate.items())
+
+    @property
+    def refused_frames(self) -> int:
+        """How many of its frames are refused."""
+        return sum(status == REFUSED for status, _ in self._fates.values())
 
     @contextmanager
     def budget(self, count: int = BYTES_A_FILE, reads: float = math.inf) -> Iterator[Budget]:
@@ -90,30 +121,6 @@ class FileRecord:
             yield Budget(SECONDS_A_FILE - self._seconds, count, reads)
         finally:
             self._seconds += time.monotonic() - started
-
-    def set_aside(self, status: str, reason: str, frame: int | None = None) -> None:
-        """Refuse or ignore one frame (counted from 0), or all; what was set aside before keeps its first reason."""
-        for number in range(self.frames) if frame is None else (frame,):
-            self._fates.setdefault(number, (status, reason))
-        kinds = {kind for kind, _ in self._fates.values()}
-        if len(self._fates) < self.frames:
-            self.status = USED
-        else:
-            self.status = REFUSED if REFUSED in kinds else IGNORED
-        self.reason = self._told()
-
-    @property
-    def refused_frames(self) -> int:
-        """How many of its frames are refused."""
-        return sum(status == REFUSED for status, _ in self._fates.values())
-
-    def _told(self) -> str:
-        by_fate: dict[tuple[str, str], list[int]] = {}
-        for number, fate in sorted(self._fates.items()):
-            by_fate.setdefault(fate, []).append(number)
-        if len(by_fate) == 1 and len(self._fates) == self.frames:
-            return next(iter(by_fate))[1]
-        return "; ".join(f"{_counted(numbers)} {status}: {why}" for (status, why), numbers in by_fate.items())
 
 
 def _counted(numbers: list[int]) -> str:
