@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import MRImageStorage
 
 from nbcad.series import IGNORED, REFUSED, USED, read_archive, read_pixels
 
@@ -174,3 +175,27 @@ def test_lossless_encodings_of_one_image_decode_to_the_same_pixels(name):
 def test_pixels_are_those_that_pydicom_decodes(name):
     dataset = pydicom.dcmread(ROOT / name)
     np.testing.assert_array_equal(_pixels(ROOT / name)[0], dataset.pixel_array.astype(np.float32))
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom tells of what it reads loosely
+@pytest.mark.parametrize(
+    "name",
+    [
+        "JPEG2000.dcm",
+        "JPEGLSNearLossless_08.dcm",
+        "JPEGLSNearLossless_16.dcm",
+        "J2K_pixelrep_mismatch.dcm",  # whose codestream says unsigned and whose header signed
+        "693_J2KI.dcm",
+        "image_dfl.dcm",
+        "CT_small.dcm",
+    ],
+)
+def test_images_of_other_objects_would_be_read_right_if_they_were_mr(name, tmp_path):
+    dataset = pydicom.dcmread(ROOT / name)
+    expected = pydicom.pixels.apply_rescale(dataset.pixel_array, dataset).astype(np.float32)
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(dataset, keyword, dataset.get(keyword) or "2.25.1")
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    dataset.Modality, dataset.PixelSpacing = "MR", [0.5, 0.5]
+    dataset.save_as(tmp_path / "x")
+    np.testing.assert_array_equal(_pixels(tmp_path / "x")[0], expected)

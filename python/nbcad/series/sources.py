@@ -206,49 +206,40 @@ def walk(path: Path) -> Iterator[Source | FileRecord]:
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; give a DICOM folder, file or zip")
-    if path.is_dir():
-        yield from _below(path)
-    elif path.is_file() and zipfile.is_zipfile(path):
+    if path.is_file() and zipfile.is_zipfile(path):
         yield from _members(path)
     else:
-        yield _regular(path)
+        yield from _below(path)
 
 
-def _below(folder: Path) -> Iterator[Source | FileRecord]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        yield FileRecord(str(folder), REFUSED, f"folder cannot be read: {error.strerror}")
-        return
-    for path in (folder / name for name in names):
-        if not path.is_dir():
-            yield _regular(path)
-        elif path.is_symlink():  # it may lead in a circle, or out of the input
-            yield FileRecord(str(path), IGNORED, "symbolic link to a folder; give that folder itself")
-        else:
-            yield from _below(path)
-
-
-def _regular(path: Path) -> Source | FileRecord:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        return FileRecord(str(path), REFUSED, f"file cannot be read: {error.strerror}")
-    if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
-        return FileRecord(str(path), IGNORED, "no regular file, but a pipe, socket or device")
-    return Source(path)
+def _below(top: Path) -> Iterator[Source | FileRecord]:
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        try:
+            mode = path.stat().st_mode
+            if stat.S_ISREG(mode):
+                yield Source(path)
+            elif not stat.S_ISDIR(mode):  # opening a pipe would wait for its other end
+                yield FileRecord(str(path), IGNORED, "no regular file, but a pipe, socket or device")
+            elif path != top and path.is_symlink():  # it may lead in a circle, or out of the input
+                yield FileRecord(str(path), IGNORED, "symbolic link to a folder; give that folder itself")
+            else:
+                waiting += (path / name for name in sorted(os.listdir(path), reverse=True))
+        except OSError as error:
+            yield FileRecord(str(path), REFUSED, f"cannot be read: {error.strerror}")
 
 
 def _members(path: Path) -> Iterator[Source | FileRecord]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [about.filename for about in archive.infolist() if not about.is_dir()]
-    except zipfile.BadZipFile as error:
+    except MALFORMED as error:
         raise InputError(f"{path} is a damaged zip: {error}") from error
     for number, name in enumerate(names := sorted(names)):
         source = Source(path, name)
         if number and names[number - 1] == name:
-            yield FileRecord(str(source), REFUSED, "the zip holds two members of this name; unpack it")
+            yield FileRecord(f"{source} (again)", REFUSED, "the zip holds two members of this name; unpack it")
         else:
             yield source
 

@@ -1,6 +1,7 @@
 """Images, the series that they make up, and the archive that they come from."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Geometry:
     row_spacing: float  # between the centres of adjacent rows
     column_spacing: float  # between the centres of adjacent columns
 
-    @property
+    @cached_property
     def normal(self) -> np.ndarray:
         """(3,) unit normal of the image plane."""
         return np.cross(self.along_row, self.along_column)
