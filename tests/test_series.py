@@ -244,6 +244,17 @@ def test_b_value_is_found_where_vendors_keep_it(tmp_path, creator, group, elemen
     assert (series.b_value, series.weighting) == (800, "DWI")
 
 
+def test_private_b_value_that_cannot_be_read_is_not_known(tmp_path):
+    image = mr_image(PIXELS)
+    image.private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x03, "FL", 800.0)
+    path = write(image, tmp_path / "x")
+    data = path.read_bytes()
+    sound = b"\x01\x20\x03\x10FL\x04\x00" + struct.pack("<f", 800)
+    path.write_bytes(data.replace(sound, b"\x01\x20\x03\x10FL\x03\x00abc"))
+    archive = read_archive(tmp_path)
+    assert (archive.files[0].status, archive.series[0].b_value) == (USED, None)
+
+
 def test_file_without_preamble_is_read_if_it_parses_as_an_mr_image(tmp_path):
     for name, syntax in (("a", ImplicitVRLittleEndian), ("b", ExplicitVRLittleEndian), ("c", ExplicitVRBigEndian)):
         image = as_stored(mr_image(PIXELS, (0, 0, ord(name))), syntax)

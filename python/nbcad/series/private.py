@@ -3,6 +3,8 @@
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from nbcad.series.sources import MALFORMED
+
 # Element and the creator of its block (PS3.5 7.8.1); the first block of a group, as the vendors' scanners write it.
 _B_VALUES = {
     0x0019100C: (0x00190010, "SIEMENS MR HEADER"),
@@ -16,10 +18,14 @@ TAGS = [tag for element, (creator, _) in _B_VALUES.items() for tag in (creator, 
 
 
 def b_value(header: Dataset) -> float | None:
-    """The b-value in s/mm2 by a vendor's private element, or None."""
+    """The b-value in s/mm2 by a vendor's private element; None if there is none that can be read."""
     for element, (creator, name) in _B_VALUES.items():
-        if element in header and creator in header and header[creator].value == name:
-            value = header[element].value
-            value = value[0] if isinstance(value, MultiValue) else value
-            return float(value) % _GE_FLAG if isinstance(value, int | float) else None
+        if element not in header or creator not in header:
+            continue
+        try:
+            if header[creator].value == name:
+                value = header[element].value
+                return float(value[0] if isinstance(value, MultiValue) else value) % _GE_FLAG
+        except MALFORMED:  # what is private may be encoded in any way
+            return None
     return None
