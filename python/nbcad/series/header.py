@@ -19,6 +19,7 @@ from pydicom.uid import (
     MRImageStorage,
     UID_dictionary,
 )
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from nbcad.series import private
 from nbcad.series.sources import (
@@ -210,7 +211,7 @@ def _stored(dataset: FileDataset, values: Values, vr: str | None, file: BoundedF
     tables = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
     return StoredPixels(
         transfer_syntax=str(syntax),
-        offset=file.tell() + (8 if vr is None or implicit else 12),
+        offset=file.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8),  # PS3.5 7.1.2, 7.1.3
         encapsulated=syntax not in _NATIVE,
         rows=rows,
         columns=columns,
