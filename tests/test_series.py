@@ -600,3 +600,12 @@ def test_record_of_a_file_tells_of_its_frames_by_what_became_of_them():
     record.set_aside(IGNORED, "not asked for")
     assert record.status == REFUSED
     assert FileRecord("y", IGNORED, "why").reason == "why"
+
+
+def test_time_of_a_file_counts_over_all_readings_of_it():
+    record = FileRecord("x")
+    with record.budget() as first:
+        time.sleep(0.05)
+    with record.budget() as second:
+        assert second.deadline - time.monotonic() < sources.SECONDS_A_FILE - 0.04
+    assert first.deadline - time.monotonic() < sources.SECONDS_A_FILE
