@@ -1,31 +1,43 @@
 """The sample database (paper 3.1(1)): which slice of which patient is which sample, on which side of the split.
 
 One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies beside the database and nowhere else.
-`sampling` plans the samples, `lmdb_io.convert` makes their images.
+`label_sources` reads the labels, `splitting` gives the sides, `sampling` plans the samples, `lmdb_io.convert` makes
+their images.
+
+A database grows: building again adds patients, series and annotations that are new, and changes nothing that stands
+there. What is new is found by UIDs, so every header is read each time; pixels are decoded only of what is new or whose
+file has another size or time than before. (A hash of each file would have to read it all, which costs as much as
+decoding it.)
 """
 
 import hashlib
 import hmac
 import os
 import secrets
+import shutil
 import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 import nbcad
-from nbcad import cli
-from nbcad.annotations import SliceAnnotation, read_annotations
-from nbcad.errors import DatabaseError, SplitError
+from nbcad import cli, splitting
+from nbcad.annotations import PatientLabel, SliceAnnotation, read_patients
+from nbcad.errors import DatabaseError
+from nbcad.label_sources import LESIONS, Key, LabelFile, read_labels
 from nbcad.labels import NORMAL, organ_labels, stage_labels
 from nbcad.sampling import Sample, plan_samples, windows_per_box
 from nbcad.series import (
     IGNORED,
+    REFUSED,
+    USED,
     Archive,
-    FileRecord,
     Series,
     Slice,
     Source,
@@ -34,41 +46,134 @@ from nbcad.series import (
     read_sources,
     reason_not_chosen,
 )
+from nbcad.splitting import SplitPlan
 
-SCHEMA_VERSION = 1
-SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}
+SCHEMA_VERSION = 2
+SPLITS = splitting.SIDES
 
 
-def build(dicom: Path, annotations: Path, database: Path, seed: int) -> dict[str, dict[str, dict[str, int]]]:
-    """Build the sample database of a DICOM folder and its annotations.
+@dataclass(frozen=True)
+class Options:
+    """What decides a database besides its images and labels; the same from its first build on."""
+
+    split: SplitPlan = field(default_factory=SplitPlan)
+    balance: bool = False  # keep of each class of the training samples no more than of the rarest
+    lesions: str = LESIONS  # see `label_sources.read_labels`
+
+    def as_meta(self) -> dict[str, str]:
+        """Texts for the table ``meta``."""
+        split = {name: str(getattr(self.split, name)) for name in ("seed", "shares", "folds", "fold", "by")}
+        return {f"split_{name}" if name == "by" else name: text for name, text in split.items()} | {
+            "balance": str(self.balance),
+            "lesions": self.lesions,
+        }
+
+
+@dataclass
+class Built:
+    """What a build did."""
+
+    counts: dict[str, dict[str, dict[str, int]]]  # samples by task, split and label
+    patients: dict[str, dict[str, int]]  # by side and stage; split by image, a patient counts on each of its sides
+    leakage: dict[str, int]  # see `splitting.leakage`
+    added: dict[str, int]  # rows by table
+    problems: list[str]  # what was not taken, or is not as it was; one line each
+    refused: int  # image files
+
+
+@dataclass
+class _Build:
+    """One run while it goes on."""
+
+    connection: sqlite3.Connection
+    run: int
+    key: bytes
+    options: Options
+    archive: Archive
+    stages: Path | None  # the table of patients
+    problems: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)  # new ones
+    files: dict[str, tuple[str, str, int, int]] = field(init=False)  # status, reason, bytes, mtime_ns; before this run
+
+    def __post_init__(self) -> None:
+        rows = self.connection.execute("SELECT path, status, reason, bytes, mtime_ns FROM file").fetchall()
+        self.files = {path: tuple(row) for path, *row in rows}
+
+    def patient(self, series: Series) -> str:
+        """The hash under which a series' patient stands."""
+        return hmac.new(self.key, series.patient_id.encode(), hashlib.sha256).hexdigest()
+
+    def insert(self, table: str, **values) -> int:
+        """Insert a row of this run; return its number."""
+        values["run"] = self.run
+        marks = ", ".join("?" * len(values))
+        return self.connection.execute(
+            f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
+        ).lastrowid
+
+
+@dataclass
+class _Standing:
+    """What a database already holds of one slice."""
+
+    slice: int
+    series: int
+    patient: str
+    place: str  # absolute path, with the member of a zip
+    pixel_sha256: str
+    annotations: dict[str, SliceAnnotation] = field(default_factory=dict)  # by the label file's path
+
+
+def build(
+    dicom: Path,
+    labels: Iterable[Path],
+    database: Path,
+    options: Options | None = None,
+    stages: Path | None = None,
+    force: bool = False,
+) -> Built:
+    """Build the sample database of a DICOM folder and its labels, or add to the one that stands there.
 
     Args:
         dicom: folder, zip or file with the images.
-        annotations: CSV as in `annotations`.
+        labels: label files, or folders of them; see `label_sources`.
         database: the SQLite file, replaced as a whole; its key lies beside it as ``.key``.
-        seed: of the split, of the windows' places and of the order of the samples.
-
-    Returns:
-        Number of samples by task, split and label.
+        options: None: the defaults.
+        stages: table of patients that gives the lesions of SEGs, structure sets and masks their stage.
+        force: build anew; else what stands there stays as it is, and if there is nothing to add, so does the file.
 
     Raises:
-        InputError: the annotations or the images cannot be read.
-        DatabaseError: no annotated slice was found, or a patient has two stages.
-        SplitError: an identical image stands on two sides of the split.
+        InputError: the labels or the images cannot be read.
+        DatabaseError: no annotated slice was found, a patient has two stages, or the database that stands there was
+            built with other options or another key.
+        SplitError: one image stands under two patients, or on two sides of the split.
     """
-    annotated = read_annotations(annotations)
+    options = options or Options()
     archive = read_archive(dicom)
-    with cli.replacing_file(database) as temporary, closing(sqlite3.connect(temporary)) as connection:
-        connection.executescript(Path(__file__).with_name("schema.sql").read_text())
-        _insert_meta(connection, seed)
-        samples = _insert_images(connection, archive, annotated, _key(database), seed)
-        _insert_files(connection, archive.files)
-        splits = _insert_patients(connection, seed)
-        _refuse_image_on_two_sides(connection)
-        _insert_samples(connection, samples, splits, seed)
-        counts = class_counts(connection)
-        connection.commit()
-    return counts
+    patients: dict[str, PatientLabel] = read_patients(stages) if stages else {}
+    files = read_labels(labels, archive.series, patients, options.lesions)
+    standing = database if database.exists() and not force else None
+    key = _key(database, standing)
+    with (
+        cli.replacing_file(database) as temporary,
+        closing(_open(temporary, standing, options, key)) as connection,
+    ):
+        this = _Build(connection, _insert_run(connection), key, options, archive, stages)
+        before = connection.total_changes
+        held = _held(connection)
+        _report_vanished(this)
+        _take_images(this, _new_labels(this, files, held), held)
+        _insert_files(this, files)
+        _set_stages(this)
+        _assign_sides(this)
+        splitting.refuse_leaks(connection)
+        _insert_samples(this)
+        built = _result(this)
+        if connection.total_changes == before:
+            connection.rollback()  # the file then keeps its very bytes
+        else:
+            connection.commit()
+    return built
 
 
 def connect(database: str | Path) -> sqlite3.Connection:
@@ -102,6 +207,27 @@ def class_counts(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str
     return counts
 
 
+def print_built(built: Built) -> None:
+    """What a build did: counts on stdout, what was not taken on stderr."""
+    print("added: " + ", ".join(f"{table} {count}" for table, count in built.added.items()))
+    for side, stages in built.patients.items():
+        print(f"patients_{side}: " + ", ".join(f"{name} {count}" for name, count in stages.items()))
+    for task, splits in built.counts.items():
+        for split, classes in splits.items():
+            print(f"{task}_{split}: " + ", ".join(f"{name} {count}" for name, count in classes.items()))
+    leak = built.leakage
+    if leak["patients_on_several_sides"]:
+        print(
+            f"split by image: {leak['patients_on_several_sides']} of {leak['patients']} patients are on several sides, "
+            f"{leak['test_slices_of_training_patients']} of {leak['test_slices']} test slices of training patients; "
+            "figures from this database are too good, and not to be compared with those of a split by patient"
+        )
+    for problem in built.problems:
+        print(f"not taken: {problem}", file=sys.stderr)
+    if built.refused:
+        print(f"{built.refused} image files were refused; the table file says why", file=sys.stderr)
+
+
 def is_synthetic(connection: sqlite3.Connection) -> bool:
     """Whether any image of the database is a phantom's, so that no figure may be taken for a patient's."""
     return connection.execute("SELECT max(phantom) FROM series").fetchone()[0] == 1
@@ -117,172 +243,461 @@ def load_series(connection: sqlite3.Connection, series: int) -> tuple[Series, li
         DatabaseError: a file is gone or changed.
     """
     rows = connection.execute(
-        "SELECT slice, sop_uid, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
+        "SELECT slice, sop_uid, frame, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
     ).fetchall()
-    archive = read_sources([Source(Path(path), member) for _, _, path, member in rows])
-    expected = [sop_uid for _, sop_uid, _, _ in rows]
-    if len(archive.series) != 1 or [s.sop_uid for s in archive.series[0].slices] != expected:
-        raise DatabaseError(f"the files of series {series} in the database are gone or changed; build it anew")
-    return archive.series[0], [row[0] for row in rows]
+    archive = read_sources(dict.fromkeys(Source(Path(path), member) for *_, path, member in rows))
+    expected = [(sop_uid, frame) for _, sop_uid, frame, *_ in rows]
+    for found in archive.series:
+        if [(image.sop_uid, image.frame) for image in found.slices] == expected:
+            return found, [row[0] for row in rows]
+    raise DatabaseError(f"the files of series {series} in the database are gone or changed; build it anew")
 
 
-def _insert_meta(connection: sqlite3.Connection, seed: int) -> None:
-    meta = {
-        "schema_version": SCHEMA_VERSION,
-        "nbcad_version": nbcad.__version__,
-        "seed": seed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in meta.items()])
+def pixel_hash(pixels: np.ndarray) -> str:
+    """SHA-256 over the shape and the values of one decoded slice, float32 of shape (rows, columns)."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
-def _insert_files(connection: sqlite3.Connection, files: list[FileRecord]) -> None:
-    connection.executemany("INSERT INTO file VALUES (?, ?, ?)", [(f.path, f.status, f.reason) for f in files])
+def _open(temporary: Path, standing: Path | None, options: Options, key: bytes) -> sqlite3.Connection:
+    """A new database, or a copy of the one that stands there."""
+    meta = options.as_meta() | {"key_check": hmac.new(key, b"nbcad", hashlib.sha256).hexdigest()}
+    if standing is None:
+        connection = sqlite3.connect(temporary)
+        connection.executescript(Path(__file__).with_name("schema.sql").read_text())
+        meta["schema_version"] = str(SCHEMA_VERSION)
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.commit()
+    else:
+        with closing(connect(standing)) as old:
+            before = dict(old.execute("SELECT key, value FROM meta").fetchall())
+        for name, value in meta.items():
+            if before.get(name) == value:
+                continue
+            if name == "key_check":
+                raise DatabaseError(f"{standing.with_suffix('.key')} is not the key of {standing}; put it back")
+            raise DatabaseError(
+                f"{standing} was built with {name} {before.get(name)}, not {value}; give that, or --force to build anew"
+            )
+        shutil.copy2(standing, temporary)
+        connection = sqlite3.connect(temporary)
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
 
 
-def _insert_images(
-    connection: sqlite3.Connection,
-    archive: Archive,
-    annotated: dict[tuple[str, int], SliceAnnotation],
-    key: bytes,
-    seed: int,
-) -> list[Sample]:
-    """Insert series, slices and boxes of every annotated series that the nets are for; plan their samples."""
-    samples: list[Sample] = []
-    chosen = []
-    for series in archive.series:
-        reason = reason_not_chosen(series)
-        if not reason and not any((s.sop_uid, s.frame) in annotated for s in series.slices):
-            reason = "no slice of the series is annotated"
+def _insert_run(connection: sqlite3.Connection) -> int:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return connection.execute("INSERT INTO run VALUES (NULL, ?, ?)", (now, nbcad.__version__)).lastrowid
+
+
+def _held(connection: sqlite3.Connection) -> dict[Key, _Standing]:
+    """What the database holds, by slice."""
+    held, by_slice, by_annotation = {}, {}, {}
+    for sop_uid, frame, *row, path, member, digest in connection.execute(
+        "SELECT sop_uid, frame, slice, series, patient, path, member, pixel_sha256"
+        " FROM slice JOIN series USING (series) JOIN study USING (study)"
+    ):
+        held[sop_uid, frame] = by_slice[row[0]] = _Standing(*row, str(Source(Path(path), member)), digest)
+    for number, of_slice, path, organ, known in connection.execute(
+        "SELECT annotation, slice, path, organ, lesions_known FROM annotation JOIN label_file USING (label_file)"
+    ):
+        said = by_annotation[number] = SliceAnnotation(organ, bool(known))
+        by_slice[of_slice].annotations[path] = said
+    for number, stage, *box in connection.execute("SELECT * FROM box ORDER BY rowid"):
+        by_annotation[number].lesions.append((stage, tuple(box)))
+    return held
+
+
+def _new_labels(
+    this: _Build, files: list[LabelFile], held: dict[Key, _Standing]
+) -> dict[Key, list[tuple[LabelFile, SliceAnnotation]]]:
+    """What the label files say, without what contradicts another file or the database; that becomes a problem."""
+    agreed: dict[Key, list[tuple[LabelFile, SliceAnnotation]]] = {}
+    for file in files:
+        path = str(file.path.absolute())
+        against = []
+        for key, said in file.slices.items():
+            standing = held[key].annotations if key in held else {}
+            others = [(other, other.source, theirs) for other, theirs in agreed.get(key, [])]
+            reason = _differs(said, path, standing) or next(
+                (r for other, source, theirs in others if (r := _contradicts(file, said, other, source, theirs))), ""
+            )
+            if reason:
+                against.append((key, reason))
+            else:
+                agreed.setdefault(key, []).append((file, said))
+        if file.source == "csv":
+            gone = [k for k, standing in held.items() if path in standing.annotations and k not in file.slices]
+            against += [(key, "is annotated in the database, but no longer here") for key in gone]
+        if file.status == REFUSED:
+            this.problems.append(f"{file.path}: {file.reason}")
+        elif against:
+            (sop_uid, frame), reason = against[0]
+            more = f" (and {len(against) - 1} more slices)" if len(against) > 1 else ""
+            this.problems.append(f"{file.path}: SOP Instance UID {sop_uid}, frame {frame}{more}: {reason}; not taken")
+    return agreed
+
+
+def _differs(said: SliceAnnotation, path: str, standing: dict[str, SliceAnnotation]) -> str:
+    """Why a slice's new annotation is not what the database holds of it; empty if it is, or if it holds none."""
+    if not standing:
+        return ""
+    other = "the database has another annotation of the slice, --force builds anew"
+    if path in standing:
+        return "" if said == standing[path] else other
+    together = _together(standing.values())
+    within = (
+        said.organ in (None, together.organ)
+        and said.lesions_known <= together.lesions_known
+        and all(lesion in together.lesions for lesion in said.lesions)
+    )
+    return "" if within else other
+
+
+def _contradicts(file: LabelFile, said: SliceAnnotation, other: LabelFile, source: str, theirs: SliceAnnotation) -> str:
+    """Why two label files cannot both be right about one slice; empty if they can."""
+    if None not in (said.organ, theirs.organ) and said.organ != theirs.organ:
+        return f"organ {said.organ} contradicts {other.path}, which has {theirs.organ}"
+    both_looked = said.lesions_known and theirs.lesions_known
+    if both_looked and "csv" in (file.source, source) and bool(said.lesions) != bool(theirs.lesions):
+        return f"{other.path} has {'a' if theirs.lesions else 'no'} lesion on the slice"  # a CSV says normal outright
+    if any(_centre_in(a, b) or _centre_in(b, a) for _, a in said.lesions for _, b in theirs.lesions):
+        return f"{other.path} outlines the same lesion"
+    return ""
+
+
+def _centre_in(inner: tuple, outer: tuple) -> bool:
+    row, column = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
+    return outer[0] <= row <= outer[2] and outer[1] <= column <= outer[3]
+
+
+def _together(annotations: Iterable[SliceAnnotation]) -> SliceAnnotation:
+    """What several label files say of one slice, put together."""
+    whole = SliceAnnotation()
+    for said in annotations:
+        whole.organ = whole.organ or said.organ
+        whole.lesions_known |= said.lesions_known
+        whole.lesions = whole.lesions + said.lesions
+    return whole
+
+
+def _take_images(this: _Build, labels: dict[Key, list], held: dict[Key, _Standing]) -> None:
+    """Insert every annotated series that the nets are for, and annotations that are new; plan their samples."""
+    to_take = []
+    for series in this.archive.series:
+        keys = [(image.sop_uid, image.frame) for image in series.slices]
+        if any(key in held for key in keys):
+            _compare(this, series, held)
+            if any(key in held and not held[key].annotations and key in labels for key in keys):
+                of_old = [image for image, key in zip(series.slices, keys, strict=True) if key in held]
+                to_take.append(replace(series, slices=of_old))
+            continue
+        reason = _reason_not_taken(series, labels)
         if reason:
             for image in series.slices:
                 image.record.status, image.record.reason = IGNORED, reason
         else:
-            chosen.append(series)
-    if not chosen:
+            to_take.append(series)
+    if not to_take and not held:
         raise DatabaseError("no annotated, axial, T2-weighted series was found; see the annotation CSV's sop_uid")
-    windows = windows_per_box(annotated.values())
-    for series in cli.progress(chosen, desc="database", unit="series"):
-        patient = hmac.new(key, series.patient_id.encode(), hashlib.sha256).hexdigest()
-        number = connection.execute(
-            "INSERT INTO series VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-            (patient, series.study_uid, series.series_uid, series.weighting, series.age_months, series.phantom),
-        ).lastrowid
-        for image, pixels in zip(*read_pixels(series), strict=True):
-            annotation = annotated.get((image.sop_uid, image.frame), SliceAnnotation())
-            slice_number = _insert_slice(connection, number, image, pixels, annotation)
-            samples += plan_samples(patient, slice_number, image, pixels, annotation, windows, seed)
-    return samples
+    together = {key: _together(said for _, said in labels[key]) for key in labels}
+    old = {key: _together(s.annotations.values()) for key, s in held.items() if s.annotations}
+    windows = windows_per_box((together | old).values())  # of earlier samples the number stays as it is
+    for series in cli.progress(to_take, desc="database", unit="series") if to_take else ():
+        for patient, number, image, pixels in _take_series(this, series, held):
+            key = image.sop_uid, image.frame
+            _insert_annotations(this, number, labels.get(key, []))
+            said = together.get(key, SliceAnnotation())
+            seed = this.options.split.seed
+            this.samples += plan_samples(patient, number, image, pixels, said, windows, seed)
 
 
-def _insert_slice(
-    connection: sqlite3.Connection, series: int, image: Slice, pixels: np.ndarray, annotation: SliceAnnotation
-) -> int:
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    try:
-        number = connection.execute(
-            "INSERT INTO slice VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                series,
-                image.sop_uid,
-                image.frame,
-                str(image.source.path.absolute()),
-                image.source.member,
-                annotation.organ,
-                digest,
-            ),
-        ).lastrowid
-    except sqlite3.IntegrityError as error:
-        raise DatabaseError(f"{image.source}: SOP Instance UID stands in two series") from error
-    connection.executemany(
-        "INSERT INTO lesion_box VALUES (?, ?, ?, ?, ?, ?)",
-        [(number, stage, *box) for stage, box in annotation.lesions],
-    )
-    return number
+def _reason_not_taken(series: Series, labels: dict[Key, list]) -> str:
+    reason = reason_not_chosen(series)
+    if reason:
+        return reason
+    if not series.patient_id.strip():
+        return "(0010,0020) Patient ID is empty: the patient cannot be told from others, so no side of a split is safe"
+    if not any((image.sop_uid, image.frame) in labels for image in series.slices):
+        return "no slice of the series is annotated"
+    return ""
 
 
-def _insert_patients(connection: sqlite3.Connection, seed: int) -> dict[str, str]:
-    """Find each patient's stage, split the patients; return the split by patient."""
-    stages: dict[str, str] = {}
-    for patient, stage in connection.execute(
-        "SELECT DISTINCT patient, stage FROM series JOIN slice USING (series) LEFT JOIN lesion_box USING (slice)"
-        " ORDER BY series"
-    ):
-        known = stages.setdefault(patient, NORMAL)
-        if stage is None or stage == known:
-            continue
-        if known != NORMAL:
-            raise DatabaseError(f"a patient is annotated with two stages, {known} and {stage}; correct the CSV")
-        stages[patient] = stage
-    splits = split_patients(stages, seed)
-    connection.executemany(
-        "INSERT INTO patient VALUES (?, ?, ?)", [(p, stage, splits[p]) for p, stage in stages.items()]
-    )
-    return splits
+def _take_series(
+    this: _Build, series: Series, held: dict[Key, _Standing]
+) -> Iterable[tuple[str, int, Slice, np.ndarray]]:
+    """Decode a series, insert it if it is new; yield patient, number, slice and pixels of what is not annotated yet."""
+    slices, volume = read_pixels(series)
+    if not slices:
+        return
+    old = [held.get((image.sop_uid, image.frame)) for image in slices]
+    if old[0] is None:
+        patient = this.patient(series)
+        number = this.insert(
+            "series",
+            study=_study(this, series, patient),
+            series_uid=series.series_uid,
+            weighting=series.weighting,
+            phantom=series.phantom,
+        )
+    for standing, image, pixels in zip(old, slices, volume, strict=True):
+        if standing is None:
+            yield patient, _insert_slice(this, number, image, pixels), image, pixels
+        elif not standing.annotations:
+            yield standing.patient, standing.slice, image, pixels
 
 
-def split_patients(stages: dict[str, str], seed: int) -> dict[str, str]:
-    """Seeded random split by patient, stratified by stage (paper 3.2: random; here never one patient on two sides).
-
-    Args:
-        stages: stage by patient, in an order that does not depend on chance.
-        seed: of the order within a stage.
-
-    Returns:
-        "train", "val" or "test" by patient; the shares are `SPLITS`.
-    """
-    chance = np.random.default_rng(seed)
-    patients = list(stages)
-    order = sorted(zip([stages[p] for p in patients], chance.random(len(patients)), patients, strict=True))
-    assigned = dict.fromkeys(SPLITS, 0)
-    splits = {}
-    for count, (_, _, patient) in enumerate(order, start=1):
-        split = max(SPLITS, key=lambda name: SPLITS[name] * count - assigned[name])
-        assigned[split] += 1
-        splits[patient] = split
-    return splits
-
-
-def _refuse_image_on_two_sides(connection: sqlite3.Connection) -> None:
-    twice = connection.execute(
-        "SELECT min(path), max(path) FROM slice JOIN series USING (series) JOIN patient USING (patient)"
-        " GROUP BY pixel_sha256 HAVING count(DISTINCT split) > 1"
+def _study(this: _Build, series: Series, patient: str) -> int:
+    """The number of a series' study; patient and study are inserted if they are new."""
+    this.connection.execute("INSERT OR IGNORE INTO patient VALUES (?, ?, ?)", (patient, NORMAL, this.run))
+    known = this.connection.execute(
+        "SELECT study FROM study WHERE patient = ? AND study_uid = ?", (patient, series.study_uid)
     ).fetchone()
-    if twice:
-        raise SplitError(f"{twice[0]} and {twice[1]} hold one image, yet stand on two sides of the split")
+    if known:
+        return known[0]
+    return this.insert("study", patient=patient, study_uid=series.study_uid, age_months=series.age_months)
 
 
-def _insert_samples(connection: sqlite3.Connection, samples: list[Sample], splits: dict[str, str], seed: int) -> None:
-    """Number the samples of each LMDB in seeded random order (paper 3.2: images picked at random)."""
-    chance = np.random.default_rng(seed)
-    samples = [s for s in samples if s.jitter is None or splits[s.patient] == "train"]
-    keys: dict[tuple[str, str], int] = {}
+def _insert_slice(this: _Build, series: int, image: Slice, pixels: np.ndarray) -> int:
+    try:
+        return this.insert(
+            "slice",
+            series=series,
+            sop_uid=image.sop_uid,
+            frame=image.frame,
+            path=str(image.source.path.absolute()),
+            member=image.source.member,
+            pixel_sha256=pixel_hash(pixels),
+        )
+    except sqlite3.IntegrityError as error:
+        raise DatabaseError(f"{image.source}: (0008,0018) SOP Instance UID stands in two series") from error
+
+
+def _insert_annotations(this: _Build, number: int, said: list[tuple[LabelFile, SliceAnnotation]]) -> None:
+    for file, annotation in said:
+        row = this.insert(
+            "annotation",
+            slice=number,
+            label_file=_label_file(this, file),
+            organ=annotation.organ,
+            lesions_known=annotation.lesions_known,
+        )
+        for stage, box in annotation.lesions:
+            this.connection.execute("INSERT INTO box VALUES (?, ?, ?, ?, ?, ?)", (row, stage, *box))
+
+
+def _label_file(this: _Build, file: LabelFile) -> int:
+    """The number of a label file as it is now."""
+    table = this.stages if file.source != "csv" else None
+    values = {
+        "path": str(file.path.absolute()),
+        "source": file.source,
+        "sha256": file.sha256,
+        "stages_path": str(table.absolute()) if table else None,
+        "stages_sha256": hashlib.sha256(table.read_bytes()).hexdigest() if table else None,
+    }
+    known = this.connection.execute(
+        f"SELECT label_file FROM label_file WHERE {' AND '.join(f'{name} IS ?' for name in values)}",
+        tuple(values.values()),
+    ).fetchone()
+    return known[0] if known else this.insert("label_file", **values)
+
+
+def _compare(this: _Build, series: Series, held: dict[Key, _Standing]) -> None:
+    """Name what is not as the database has it; a series that stands there does not grow."""
+    of_series = [(image, held.get((image.sop_uid, image.frame))) for image in series.slices]
+    stands = next(standing for _, standing in of_series if standing)
+    if stands.patient != this.patient(series):
+        this.problems.append(
+            f"{stands.place}: (0010,0020) Patient ID is another than in the database; --force builds anew"
+        )
+    touched = []
+    for image, standing in of_series:
+        place = os.path.abspath(str(image.source))
+        before = this.files.get(place)
+        same = before is not None and before[2:] == _stat(place)
+        if standing is None and same and before[0] != USED:
+            image.record.status, image.record.reason = before[:2]  # as it was found then
+        elif standing is None:
+            image.record.status = REFUSED
+            image.record.reason = "a further slice of a series that stands in the database; --force builds it anew"
+            this.problems.append(f"{place}: {image.record.reason}")
+        elif place != standing.place:
+            image.record.status, image.record.reason = IGNORED, f"stands in the database as {standing.place}"
+        elif not same:
+            touched.append(image)
+    slices, volume = read_pixels(replace(series, slices=touched))
+    now = {id(image): pixel_hash(pixels) for image, pixels in zip(slices, volume, strict=True)}
+    for image in touched:
+        if now.get(id(image)) != held[image.sop_uid, image.frame].pixel_sha256:
+            this.problems.append(f"{image.source}: has changed since it came into the database; --force builds anew")
+
+
+def _report_vanished(this: _Build) -> None:
+    gone = [path for path, (status, *_) in this.files.items() if status == USED and _stat(path) is None]
+    if gone:
+        more = f" and {len(gone) - 1} more files" if len(gone) > 1 else ""
+        this.problems.append(f"{gone[0]}{more}: stands in the database, but is there no longer")
+
+
+def _stat(place: str) -> tuple[int, int] | None:
+    """Size in bytes and time in ns of a file, or of the zip that holds it; None: it is not there."""
+    parts = place.split("!")
+    for end in range(len(parts), 0, -1):
+        path = Path("!".join(parts[:end]))
+        if path.is_file():
+            status = path.stat()
+            return status.st_size, status.st_mtime_ns
+    return None
+
+
+def _insert_files(this: _Build, labels: list[LabelFile]) -> None:
+    """Insert every file that was read; of one that stands there already, what became of it now, unless it was used."""
+    found = {os.path.abspath(record.path): (record.status, record.reason) for record in this.archive.files}
+    used = {row[0] for row in this.connection.execute("SELECT path FROM label_file")}
+    for file in labels:
+        place = str(file.path.absolute())
+        if file.status == USED and place not in used:
+            file.status, file.reason = IGNORED, "labels of other images"
+        found[place] = file.status, file.reason
+    for place, (status, reason) in found.items():
+        before = this.files.get(place)
+        now = (status, reason, *_stat(place))
+        if before is None:
+            this.insert("file", path=place, status=status, reason=reason, bytes=now[2], mtime_ns=now[3])
+        elif before[0] != USED and before != now:
+            this.connection.execute(
+                "UPDATE file SET status = ?, reason = ?, bytes = ?, mtime_ns = ?, run = ? WHERE path = ?",
+                (*now, this.run, place),
+            )
+
+
+def _set_stages(this: _Build) -> None:
+    """Give each patient the stage of its lesions."""
+    found = this.connection.execute(
+        "SELECT patient, min(lesion_box.stage), max(lesion_box.stage), patient.stage, min(path)"
+        " FROM lesion_box JOIN slice USING (slice) JOIN series USING (series) JOIN study USING (study)"
+        " JOIN patient USING (patient) GROUP BY patient"
+    ).fetchall()
+    for patient, stage, other, before, path in found:
+        if stage != other:
+            raise DatabaseError(
+                f"a patient is annotated with two stages, {stage} and {other}, see {path}; correct that"
+            )
+        if stage != before:
+            this.connection.execute("UPDATE patient SET stage = ? WHERE patient = ?", (stage, patient))
+    kinds = this.connection.execute(
+        "SELECT path FROM slice JOIN series USING (series) GROUP BY phantom ORDER BY phantom"
+    ).fetchall()
+    if len(kinds) > 1:
+        raise DatabaseError(f"{kinds[0][0]} is a patient's, {kinds[1][0]} a phantom's; keep them in two databases")
+
+
+def _assign_sides(this: _Build) -> None:
+    """Give every patient (split by image: every slice) without a side one."""
+    unit = "patient" if this.options.split.by == splitting.BY_PATIENT else "slice"
+    strata = {
+        "patient": "SELECT patient, stage FROM patient ORDER BY rowid",
+        "slice": "SELECT slice, coalesce(min(stage), ?) FROM slice LEFT JOIN lesion_box USING (slice)"
+        " GROUP BY slice ORDER BY slice",
+    }[unit]
+    stages = dict(this.connection.execute(strata, (NORMAL,) * strata.count("?")).fetchall())
+    rows = this.connection.execute(f"SELECT {unit}, side, fold FROM split").fetchall()
+    standing = {one: (side, fold) for one, side, fold in rows}
+    for one, (side, fold) in this.options.split.assign(stages, standing).items():
+        this.insert("split", **{unit: one}, side=side, fold=fold)
+
+
+def _insert_samples(this: _Build) -> None:
+    """Number the new samples of each LMDB in seeded random order, after those that stand there.
+
+    The order within a run is random (paper 3.2: images picked at random).
+    """
+    sides = dict(this.connection.execute("SELECT slice, side FROM slice_side"))
+    keys = {
+        (task, side): count
+        for task, side, count in this.connection.execute(
+            "SELECT task, split, count(*) FROM sample GROUP BY task, split"
+        )
+    }
+    seed = this.options.split.seed
+    chance = np.random.default_rng([seed, sum(keys.values())] if keys else seed)
+    samples = [s for s in this.samples if s.jitter is None or sides[s.slice] == "train"]
+    if this.options.balance:
+        samples = _balanced(this.connection, samples, sides, chance)
     for index in chance.permutation(len(samples)):
         sample = samples[index]
-        split = splits[sample.patient]
-        key = keys.get((sample.task, split), 0)
-        keys[sample.task, split] = key + 1
-        connection.execute(
-            "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                sample.task,
-                split,
-                key,
-                sample.slice,
-                sample.label,
-                sample.mm_per_pixel,
-                sample.row,
-                sample.col,
-                bool(sample.task == "stage" and chance.random() < 0.5),  # a tumour may lie on either side
-                *(astuple(sample.jitter) if sample.jitter else (None,) * 4),
-            ),
+        side = sides[sample.slice]
+        key = keys.get((sample.task, side), 0)
+        keys[sample.task, side] = key + 1
+        turn_deg, zoom, down, right = astuple(sample.jitter) if sample.jitter else (None,) * 4
+        this.insert(
+            "sample",
+            task=sample.task,
+            split=side,
+            key=key,
+            slice=sample.slice,
+            label=sample.label,
+            mm_per_pixel=sample.mm_per_pixel,
+            row=sample.row,
+            col=sample.col,
+            mirrored=bool(sample.task == "stage" and chance.random() < 0.5),  # a tumour may lie on either side
+            turn_deg=turn_deg,
+            zoom=zoom,
+            down=down,
+            right=right,
         )
 
 
-def _key(database: Path) -> bytes:
-    """The secret under which patients are hashed, made on first use and readable by its owner only."""
+def _balanced(
+    connection: sqlite3.Connection, samples: list[Sample], sides: dict[int, str], chance: np.random.Generator
+) -> list[Sample]:
+    """Leave out training samples at random until each class has no more than the rarest that occurs.
+
+    Samples that stand in the database stay, so after growth the classes may differ.
+    """
+    standing = Counter()
+    for task, label, count in connection.execute(
+        "SELECT task, label, count(*) FROM sample WHERE split = 'train' GROUP BY task, label"
+    ):
+        standing[task, label] = count
+    by_class: dict[tuple[str, int], list[int]] = {}
+    for index, sample in enumerate(samples):
+        if sides[sample.slice] == "train":
+            by_class.setdefault((sample.task, sample.label), []).append(index)
+    out = set()
+    for (task, label), indices in by_class.items():
+        totals = [standing[k] + len(by_class.get(k, [])) for k in standing | by_class if k[0] == task]
+        room = max(0, min(totals) - standing[task, label])
+        out.update(chance.permutation(indices)[room:].tolist())
+    return [sample for index, sample in enumerate(samples) if index not in out]
+
+
+def _result(this: _Build) -> Built:
+    tables = ("patient", "study", "series", "slice", "annotation", "sample")
+    added = {
+        table: this.connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (this.run,)).fetchone()[0]
+        for table in tables
+    }
+    refused = sum(record.status == REFUSED for record in this.archive.files)
+    patients = {side: dict.fromkeys(stage_labels(), 0) for side in SPLITS}
+    for side, stage, count in this.connection.execute(
+        "SELECT side, stage, count(DISTINCT patient) FROM slice_side JOIN patient USING (patient) GROUP BY side, stage"
+    ):
+        patients[side][stage] = count
+    leakage = splitting.leakage(this.connection)
+    return Built(class_counts(this.connection), patients, leakage, added, this.problems, refused)
+
+
+def _key(database: Path, standing: Path | None) -> bytes:
+    """The secret under which patients are hashed, made on first use and readable by its owner only.
+
+    Raises:
+        DatabaseError: a database stands there, but its key does not.
+    """
     path = database.with_suffix(".key")
     if not path.exists():
+        if standing is not None:
+            raise DatabaseError(f"{path} is gone: no patient of {database} can be recognised; put it back")
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
