@@ -5,33 +5,15 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from make_dicom import mr_image, write
+import make_hospital
 from nbcad import database, sampling
 from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, InputError, SplitError
 
-ORGANS = ["thorax", "adrenal", "retroperitoneum", ""]
-
-
-def _hospital(folder, chance, patients=12, edit=lambda number, index, image: None):
-    """Patients of four 60x60 slices at 2 mm; odd ones have one L1 lesion on slice 1."""
-    lines = [",".join(HEADER)]
-    for number in range(patients):
-        for index in range(4):
-            image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 5.0 * index))
-            image.PatientID = f"P{number}"
-            image.StudyInstanceUID, image.SeriesInstanceUID = f"2.25.{number}", f"2.25.{number}.1"
-            edit(number, index, image)
-            write(image, folder / f"p{number}" / str(index))
-            lesion = number % 2 == 1 and index == 1
-            box = "L1,20,24,32,36" if lesion else "normal,,,,"
-            lines.append(f"{image.SOPInstanceUID},0,{ORGANS[index]},{box}")
-    (folder / "annotations.csv").write_text("\n".join(lines) + "\n")
-
 
 @pytest.fixture
 def hospital(tmp_path, chance):
-    _hospital(tmp_path, chance)
+    make_hospital.hospital(tmp_path, chance)
     return tmp_path
 
 
@@ -105,7 +87,9 @@ def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):
 
 
 def test_patient_id_is_nowhere_in_the_database(tmp_path, chance):
-    _hospital(tmp_path, chance, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}"))
+    make_hospital.hospital(
+        tmp_path, chance, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}")
+    )
     _build(tmp_path)
     assert b"SECRET" not in (tmp_path / "out" / "samples.sqlite").read_bytes()
     assert (tmp_path / "out" / "samples.key").stat().st_mode & 0o777 == 0o600
@@ -118,7 +102,7 @@ def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_pat
         if index == 2:
             image.PixelData = same
 
-    _hospital(tmp_path, chance, edit=one_slice_for_all)
+    make_hospital.hospital(tmp_path, chance, edit=one_slice_for_all)
     with pytest.raises(SplitError, match=r"p\d+/2 and .*p\d+/2"):
         _build(tmp_path)
     assert not (tmp_path / "out" / "samples.sqlite").exists()

@@ -525,6 +525,8 @@ def _compare(this: _Build, series: Series, held: dict[Key, _Standing]) -> None:
             image.record.status, image.record.reason = IGNORED, f"stands in the database as {standing.place}"
         elif not same:
             touched.append(image)
+    if not touched:
+        return
     slices, volume = read_pixels(replace(series, slices=touched))
     now = {id(image): pixel_hash(pixels) for image, pixels in zip(slices, volume, strict=True)}
     for image in touched:

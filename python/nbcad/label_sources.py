@@ -152,10 +152,23 @@ def _source(path: Path) -> str | None:
     if name.endswith(MASK_SUFFIXES):
         return "mask"
     try:
-        meta = read_file_meta_info(path)
+        sop_class = read_file_meta_info(path).get("MediaStorageSOPClassUID") or _sop_class_without_preamble(path)
+    except InvalidDicomError:
+        sop_class = _sop_class_without_preamble(path)
     except _MALFORMED:
         return None
-    return {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}.get(meta.get("MediaStorageSOPClassUID"))
+    return {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}.get(sop_class)
+
+
+def _sop_class_without_preamble(path: Path) -> str | None:
+    """(0008,0016) SOP Class UID of a data set that begins at once, as systems wrote them before PS3.10."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x08\x00":  # group 0008, little endian
+            return None
+    try:
+        return pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"]).SOPClassUID
+    except _MALFORMED:
+        return None
 
 
 def _annotations(masks: Masks, images: _Images, patients: dict[str, PatientLabel]) -> dict[Key, SliceAnnotation]:
@@ -234,7 +247,7 @@ def _refuse_other_planes(segmentation: pydicom.Dataset, images: _Images) -> None
 
 def _rtstruct_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
     """ROIs that outline lesions (DICOM PS3.3 A.19, C.8.8.6), filled by the even-odd rule."""
-    structures = pydicom.dcmread(path)
+    structures = pydicom.dcmread(path, force=True)  # `_source` has seen that it is DICOM
     types = {
         int(o.ReferencedROINumber): o.get("RTROIInterpretedType") or ""
         for o in structures.get("RTROIObservationsSequence", [])

@@ -77,8 +77,10 @@ CREATE TABLE box (               -- zero-based pixels of the stored image, end e
 CREATE INDEX box_annotation ON box (annotation);
 CREATE VIEW lesion_box AS SELECT slice, stage, row0, col0, row1, col1 FROM box JOIN annotation USING (annotation);
 CREATE VIEW slice_label AS       -- of each slice what all label files say together
-    SELECT slice, series, max(organ) AS organ, coalesce(max(lesions_known), 0) AS lesions_known
-    FROM slice LEFT JOIN annotation USING (slice) GROUP BY slice;
+    SELECT slice, series,
+        (SELECT max(organ) FROM annotation WHERE annotation.slice = slice.slice) AS organ,
+        (SELECT coalesce(max(lesions_known), 0) FROM annotation WHERE annotation.slice = slice.slice) AS lesions_known
+    FROM slice;
 CREATE TABLE split (             -- the side of a patient, or, split by image, of a slice; never changed
     patient TEXT UNIQUE REFERENCES patient,
     slice INTEGER UNIQUE REFERENCES slice,
