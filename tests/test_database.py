@@ -1,14 +1,22 @@
+import hashlib
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 import make_hospital
-from nbcad import database, sampling
+import make_labels
+from conftest import run_tool
+from make_dicom import write
+from nbcad import database, evaluation, sampling
 from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
+from nbcad.database import Options
 from nbcad.errors import DatabaseError, InputError, SplitError
+from nbcad.splitting import SplitPlan
 
 
 @pytest.fixture
@@ -160,3 +168,211 @@ def test_annotations_need_their_header(tmp_path):
     (tmp_path / "a.csv").write_text("sop,organ\n")
     with pytest.raises(InputError, match="header"):
         read_annotations(tmp_path / "a.csv")
+
+
+def _slices_of(folder, number):
+    return [pydicom.dcmread(path) for path in sorted((folder / f"p{number}").iterdir())]
+
+
+@pytest.fixture
+def labelled(tmp_path, chance):
+    """Eight patients: SEGs outline the lesions of three, a structure set and a mask those of one each."""
+    (tmp_path / "labels").mkdir()
+    rectangle = np.array([[9.5, 11.5], [9.5, 29.5], [19.5, 29.5], [19.5, 11.5]])
+    for number in range(8):
+        folder = tmp_path / "dicom" / f"p{number}"
+        images = make_labels.series(folder, chance, number)
+        if number < 3:
+            make_labels.seg(tmp_path / "labels" / f"seg{number}", images, make_labels.lesion())
+        elif number == 3:
+            make_labels.structures(tmp_path / "labels" / "rt", images, [(1, rectangle)])
+        elif number == 4:
+            make_labels.mask(folder / "mask.nii.gz", images, make_labels.lesion())
+        else:
+            make_labels.mask(folder / "mask.nii.gz", images, 0 * make_labels.lesion())
+    (tmp_path / "stages.csv").write_text(
+        "patient_id,stage,organ\n" + "".join(f"P{n},{'L1' if n % 2 else 'M'},adrenal\n" for n in range(5))
+    )
+    return tmp_path
+
+
+def _build_labelled(folder, *more, **options):
+    labels = [folder / "labels", folder / "dicom", *more]
+    out = folder / "out" / "samples.sqlite"
+    return database.build(folder / "dicom", labels, out, stages=folder / "stages.csv", **options)
+
+
+def test_each_label_names_its_source_and_its_files_hash(labelled):
+    built = _build_labelled(labelled)
+    assert not built.problems and built.refused == 0
+    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
+        rows = connection.execute(
+            "SELECT source, label_file.path, sha256, stages_path, count(DISTINCT annotation.slice) AS slices,"
+            " count(box.annotation) AS boxes FROM label_file JOIN annotation USING (label_file)"
+            " LEFT JOIN box USING (annotation) GROUP BY label_file"
+        ).fetchall()
+        stages = connection.execute("SELECT stage, count(*) FROM patient GROUP BY stage ORDER BY stage").fetchall()
+    assert sorted((r["source"], r["slices"], r["boxes"]) for r in rows) == [
+        *[("mask", 6, 0)] * 3, ("mask", 6, 4), ("rtstruct", 6, 1), *[("seg", 6, 4)] * 3
+    ]  # fmt: skip
+    for row in rows:
+        assert hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest() == row["sha256"]
+        assert row["stages_path"] == str(labelled / "stages.csv")
+    assert [tuple(r) for r in stages] == [("L1", 2), ("M", 3), ("normal", 3)]
+    # an organ is known only of slices that show a lesion
+    assert sum(built.counts["organ"]["train"].values()) % (1 + sampling.ORGAN_COPIES) == 0
+    assert sum(c["retroperitoneum"] + c["thorax"] for c in built.counts["organ"].values()) == 0
+
+
+def test_label_files_among_the_images_are_used_not_refused(labelled):
+    _build_labelled(labelled)
+    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
+        status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status").fetchall())
+    assert status == {"used": 8 * 6 + 8}
+
+
+def test_growing_with_labels_of_all_kinds_adds_nothing_twice(labelled):
+    _build_labelled(labelled)
+    before = (labelled / "out" / "samples.sqlite").read_bytes()
+    assert not any(_build_labelled(labelled).added.values())
+    assert (labelled / "out" / "samples.sqlite").read_bytes() == before
+
+
+def test_a_csv_may_name_the_organs_of_slices_whose_lesions_a_seg_outlines(labelled):
+    images = _slices_of(labelled / "dicom", 0)
+    lines = [f"{image.SOPInstanceUID},0,{'adrenal' if n < 4 else 'thorax'},,,,," for n, image in enumerate(images)]
+    (labelled / "organs.csv").write_text("\n".join([",".join(HEADER), *lines]) + "\n")
+    built = _build_labelled(labelled, labelled / "organs.csv")
+    assert not built.problems
+    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
+        rows = connection.execute(
+            "SELECT organ, count(*) FROM slice_label JOIN slice USING (slice) WHERE path LIKE '%/p0/%' GROUP BY organ"
+        ).fetchall()
+    assert {tuple(r) for r in rows} == {("adrenal", 4), ("thorax", 2)}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("thorax,,,,,", "organ thorax contradicts"),
+        (",normal,,,,", "has a lesion on the slice"),
+        (",M,11,13,19,29", "outlines the same lesion"),
+    ],
+)
+def test_label_files_that_contradict_each_other_are_named_and_the_first_is_taken(labelled, row, message):
+    image = _slices_of(labelled / "dicom", 0)[1]
+    (labelled / "more.csv").write_text(f"{','.join(HEADER)}\n{image.SOPInstanceUID},0,{row}\n")
+    built = _build_labelled(labelled, labelled / "more.csv")
+    (problem,) = built.problems
+    assert message in problem and "more.csv" in problem and image.SOPInstanceUID in problem and "seg0" in problem
+
+
+def test_a_lesion_without_a_stage_is_named_and_its_patient_left_out(labelled):
+    text = (labelled / "stages.csv").read_text()
+    (labelled / "stages.csv").write_text(text.replace("P2,M,adrenal\n", ""))
+    built = _build_labelled(labelled)
+    (problem,) = built.problems
+    assert "seg2" in problem and "stage is not known" in problem
+    assert built.added["patient"] == 7
+
+
+def test_patient_ids_of_the_table_are_nowhere_in_the_database(labelled):
+    for path in (labelled / "dicom").rglob("0*"):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = f"SECRET{dataset.PatientID}"
+        write(dataset, path)
+    text = (labelled / "stages.csv").read_text()
+    (labelled / "stages.csv").write_text(text.replace("\nP", "\nSECRETP"))
+    assert not _build_labelled(labelled).problems
+    assert b"SECRET" not in (labelled / "out" / "samples.sqlite").read_bytes()
+
+
+def test_balance_leaves_as_many_training_samples_of_each_class_as_of_the_rarest(hospital):
+    plain = _build(hospital).counts
+    balanced = _build(hospital, Options(balance=True), force=True).counts
+    for task, names in (("organ", ["adrenal", "retroperitoneum", "thorax"]), ("stage", ["normal", "L1"])):
+        rarest = min(plain[task]["train"][name] for name in names)
+        assert {balanced[task]["train"][name] for name in names} == {rarest}
+        assert [balanced[task][split] for split in ("val", "test")] == [plain[task][s] for s in ("val", "test")]
+    first = _samples(hospital)
+    _build(hospital, Options(balance=True), force=True)
+    assert _samples(hospital) == first
+
+
+def test_balance_while_growing_takes_out_nothing_that_stands_there(hospital, chance):
+    _build(hospital, Options(balance=True))
+    before = _samples(hospital)
+    make_hospital.hospital(hospital, chance, patients=range(12, 20))
+    built = _build(hospital, Options(balance=True))
+    assert before <= _samples(hospital)
+    assert len(set(built.counts["stage"]["train"][name] for name in ("normal", "L1"))) == 1
+
+
+def _samples(folder):
+    with closing(database.connect(folder / "out" / "samples.sqlite")) as connection:
+        return {tuple(row) for row in connection.execute("SELECT * FROM sample")}
+
+
+def test_split_by_image_says_what_it_does_to_the_figures(hospital, capsys):
+    built = _build(hospital, Options(SplitPlan(by="image")))
+    assert built.leakage["patients_on_several_sides"] > 6
+    assert built.leakage["test_slices"] == 7
+    assert built.leakage["test_slices_of_training_patients"] == 7
+    database.print_built(built)
+    out = capsys.readouterr().out
+    assert "of 12 patients are on several sides, 7 of 7 test slices of training patients" in out
+    assert "not to be compared" in out
+
+
+def test_figures_by_patient_cannot_be_had_from_a_split_by_image(hospital):
+    _build(hospital, Options(SplitPlan(by="image")))
+    with (
+        closing(database.connect(hospital / "out" / "samples.sqlite")) as connection,
+        pytest.raises(DatabaseError, match="split by patient"),
+    ):
+        next(evaluation._split(connection, "test"))
+
+
+def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, chance):
+    def still(number, index, image):
+        if number == 4:
+            image.PixelData = np.full((60, 60), 7, np.uint16).tobytes()[:-2] + b"\x09\x00"
+
+    make_hospital.hospital(tmp_path, chance, edit=still)
+    _build(tmp_path)
+    with pytest.raises(SplitError, match=r"p4/\d and .*p4/\d hold one image, yet"):
+        _build(tmp_path, Options(SplitPlan(shares=(0.4, 0.3, 0.3), by="image")), force=True)
+
+
+def test_folds_are_kept_in_the_database_and_fit_together(hospital):
+    tested = []
+    for fold in range(4):
+        _build(hospital, Options(SplitPlan(folds=4, fold=fold)), force=True)
+        with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
+            rows = connection.execute("SELECT patient, side, fold FROM split").fetchall()
+        tested += [row["patient"] for row in rows if row["side"] == "test"]
+        assert {row["fold"] for row in rows if row["side"] == "test"} == {fold}
+        assert {row["fold"] for row in rows if row["side"] == "val"} == {(fold + 1) % 4}
+    assert len(tested) == len(set(tested)) == 12
+
+
+def test_series_without_patient_id_is_ignored_as_no_side_is_safe_for_it(tmp_path, chance):
+    def edit(number, index, image):
+        if number == 4:
+            image.PatientID = " "
+
+    make_hospital.hospital(tmp_path, chance, edit=edit)
+    _build(tmp_path)
+    with closing(database.connect(tmp_path / "out" / "samples.sqlite")) as connection:
+        (reason,) = connection.execute("SELECT DISTINCT reason FROM file WHERE status = 'ignored'").fetchone()
+    assert "(0010,0020)" in reason
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--shares", "0.5", "0.2", "0.2"), ("--shares", "1.2", "-0.1", "-0.1"), ("--folds", "2"),
+     ("--folds", "5", "--fold", "5"), ("--lesions", "(")],
+)  # fmt: skip
+def test_the_tool_refuses_options_that_make_no_sense(hospital, arguments):
+    done = run_tool("make_database", "--dicom", hospital, "--out", hospital / "out" / "x.sqlite", *arguments)
+    assert done.returncode == 2 and arguments[0] in done.stderr

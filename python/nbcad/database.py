@@ -93,6 +93,7 @@ class _Build:
     stages: Path | None  # the table of patients
     problems: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)  # new ones
+    refused: int = 0  # image files
     files: dict[str, tuple[str, str, int, int]] = field(init=False)  # status, reason, bytes, mtime_ns; before this run
 
     def __post_init__(self) -> None:
@@ -555,6 +556,8 @@ def _stat(place: str) -> tuple[int, int] | None:
 def _insert_files(this: _Build, labels: list[LabelFile]) -> None:
     """Insert every file that was read; of one that stands there already, what became of it now, unless it was used."""
     found = {os.path.abspath(record.path): (record.status, record.reason) for record in this.archive.files}
+    places = {str(file.path.absolute()) for file in labels}
+    this.refused = sum(status == REFUSED for place, (status, _) in found.items() if place not in places)
     used = {row[0] for row in this.connection.execute("SELECT path FROM label_file")}
     for file in labels:
         place = str(file.path.absolute())
@@ -680,14 +683,13 @@ def _result(this: _Build) -> Built:
         table: this.connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (this.run,)).fetchone()[0]
         for table in tables
     }
-    refused = sum(record.status == REFUSED for record in this.archive.files)
     patients = {side: dict.fromkeys(stage_labels(), 0) for side in SPLITS}
     for side, stage, count in this.connection.execute(
         "SELECT side, stage, count(DISTINCT patient) FROM slice_side JOIN patient USING (patient) GROUP BY side, stage"
     ):
         patients[side][stage] = count
     leakage = splitting.leakage(this.connection)
-    return Built(class_counts(this.connection), patients, leakage, added, this.problems, refused)
+    return Built(class_counts(this.connection), patients, leakage, added, this.problems, this.refused)
 
 
 def _key(database: Path, standing: Path | None) -> bytes:
