@@ -12,9 +12,9 @@ import make_hospital
 import make_labels
 from conftest import run_tool
 from make_dicom import write
-from nbcad import database, evaluation, sampling
+from nbcad import building, database, evaluation, sampling
 from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
-from nbcad.database import Options
+from nbcad.building import Options
 from nbcad.errors import DatabaseError, InputError, SplitError
 from nbcad.splitting import SplitPlan
 
@@ -27,7 +27,7 @@ def hospital(tmp_path, chance):
 
 def _build(folder, options=None, **more):
     labels = more.pop("labels", [folder / "annotations.csv"])
-    return database.build(folder, labels, folder / "out" / "samples.sqlite", options, **more)
+    return building.build(folder, labels, folder / "out" / "samples.sqlite", options, **more)
 
 
 def test_every_patient_is_on_one_side_and_each_stage_on_all(hospital):
@@ -199,7 +199,7 @@ def labelled(tmp_path, chance):
 def _build_labelled(folder, *more, **options):
     labels = [folder / "labels", folder / "dicom", *more]
     out = folder / "out" / "samples.sqlite"
-    return database.build(folder / "dicom", labels, out, stages=folder / "stages.csv", **options)
+    return building.build(folder / "dicom", labels, out, stages=folder / "stages.csv", **options)
 
 
 def test_each_label_names_its_source_and_its_files_hash(labelled):
@@ -318,7 +318,7 @@ def test_split_by_image_says_what_it_does_to_the_figures(hospital, capsys):
     assert built.leakage["patients_on_several_sides"] > 6
     assert built.leakage["test_slices"] == 7
     assert built.leakage["test_slices_of_training_patients"] == 7
-    database.print_built(built)
+    building.print_built(built)
     out = capsys.readouterr().out
     assert "of 12 patients are on several sides, 7 of 7 test slices of training patients" in out
     assert "not to be compared" in out

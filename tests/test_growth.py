@@ -10,8 +10,8 @@ import pytest
 import make_hospital
 from conftest import run_tool
 from make_dicom import mr_image, write
-from nbcad import database, series
-from nbcad.database import Options
+from nbcad import building, database, series
+from nbcad.building import Options
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.splitting import SplitPlan
 
@@ -24,7 +24,7 @@ def hospital(tmp_path, chance):
 
 
 def _build(folder, options=None, **more):
-    return database.build(folder, [folder / "annotations.csv"], _path(folder), options, **more)
+    return building.build(folder, [folder / "annotations.csv"], _path(folder), options, **more)
 
 
 def _path(folder):
@@ -48,7 +48,7 @@ def test_a_run_that_adds_nothing_leaves_every_byte_and_the_time(hospital):
 def test_pixels_of_what_stands_there_are_not_decoded_again(hospital, chance, monkeypatch):
     make_hospital.hospital(hospital, chance, patients=[12])
     decoded = []
-    monkeypatch.setattr(database, "read_pixels", lambda s: decoded.append(s.patient_id) or series.read_pixels(s))
+    monkeypatch.setattr(building, "read_pixels", lambda s: decoded.append(s.patient_id) or series.read_pixels(s))
     _build(hospital)
     assert set(decoded) == {"P12"}
 
@@ -143,7 +143,7 @@ def test_a_file_that_went_is_named_and_a_folder_not_given_this_time_is_not(hospi
     assert len(built.problems) == 1 and str(hospital / "p3" / "0") in built.problems[0]
     more = hospital.parent / "more"
     make_hospital.hospital(more, chance, patients=[20])
-    built = database.build(more, [more / "annotations.csv"], _path(hospital))
+    built = building.build(more, [more / "annotations.csv"], _path(hospital))
     assert built.added["patient"] == 1 and len(built.problems) == 1
 
 
@@ -175,7 +175,7 @@ def test_copies_elsewhere_are_no_new_images(hospital, tmp_path):
     (copy / "p3").mkdir(parents=True)
     for path in (hospital / "p3").iterdir():
         (copy / "p3" / path.name).write_bytes(path.read_bytes())
-    built = database.build(copy, [hospital / "annotations.csv"], _path(hospital))
+    built = building.build(copy, [hospital / "annotations.csv"], _path(hospital))
     assert built.added["slice"] == 0 and not built.problems
     with closing(database.connect(_path(hospital))) as connection:
         reasons = [r[0] for r in connection.execute("SELECT reason FROM file WHERE status = 'ignored'")]

@@ -43,7 +43,7 @@ def main() -> int:
     if options.folds and not (options.folds >= 3 and 0 <= options.fold < options.folds):
         arguments.error("--folds must be 0, or 3 or more; --fold is one of 0..folds-1")
 
-    from nbcad import database, leakage
+    from nbcad import building, leakage
     from nbcad.label_sources import LESIONS
     from nbcad.splitting import BY_IMAGE, SplitPlan
 
@@ -52,15 +52,15 @@ def main() -> int:
     except re.error as error:
         arguments.error(f"--lesions is no regular expression: {error}")
     plan = SplitPlan(options.seed, tuple(options.shares), options.folds, options.fold, options.split_by)
-    built = database.build(
+    built = building.build(
         options.dicom,
         options.annotations,
         options.out,
-        database.Options(plan, options.balance, options.lesions or LESIONS),
+        building.Options(plan, options.balance, options.lesions or LESIONS),
         options.stages,
         options.force,
     )
-    database.print_built(built)
+    building.print_built(built)
     bias = leakage.measure(options.out, plan) if plan.by == BY_IMAGE else None
     if bias:
         print(
