@@ -148,7 +148,7 @@ def test_a_file_that_went_is_named_and_a_folder_not_given_this_time_is_not(hospi
 
 
 def test_a_series_that_grew_is_named_and_stays_as_it_is(hospital, chance):
-    image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 99.0), PatientID="P3")
+    image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 20.0), PatientID="P3")
     image.StudyInstanceUID, image.SeriesInstanceUID = "2.25.3", "2.25.3.1"
     write(image, hospital / "p3" / "further")
     before = _rows(hospital)

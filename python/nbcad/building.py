@@ -27,10 +27,10 @@ import nbcad
 from nbcad import cli, splitting
 from nbcad.agreement import Said, agree, together
 from nbcad.annotations import PatientLabel, SliceAnnotation, read_patients
-from nbcad.database import SCHEMA_VERSION, SPLITS, class_counts, connect, pixel_hash
+from nbcad.database import SCHEMA_VERSION, class_counts, connect, pixel_hash
 from nbcad.errors import DatabaseError
 from nbcad.label_sources import LESIONS, Key, LabelFile, read_labels
-from nbcad.labels import NORMAL, stage_labels
+from nbcad.labels import NORMAL
 from nbcad.sampling import Sample, plan_samples, windows_per_box
 from nbcad.series import (
     IGNORED,
@@ -69,8 +69,7 @@ class Built:
     """What a build did."""
 
     counts: dict[str, dict[str, dict[str, int]]]  # samples by task, split and label
-    patients: dict[str, dict[str, int]]  # by side and stage; split by image, a patient counts on each of its sides
-    leakage: dict[str, int]  # see `splitting.leakage`
+    sides: list[str]  # see `splitting.describe`
     added: dict[str, int]  # rows by table
     problems: list[str]  # what was not taken, or is not as it was; one line each
     refused: int  # image files
@@ -156,15 +155,7 @@ def build(
     ):
         this = _Build(connection, _insert_run(connection), key, options, archive, stages)
         before = connection.total_changes
-        held = _held(connection)
-        labels, this.problems = agree(files, {key: s.annotations for key, s in held.items() if s.annotations})
-        _report_vanished(this)
-        _take_images(this, labels, held)
-        _insert_files(this, files)
-        _set_stages(this)
-        _assign_sides(this)
-        splitting.refuse_leaks(connection)
-        _insert_samples(this)
+        _add(this, files)
         built = _result(this)
         if connection.total_changes == before:
             connection.rollback()  # the file then keeps its very bytes
@@ -176,18 +167,10 @@ def build(
 def print_built(built: Built) -> None:
     """What a build did: counts on stdout, what was not taken on stderr."""
     print("added: " + ", ".join(f"{table} {count}" for table, count in built.added.items()))
-    for side, stages in built.patients.items():
-        print(f"patients_{side}: " + ", ".join(f"{name} {count}" for name, count in stages.items()))
+    print("\n".join(built.sides))
     for task, splits in built.counts.items():
         for split, classes in splits.items():
             print(f"{task}_{split}: " + ", ".join(f"{name} {count}" for name, count in classes.items()))
-    leak = built.leakage
-    if leak["patients_on_several_sides"]:
-        print(
-            f"split by image: {leak['patients_on_several_sides']} of {leak['patients']} patients are on several sides, "
-            f"{leak['test_slices_of_training_patients']} of {leak['test_slices']} test slices of training patients; "
-            "figures from this database are too good, and not to be compared with those of a split by patient"
-        )
     for problem in built.problems:
         print(f"not taken: {problem}", file=sys.stderr)
     if built.refused:
@@ -243,6 +226,20 @@ def _held(connection: sqlite3.Connection) -> dict[Key, _Standing]:
     return held
 
 
+def _add(this: _Build, files: list[LabelFile]) -> None:
+    """Add what is new, in one transaction."""
+    held = _held(this.connection)
+    labels, this.problems = agree(files, {key: s.annotations for key, s in held.items() if s.annotations})
+    _report_vanished(this)
+    _take_images(this, labels, held)
+    _insert_files(this, files)
+    _set_stages(this)
+    _refuse_phantom_among_patients(this)
+    _assign_sides(this)
+    splitting.refuse_leaks(this.connection)
+    _insert_samples(this)
+
+
 def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standing]) -> None:
     """Insert every annotated series that the nets are for, and annotations that are new; plan their samples."""
     to_take = []
@@ -260,8 +257,6 @@ def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standin
                 _set_aside(image, IGNORED, reason)
         else:
             to_take.append(series)
-    if not to_take and not held:
-        raise DatabaseError("no annotated, axial, T2-weighted series was found; see the annotation CSV's sop_uid")
     whole = {key: together(said for _, said in labels[key]) for key in labels}
     old = {key: together(s.annotations.values()) for key, s in held.items() if s.annotations}
     windows = windows_per_box((whole | old).values())  # of earlier samples the number stays as it is
@@ -272,6 +267,9 @@ def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standin
             said = whole.get(key, SliceAnnotation())
             seed = this.options.split.seed
             this.samples += plan_samples(patient, number, image, pixels, said, windows, seed)
+    if this.connection.execute("SELECT 1 FROM slice").fetchone() is None:
+        why = f"; {this.problems[0]}" if this.problems else "; see the annotation CSV's sop_uid"
+        raise DatabaseError(f"no annotated, axial, T2-weighted series was found{why}")
 
 
 def _reason_not_taken(series: Series, labels: dict[Key, Said]) -> str:
@@ -456,6 +454,9 @@ def _set_stages(this: _Build) -> None:
             )
         if stage != before:
             this.connection.execute("UPDATE patient SET stage = ? WHERE patient = ?", (stage, patient))
+
+
+def _refuse_phantom_among_patients(this: _Build) -> None:
     kinds = this.connection.execute(
         "SELECT path FROM slice JOIN series USING (series) GROUP BY phantom ORDER BY phantom"
     ).fetchall()
@@ -549,13 +550,8 @@ def _result(this: _Build) -> Built:
         table: this.connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (this.run,)).fetchone()[0]
         for table in tables
     }
-    patients = {side: dict.fromkeys(stage_labels(), 0) for side in SPLITS}
-    for side, stage, count in this.connection.execute(
-        "SELECT side, stage, count(DISTINCT patient) FROM slice_side JOIN patient USING (patient) GROUP BY side, stage"
-    ):
-        patients[side][stage] = count
-    leakage = splitting.leakage(this.connection)
-    return Built(class_counts(this.connection), patients, leakage, added, this.problems, this.refused)
+    sides = splitting.describe(this.connection)
+    return Built(class_counts(this.connection), sides, added, this.problems, this.refused)
 
 
 def _key(database: Path, standing: Path | None) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbcad.errors import SplitError
+from nbcad.labels import stage_labels
 
 SIDES = ("train", "val", "test")
 BY_PATIENT, BY_IMAGE = "patient", "image"
@@ -122,3 +123,24 @@ def leakage(connection: sqlite3.Connection) -> dict[str, int]:
         "test_slices": tested,
         "test_slices_of_training_patients": leaking,
     }
+
+
+def describe(connection: sqlite3.Connection) -> list[str]:
+    """Number of patients by side and stage, a line a side; and what a split by image lets through."""
+    patients = {side: dict.fromkeys(stage_labels(), 0) for side in SIDES}
+    for side, stage, count in connection.execute(
+        "SELECT side, stage, count(DISTINCT patient) FROM slice_side JOIN patient USING (patient) GROUP BY side, stage"
+    ):
+        patients[side][stage] = count
+    lines = [
+        f"patients_{side}: " + ", ".join(f"{name} {count}" for name, count in stages.items())
+        for side, stages in patients.items()
+    ]
+    leak = leakage(connection)
+    if leak["patients_on_several_sides"]:
+        lines.append(
+            f"split by image: {leak['patients_on_several_sides']} of {leak['patients']} patients are on several sides, "
+            f"{leak['test_slices_of_training_patients']} of {leak['test_slices']} test slices of training patients; "
+            "figures from this database are too good, and not to be compared with those of a split by patient"
+        )
+    return lines
