@@ -116,6 +116,16 @@ def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_pat
     assert not (tmp_path / "out" / "samples.sqlite").exists()
 
 
+def test_one_study_under_two_patient_ids_stops_the_build_and_names_the_pair(tmp_path, chance):
+    def one_study(number, index, image):
+        if number in (4, 7):
+            image.StudyInstanceUID = "2.25.99"
+
+    make_hospital.hospital(tmp_path, chance, edit=one_study)
+    with pytest.raises(SplitError, match=r"p4/0 and .*p7/0 are of one study, \(0020,000D\), under two patient IDs"):
+        _build(tmp_path)
+
+
 def test_patient_with_two_stages_stops_the_build(hospital):
     text = (hospital / "annotations.csv").read_text()
     first_of_p1 = text.splitlines()[5]

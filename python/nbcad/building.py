@@ -461,7 +461,9 @@ def _refuse_phantom_among_patients(this: _Build) -> None:
         "SELECT path FROM slice JOIN series USING (series) GROUP BY phantom ORDER BY phantom"
     ).fetchall()
     if len(kinds) > 1:
-        raise DatabaseError(f"{kinds[0][0]} is a patient's, {kinds[1][0]} a phantom's; keep them in two databases")
+        raise DatabaseError(
+            f"{kinds[0][0]} is a patient's, {kinds[1][0]} a phantom's; keep them in two databases (--out)"
+        )
 
 
 def _assign_sides(this: _Build) -> None:

@@ -79,10 +79,10 @@ def assign(
 
 
 def refuse_leaks(connection: sqlite3.Connection) -> None:
-    """Compare the decoded pixels of all slices.
+    """Compare the decoded pixels of all slices, and the UIDs of all studies.
 
     Raises:
-        SplitError: one image stands under two patients, or on two sides; the message names a pair.
+        SplitError: an image or a study stands under two patients, or an image on two sides; two files are named.
     """
     pairs = """
         SELECT one.path || coalesce('!' || one.member, ''), other.path || coalesce('!' || other.member, ''), count(*)
@@ -94,6 +94,18 @@ def refuse_leaks(connection: sqlite3.Connection) -> None:
         raise SplitError(
             f"{first} and {second} hold one image under two patient IDs ({count} such pairs): "
             "give the patient one ID, or take out the copy"
+        )
+    first, second, count = connection.execute(
+        "SELECT min(one.path), min(other.path), count(DISTINCT t.study)"
+        " FROM study AS s JOIN study AS t USING (study_uid)"
+        " JOIN series AS a ON a.study = s.study JOIN slice AS one ON one.series = a.series"
+        " JOIN series AS b ON b.study = t.study JOIN slice AS other ON other.series = b.series"
+        " WHERE s.study < t.study"
+    ).fetchone()
+    if count:
+        raise SplitError(
+            f"{first} and {second} are of one study, (0020,000D), under two patient IDs ({count} such studies); "
+            "give the patient one ID"
         )
     first, second, count = connection.execute(pairs + "s.side <> t.side").fetchone()
     if count:
