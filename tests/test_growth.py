@@ -1,6 +1,7 @@
 """A sample database that stands already: what is new comes to it, and nothing else of it changes."""
 
 import os
+import zipfile
 from contextlib import closing
 
 import numpy as np
@@ -119,6 +120,25 @@ def test_an_annotation_that_changed_or_went_is_named_and_not_taken(hospital, edi
     built = _build(hospital)
     assert _rows(hospital) == before
     assert len(built.problems) == 1 and lesion.split(",")[0] in built.problems[0]
+
+
+def test_a_zip_grows_as_a_folder_does(tmp_path, chance):
+    make_hospital.hospital(tmp_path / "in", chance, patients=range(4))
+    labels, archive = tmp_path / "in" / "annotations.csv", tmp_path / "all.zip"
+
+    def build():
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in sorted((tmp_path / "in").glob("p*/*")):
+                file.write(path, path.relative_to(tmp_path / "in"))
+        return building.build(archive, [labels], tmp_path / "out" / "samples.sqlite")
+
+    assert build().added["slice"] == 16
+    made = (tmp_path / "out" / "samples.sqlite").read_bytes()
+    again = build()  # the zip's time is another
+    assert not again.problems and (tmp_path / "out" / "samples.sqlite").read_bytes() == made
+    make_hospital.hospital(tmp_path / "in", chance, patients=[5])
+    more = build()
+    assert not more.problems and more.added["slice"] == 4
 
 
 def test_a_file_whose_pixels_changed_is_named(hospital):

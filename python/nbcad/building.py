@@ -73,6 +73,7 @@ class Built:
     added: dict[str, int]  # rows by table
     problems: list[str]  # what was not taken, or is not as it was; one line each
     refused: int  # image files
+    idle_labels: int  # label files of images that are not taken
 
 
 @dataclass
@@ -100,6 +101,7 @@ class _Build:
     problems: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)  # new ones
     refused: int = 0  # image files
+    idle_labels: int = 0  # label files of images that are not taken
     files: dict[str, tuple[str, str, int, int]] = field(init=False)  # status, reason, bytes, mtime_ns; before this run
 
     def __post_init__(self) -> None:
@@ -173,6 +175,8 @@ def print_built(built: Built) -> None:
             print(f"{task}_{split}: " + ", ".join(f"{name} {count}" for name, count in classes.items()))
     for problem in built.problems:
         print(f"not taken: {problem}", file=sys.stderr)
+    if built.idle_labels:
+        print(f"{built.idle_labels} label files are of images that are not taken; the table file names them")
     if built.refused:
         print(f"{built.refused} image files were refused; the table file says why", file=sys.stderr)
 
@@ -426,7 +430,8 @@ def _insert_files(this: _Build, labels: list[LabelFile]) -> None:
     for file in labels:
         place = str(file.path.absolute())
         if file.status == USED and place not in used:
-            file.status, file.reason = IGNORED, "labels of other images"
+            file.status, file.reason = IGNORED, "of images that are not taken"
+            this.idle_labels += 1
         found[place] = file.status, file.reason
     for place, (status, reason) in found.items():
         before = this.files.get(place)
@@ -553,7 +558,7 @@ def _result(this: _Build) -> Built:
         for table in tables
     }
     sides = splitting.describe(this.connection)
-    return Built(class_counts(this.connection), sides, added, this.problems, this.refused)
+    return Built(class_counts(this.connection), sides, added, this.problems, this.refused, this.idle_labels)
 
 
 def _key(database: Path, standing: Path | None) -> bytes:

@@ -36,7 +36,7 @@ def connect(database: str | Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise DatabaseError(f"{database} is no sample database: {error}") from error
     if version is None or int(version[0]) != SCHEMA_VERSION:
-        raise DatabaseError(f"{database} has another schema version than {SCHEMA_VERSION}; build it anew")
+        raise DatabaseError(f"{database} has another schema version than {SCHEMA_VERSION}; build it anew with --force")
     return connection
 
 

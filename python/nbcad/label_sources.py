@@ -60,16 +60,17 @@ class LabelFile:
     slices: dict[Key, SliceAnnotation] = field(default_factory=dict)
 
 
-@dataclass
 class _Images:
     """The images that labels may belong to."""
 
-    series: list[Series]
-    by_key: dict[Key, tuple[Series, Slice]]
-
-    def of_uid(self, sop_uid: str) -> list[Slice]:
-        """Every frame of one SOP Instance."""
-        return [image for (uid, _), (_, image) in self.by_key.items() if uid == sop_uid]
+    def __init__(self, series: list[Series]):
+        self.series = series
+        self.by_key: dict[Key, tuple[Series, Slice]] = {}
+        self.by_uid: dict[str, list[Slice]] = {}  # every frame of one SOP Instance
+        for one in series:
+            for image in one.slices:
+                self.by_key[image.sop_uid, image.frame] = one, image
+                self.by_uid.setdefault(image.sop_uid, []).append(image)
 
 
 def read_labels(
@@ -90,7 +91,7 @@ def read_labels(
     Raises:
         InputError: a path does not exist or is no label file; a CSV is malformed.
     """
-    images = _Images(series, {(image.sop_uid, image.frame): (one, image) for one in series for image in one.slices})
+    images = _Images(series)
     pattern = re.compile(lesions, re.IGNORECASE)
     readers: dict[str, Callable[[Path], Masks]] = {
         "seg": lambda path: _seg_masks(path, images, pattern),
@@ -200,7 +201,7 @@ def _seg_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
             "(0062,0002) Segment Sequence: no segment is named as a lesion, but " + ", ".join(names.values())
         )
     referenced = [str(uids[-1]) for uids in segmentation.get_source_image_uids()]
-    used = {uid: found for uid in referenced if (found := images.of_uid(uid))}
+    used = {uid: found for uid in referenced if (found := images.by_uid.get(uid))}
     if not used:
         raise _RefusedError("(0008,1115) Referenced Series Sequence names none of the images")
     _refuse_other_planes(segmentation, images)
@@ -263,7 +264,7 @@ def _rtstruct_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
     series_uids, masks = set(), {}
     for series_uid, sop_uids in _referenced_by_structures(structures):
         series_uids.add(series_uid)
-        seen = [image for uid in sop_uids for image in images.of_uid(uid)]
+        seen = [image for uid in sop_uids for image in images.by_uid.get(uid, [])]
         masks |= {(i.sop_uid, i.frame): np.zeros((i.rows, i.columns), bool) for i in seen}
     stacks = [one for one in images.series if one.series_uid in series_uids]
     for roi in structures.get("ROIContourSequence", []):
