@@ -116,6 +116,18 @@ def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_pat
     assert not (tmp_path / "out" / "samples.sqlite").exists()
 
 
+def test_identical_images_under_two_patient_ids_stop_the_build_also_on_one_side(tmp_path, chance):
+    same = chance.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
+
+    def copy(number, index, image):
+        if (number, index) in ((2, 3), (9, 0)):
+            image.PixelData = same
+
+    make_hospital.hospital(tmp_path, chance, edit=copy)
+    with pytest.raises(SplitError, match=r"p2/3 and .*p9/0 hold one image under two patient IDs \(1 in all\)"):
+        _build(tmp_path, Options(SplitPlan(shares=(1.0, 0.0, 0.0))))
+
+
 def test_one_study_under_two_patient_ids_stops_the_build_and_names_the_pair(tmp_path, chance):
     def one_study(number, index, image):
         if number in (4, 7):

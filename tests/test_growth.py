@@ -14,6 +14,7 @@ from make_dicom import mr_image, write
 from nbcad import building, database, series
 from nbcad.building import Options
 from nbcad.errors import DatabaseError, SplitError
+from nbcad.labels import stage_labels
 from nbcad.splitting import SplitPlan
 
 
@@ -83,15 +84,15 @@ def test_growing_is_seeded(tmp_path, chance):
 
 def test_windows_of_earlier_lesions_keep_their_number_when_the_stages_shift(hospital, chance):
     before = _rows(hospital)["sample"]
-    make_hospital.hospital(hospital, chance, patients=[13, 15])
-    text = (hospital / "annotations.csv").read_text().splitlines()
-    text[-8:] = [line.replace(",L1,", ",M,") for line in text[-8:]]
-    (hospital / "annotations.csv").write_text("\n".join(text) + "\n")
-    _build(hospital)
+    more = hospital.parent / f"{hospital.name}.more"
+    make_hospital.hospital(more, chance, patients=[13, 15])
+    path = more / "annotations.csv"
+    path.write_text(path.read_text().replace(",L1,", ",M,"))
+    building.build(more, [path], _path(hospital))
     new = _rows(hospital)["sample"] - before
     assert before <= _rows(hospital)["sample"]
-    rare = [row for row in new if row[0] == "stage" and row[4] == 3]
-    # 6 boxes of L1 and 2 of M: a mean of 4 a stage, 12 windows a box on average
+    rare = [row for row in new if row[0] == "stage" and row[4] == stage_labels().index("M")]
+    # 6 boxes of L1 stand there and 2 of M come: a mean of 4 a stage, 12 windows a box on average
     assert len(rare) == 2 * 24
 
 

@@ -118,10 +118,10 @@ def test_structure_set_gives_boxes_by_reference_or_by_position(images, tmp_path,
 
 
 def test_a_contour_within_another_is_a_hole_and_a_tiny_one_is_a_pixel(straight, tmp_path):
-    ring = [(1, _rectangle(10, 12, 20, 30)), (1, _rectangle(13, 16, 17, 25))]
+    ring = [(1, _rectangle(10, 12, 20, 30)), (1, _rectangle(12, 16, 18, 25)), (1, _rectangle(14, 19, 16, 22))]
     tiny = [(2, np.array([[5.1, 5.1], [5.1, 5.3], [5.3, 5.2]]))]
     _, said = _read(make_labels.structures(tmp_path / "x.dcm", straight, ring + tiny), straight)
-    assert _lesions(said)[1] == [BOX]
+    assert _lesions(said)[1] == [BOX, ("L2", (14.0, 19.0, 16.0, 22.0))]  # what lies in the hole is one of its own
     assert _lesions(said)[2] == [("L2", (5.0, 5.0, 6.0, 6.0))]
 
 

@@ -46,6 +46,16 @@ def test_new_patients_fill_up_what_each_stage_lacks(plan):
         assert abs(count["test"] - 50 * (0.25 if plan.folds else 0.15)) <= 1.5, count
 
 
+def test_a_stage_that_is_one_sided_is_evened_out_by_new_patients_of_that_stage():
+    strata = {n: "L1" if n < 5 or n >= 10 else "normal" for n in range(15)}
+    sides = ["train"] * 5 + ["train", "val", "val", "test", "test"]  # together as they should be, each stage not
+    new = SplitPlan().assign(strata, {n: (side, None) for n, side in enumerate(sides)})
+    assert Counter(side for side, _ in new.values()) in (
+        {"train": 2, "val": 2, "test": 1},
+        {"train": 2, "val": 1, "test": 2},
+    )
+
+
 @given(
     st.lists(st.sampled_from(["normal", "L1", "L2", "M", "MS"]), max_size=60),
     st.integers(0, 60),

@@ -74,8 +74,10 @@ def test_values_and_places_of_a_volume_come_through(sppin):
         step = np.ptp(pixels) / 65535  # of what is no whole number
         for image, found in zip(slices, pixels, strict=True):
             corners = [image.geometry.pixel_to_patient(*c) for c in ((0, 0), (image.rows - 1, image.columns - 1))]
-            (i0, _, k), (i1, _, same) = (volume.TransformPhysicalPointToIndex(c) for c in corners)
-            assert k == same and sorted((i0, i1)) == [0, volume.GetSize()[0] - 1]
+            first, last = (volume.TransformPhysicalPointToIndex(corner) for corner in corners)
+            columns, rows, _ = volume.GetSize()
+            k = first[2]
+            assert (first, last) == ((0, 0, k), (columns - 1, rows - 1, k))
             np.testing.assert_allclose(found, sitk.GetArrayFromImage(volume)[k], atol=0 if name != "DWI b0" else step)
 
 

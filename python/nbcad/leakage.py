@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from nbcad import cli, database
 from nbcad.preprocess import Canonical, enhance, organ_input
 from nbcad.series import read_pixels
-from nbcad.splitting import BY_PATIENT, SplitPlan
+from nbcad.splitting import SplitPlan
 
 _SIZE = 16  # pixels along one side; enough to tell regions, and one slice from its neighbour
 
@@ -37,7 +37,7 @@ def measure(sample_database: Path, plan: SplitPlan) -> Bias | None:
     with closing(database.connect(sample_database)) as connection:
         images, labels, patients, sides = _labelled_slices(connection)
         stages = dict(connection.execute("SELECT patient, stage FROM patient ORDER BY rowid").fetchall())
-    of_patient = {one: side for one, (side, _) in replace(plan, by=BY_PATIENT).assign(stages, {}).items()}
+    of_patient = {one: side for one, (side, _) in plan.assign(stages, {}).items()}
     by_image = _accuracy(images, labels, sides)
     by_patient = _accuracy(images, labels, np.array([of_patient[p] for p in patients]))
     return None if by_image is None or by_patient is None else Bias(by_image, by_patient)

@@ -92,7 +92,7 @@ def refuse_leaks(connection: sqlite3.Connection) -> None:
     first, second, count = connection.execute(pairs + "s.patient <> t.patient").fetchone()
     if count:
         raise SplitError(
-            f"{first} and {second} hold one image under two patient IDs ({count} such pairs): "
+            f"{first} and {second} hold one image under two patient IDs ({count} in all): "
             "give the patient one ID, or take out the copy"
         )
     first, second, count = connection.execute(
@@ -104,13 +104,13 @@ def refuse_leaks(connection: sqlite3.Connection) -> None:
     ).fetchone()
     if count:
         raise SplitError(
-            f"{first} and {second} are of one study, (0020,000D), under two patient IDs ({count} such studies); "
+            f"{first} and {second} are of one study, (0020,000D), under two patient IDs ({count} in all); "
             "give the patient one ID"
         )
     first, second, count = connection.execute(pairs + "s.side <> t.side").fetchone()
     if count:
         raise SplitError(
-            f"{first} and {second} hold one image, yet stand on two sides of the split ({count} such pairs); "
+            f"{first} and {second} hold one image, yet stand on two sides of the split ({count} in all); "
             "take out one, or split by patient"
         )
 
