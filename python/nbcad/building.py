@@ -186,7 +186,7 @@ def _open(temporary: Path, standing: Path | None, options: Options, key: bytes) 
     meta = options.as_meta() | {"key_check": hmac.new(key, b"nbcad", hashlib.sha256).hexdigest()}
     if standing is None:
         connection = sqlite3.connect(temporary)
-        connection.executescript(Path(__file__).with_name("schema.sql").read_text())
+        connection.executescript(f"BEGIN; {Path(__file__).with_name('schema.sql').read_text()} COMMIT;")
         meta["schema_version"] = str(SCHEMA_VERSION)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.commit()
