@@ -1,5 +1,6 @@
 """A sample database that stands already: what is new comes to it, and nothing else of it changes."""
 
+import fcntl
 import os
 import zipfile
 from contextlib import closing
@@ -227,6 +228,14 @@ def test_without_its_key_a_database_cannot_grow(hospital):
     key.write_bytes(secret[::-1])
     with pytest.raises(DatabaseError, match="not the key"):
         _build(hospital)
+
+
+def test_two_builds_at_once_do_not_undo_each_other(hospital):
+    with _path(hospital).with_suffix(".key").open("rb") as key:
+        fcntl.flock(key, fcntl.LOCK_EX)
+        with pytest.raises(DatabaseError, match="another build"):
+            _build(hospital)
+    _build(hospital)
 
 
 def test_a_leak_that_growing_would_bring_leaves_the_old_database(hospital, chance):

@@ -247,6 +247,46 @@ def test_damaged_label_files_are_refused_with_one_line(straight, tmp_path, chanc
         assert file.status == REFUSED and file.reason and "\n" not in file.reason, file
 
 
+def test_seg_of_another_size_is_refused_before_anything_is_allocated(straight, tmp_path):
+    path = make_labels.seg(tmp_path / "x.dcm", straight, lesion())
+    dataset = pydicom.dcmread(path)
+    dataset.Rows = dataset.Columns = 65535
+    dataset.save_as(path)
+    file, _ = _read(path, straight)
+    assert file.status == REFUSED and "(0028,0010)" in file.reason and "65535" in file.reason
+
+
+def test_mask_whose_header_claims_more_than_memory_is_refused(straight, tmp_path):
+    path = tmp_path / "dicom" / "x.mha"
+    make_labels.mask(path, straight, lesion())
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 48 40 6", b"DimSize = 99999 99999 6"))
+    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    assert file.status == REFUSED and "voxels, more than" in file.reason
+
+
+def test_mutated_label_files_are_used_or_refused_and_never_crash(straight, tmp_path, chance):
+    """Seeded: bytes changed, cut out and doubled."""
+    corner = np.array([[9.5, 11.5], [9.5, 29.5], [19.5, 29.5], [19.5, 11.5]])
+    sound = [
+        make_labels.seg(tmp_path / "x.dcm", straight, lesion()),
+        make_labels.structures(tmp_path / "y.dcm", straight, [(1, corner), (2, corner)]),
+        make_labels.mask(tmp_path / "dicom" / "z.mha", straight, lesion()),
+    ]
+    series = read_archive(tmp_path / "dicom").series
+    statuses = []
+    for path in sound:
+        content = path.read_bytes()
+        for _ in range(80):
+            mutated = bytearray(content)
+            for _ in range(int(chance.integers(1, 6))):
+                at = int(chance.integers(0, len(mutated)))
+                mutated[at : at + int(chance.integers(0, 5))] = chance.bytes(int(chance.integers(0, 5)))
+            path.write_bytes(mutated)
+            statuses += [file.status for file in read_labels([path.parent], series, PATIENTS) if file.path == path]
+        path.write_bytes(content)
+    assert set(statuses) == {USED, REFUSED}
+
+
 def test_folders_are_searched_and_what_is_no_label_is_passed_over(straight, tmp_path):
     make_labels.mask(tmp_path / "dicom" / "m.mha", straight, lesion())
     (tmp_path / "dicom" / "readme.txt").write_text("no label")

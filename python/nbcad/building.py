@@ -7,6 +7,7 @@ whose file has another size or time than before. (A hash of each file would have
 decoding it.)
 """
 
+import fcntl
 import hashlib
 import hmac
 import os
@@ -15,8 +16,8 @@ import shutil
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,11 +150,11 @@ def build(
     archive = read_archive(dicom)
     patients: dict[str, PatientLabel] = read_patients(stages) if stages else {}
     files = read_labels(labels, archive.series, patients, options.lesions)
-    standing = database if database.exists() and not force else None
-    key = _key(database, standing)
+    key = _key(database, force)
     with (
+        _alone(database),
         cli.replacing_file(database) as temporary,
-        closing(_open(temporary, standing, options, key)) as connection,
+        closing(_open(temporary, None if force else database, options, key)) as connection,
     ):
         this = _Build(connection, _insert_run(connection), key, options, archive, stages)
         before = connection.total_changes
@@ -182,9 +183,9 @@ def print_built(built: Built) -> None:
 
 
 def _open(temporary: Path, standing: Path | None, options: Options, key: bytes) -> sqlite3.Connection:
-    """A new database, or a copy of the one that stands there."""
+    """A copy of the database that stands there, or a new one."""
     meta = options.as_meta() | {"key_check": hmac.new(key, b"nbcad", hashlib.sha256).hexdigest()}
-    if standing is None:
+    if standing is None or not standing.exists():
         connection = sqlite3.connect(temporary)
         connection.executescript(f"BEGIN; {Path(__file__).with_name('schema.sql').read_text()} COMMIT;")
         meta["schema_version"] = str(SCHEMA_VERSION)
@@ -289,7 +290,7 @@ def _reason_not_taken(series: Series, labels: dict[Key, Said]) -> str:
 
 def _take_series(
     this: _Build, series: Series, held: dict[Key, _Standing]
-) -> Iterable[tuple[str, int, Slice, np.ndarray]]:
+) -> Iterator[tuple[str, int, Slice, np.ndarray]]:
     """Decode a series, insert it if it is new; yield patient, number, slice and pixels of what is not annotated yet."""
     slices, volume = read_pixels(series)
     if not slices:
@@ -561,7 +562,22 @@ def _result(this: _Build) -> Built:
     return Built(class_counts(this.connection), sides, added, this.problems, this.refused, this.idle_labels)
 
 
-def _key(database: Path, standing: Path | None) -> bytes:
+@contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """Hold the key's lock: of two builds at once the later would undo what the earlier added.
+
+    Raises:
+        DatabaseError: another build of the database is under way.
+    """
+    with database.with_suffix(".key").open("rb") as key:
+        try:
+            fcntl.flock(key, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DatabaseError(f"another build of {database} is under way; wait for it") from error
+        yield
+
+
+def _key(database: Path, force: bool) -> bytes:
     """The secret under which patients are hashed, made on first use and readable by its owner only.
 
     Raises:
@@ -569,7 +585,7 @@ def _key(database: Path, standing: Path | None) -> bytes:
     """
     path = database.with_suffix(".key")
     if not path.exists():
-        if standing is not None:
+        if database.exists() and not force:
             raise DatabaseError(f"{path} is gone: no patient of {database} can be recognised; put it back")
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

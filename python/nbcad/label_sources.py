@@ -17,7 +17,7 @@ import highdicom
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from scipy import ndimage
@@ -32,6 +32,7 @@ from nbcad.series import REFUSED, USED, Geometry, Series, Slice
 LESIONS = "tumou?r|lesion|neoplasm|neuroblastoma|metasta|gtv"  # names of segments and ROIs that outline lesions
 MASK_SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
 SAME_GRID = 0.05  # of a voxel: float32 in a NIfTI header is good for a hundredth
+_MOST_VOXELS = 1 << 30  # of a mask, so that a wrong header does not fill the memory
 _MOST_LABELS = 32  # different values of a mask; a volume with more is taken for an image
 
 Key = tuple[str, int]  # SOP Instance UID, frame
@@ -39,8 +40,8 @@ Masks = dict[Key, np.ndarray]  # bool, shape (rows, columns): where the lesions 
 
 # What pydicom, highdicom and SimpleITK raise on files that are cut short, mislabelled or lack elements.
 _MALFORMED = (
-    InvalidDicomError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError,
-    RuntimeError, EOFError, OSError, struct.error,
+    BytesLengthException, InvalidDicomError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+    NotImplementedError, RuntimeError, EOFError, OSError, struct.error,
 )  # fmt: skip
 
 
@@ -99,23 +100,21 @@ def read_labels(
         "mask": lambda path: _mask_masks(path, images.series),
     }
     files = []
-    for path, source in _label_files(paths):
-        file = LabelFile(path, source, hashlib.sha256(path.read_bytes()).hexdigest())
-        files.append(file)
-        if source == "csv":
-            file.slices = read_annotations(path)
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what matters of a file's oddities becomes a reason
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of a file's oddities becomes a reason
+        for path, source in _label_files(paths):
+            file = LabelFile(path, source, hashlib.sha256(path.read_bytes()).hexdigest())
+            files.append(file)
+            if source == "csv":
+                file.slices = read_annotations(path)
+                continue
+            try:
                 file.slices = _annotations(readers[source](path), images, patients)
-        except _RefusedError as error:
-            file.status, file.reason = REFUSED, str(error)
-        except _MALFORMED as error:
-            file.status, file.reason = (
-                REFUSED,
-                f"cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}",
-            )
+            except _RefusedError as error:
+                file.status, file.reason = REFUSED, str(error)
+            except _MALFORMED as error:
+                text = (str(error) or type(error).__name__).splitlines()[0]
+                file.status, file.reason = REFUSED, f"cannot be read: {text}"
     return files
 
 
@@ -158,7 +157,7 @@ def _source(path: Path) -> str | None:
         sop_class = _sop_class_without_preamble(path)
     except _MALFORMED:
         return None
-    return {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}.get(sop_class)
+    return {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}.get(str(sop_class))
 
 
 def _sop_class_without_preamble(path: Path) -> str | None:
@@ -204,6 +203,12 @@ def _seg_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
     used = {uid: found for uid in referenced if (found := images.by_uid.get(uid))}
     if not used:
         raise _RefusedError("(0008,1115) Referenced Series Sequence names none of the images")
+    size = segmentation.Rows, segmentation.Columns
+    for image in (image for found in used.values() for image in found):
+        if size != (image.rows, image.columns):
+            raise _RefusedError(
+                f"(0028,0010) Rows and (0028,0011) Columns are {size}, those of the image {(image.rows, image.columns)}"
+            )
     _refuse_other_planes(segmentation, images)
     masks = {}
     # whether locations are preserved, (0028,135A), was checked by the planes' positions just now
@@ -216,13 +221,6 @@ def _seg_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
         frames = [image.frame for image in used[uid]]
         pixels = segmentation.get_pixels_by_source_frame(uid, [frame + 1 for frame in frames], **options)
         masks |= {(uid, frame): (m >= 0.5).any(axis=-1) for frame, m in zip(frames, pixels, strict=True)}
-    for key, mask in masks.items():
-        image = images.by_key[key][1]
-        if mask.shape != (image.rows, image.columns):
-            raise _RefusedError(
-                f"(0028,0010) Rows and (0028,0011) Columns are {mask.shape}, those of the image "
-                f"{(image.rows, image.columns)}"
-            )
     return masks
 
 
@@ -353,9 +351,14 @@ def _mask_masks(path: Path, series: list[Series]) -> Masks:
 
     It belongs to the series whose UID its name holds, else to those whose files lie in its folder or below.
     """
-    volume = sitk.ReadImage(str(path))
-    if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
-        raise _RefusedError(f"is of {volume.GetDimension()} dimensions, not a volume of one number a voxel")
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    if header.GetDimension() != 3 or header.GetNumberOfComponents() != 1:
+        raise _RefusedError(f"is of {header.GetDimension()} dimensions, not a volume of one number a voxel")
+    if np.prod(header.GetSize(), dtype=float) > _MOST_VOXELS:
+        raise _RefusedError(f"is of {header.GetSize()} voxels, more than {_MOST_VOXELS}")
+    volume = header.Execute()
     values = np.unique(sitk.GetArrayViewFromImage(volume))
     if len(values) > _MOST_LABELS:
         raise _RefusedError(f"holds {len(values)} different values: an image, not a mask")
