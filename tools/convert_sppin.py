@@ -21,10 +21,10 @@ def main() -> int:
     converted = convert(options.folder, options.out)
     for line in converted.examinations:
         print(line)
-    for file in converted.files:
-        if file.status != USED:
-            print(f"{file.status}: {file.path}: {file.reason}", file=sys.stderr)
-    return cli.PARTLY_REFUSED if any(file.status == REFUSED for file in converted.files) else cli.DONE
+    for path, (status, reason) in converted.files.items():
+        if status != USED:
+            print(f"{status}: {path}: {reason}", file=sys.stderr)
+    return cli.PARTLY_REFUSED if any(status == REFUSED for status, _ in converted.files.values()) else cli.DONE
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import nbcad
 from nbcad import cli
 from nbcad.errors import InputError
 from nbcad.label_sources import MASK_SUFFIXES
-from nbcad.series import IGNORED, REFUSED, USED, FileRecord
+from nbcad.series import IGNORED, REFUSED, USED
 
 MASK = "mask"
 # What a file's name says of it; each part of a name ends where letters and digits end.
@@ -40,7 +40,7 @@ _SAME_PLACE_MM = 1e-2
 class Converted:
     """What became of every file, and one line for each examination."""
 
-    files: list[FileRecord] = field(default_factory=list)
+    files: dict[Path, tuple[str, str]] = field(default_factory=dict)  # status and reason
     examinations: list[str] = field(default_factory=list)
 
 
@@ -64,40 +64,37 @@ def convert(source: Path, out: Path) -> Converted:
         for folder in cli.progress(folders, desc="SPPIN", unit="folders"):
             _convert_folder(source, folder, temporary, converted)
         if not converted.examinations:
-            first = next((f"; {f.path}: {f.reason}" for f in converted.files if f.reason), "")
+            first = next((f"; {path}: {reason}" for path, (_, reason) in converted.files.items()), "")
             raise InputError(f"{source} has no folder with an image T2 and a mask{first}")
     return converted
 
 
 def _convert_folder(source: Path, folder: Path, out: Path, converted: Converted) -> None:
     """Convert one examination; note what became of each file."""
-    records = {path: FileRecord(str(path), IGNORED, "no volume") for path in sorted(folder.iterdir()) if path.is_file()}
-    converted.files += records.values()
     roles: dict[str, Path] = {}
-    for path, record in records.items():
-        if not path.name.lower().endswith(MASK_SUFFIXES):
-            continue
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         role = next((name for name, pattern in _ROLES.items() if pattern.search(path.name.lower())), None)
-        if role is None:
-            record.reason = "its name says neither T1, T2, b0, b100 nor mask"
+        if not path.name.lower().endswith(MASK_SUFFIXES):
+            converted.files[path] = IGNORED, "no volume"
+        elif role is None:
+            converted.files[path] = IGNORED, "its name says neither T1, T2, b0, b100 nor mask"
         elif role in roles:
-            record.status, record.reason = REFUSED, f"is {role} as {roles[role].name} is; keep one"
+            converted.files[path] = REFUSED, f"is {role} as {roles[role].name} is; keep one"
         else:
             roles[role] = path
+    name = folder.relative_to(source)
     try:
         if folder == source:
             raise InputError("lies in no patient's folder")
         missing = [role for role in ("T2", MASK) if role not in roles]
         if missing:
             raise InputError(f"{' and '.join(missing)} of the examination missing")
-        summary = _write_examination(folder.relative_to(source), {r: _read(p) for r, p in roles.items()}, out)
+        summary = _write_examination(name, {role: _read(path) for role, path in roles.items()}, out)
     except InputError as error:
-        for path in roles.values():
-            records[path].status, records[path].reason = REFUSED, str(error)
+        converted.files |= dict.fromkeys(roles.values(), (REFUSED, str(error)))
     else:
-        converted.examinations.append(f"{folder.relative_to(source)}: {summary}")
-        for path in roles.values():
-            records[path].status, records[path].reason = USED, ""
+        converted.examinations.append(f"{name}: {summary}")
+        converted.files |= dict.fromkeys(roles.values(), (USED, ""))
 
 
 def _read(path: Path) -> sitk.Image:
