@@ -73,7 +73,7 @@ image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .
 
 clean: ## Remove databases and runs; the environment and Caffe stay
-	rm -rf data/phantom data/heldout data/lmdb data/samples.sqlite runs
+	rm -rf data/phantom data/heldout data/sppin data/lmdb data/samples.sqlite runs
 
 data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --force

@@ -119,10 +119,10 @@ def test_structure_set_gives_boxes_by_reference_or_by_position(images, tmp_path,
 
 def test_a_contour_within_another_is_a_hole_and_a_tiny_one_is_a_pixel(straight, tmp_path):
     ring = [(1, _rectangle(10, 12, 20, 30)), (1, _rectangle(12, 16, 18, 25)), (1, _rectangle(14, 19, 16, 22))]
-    tiny = [(2, np.array([[5.1, 5.1], [5.1, 5.3], [5.3, 5.2]]))]
+    tiny = [(2, np.array([[5.1, 5.1], [5.1, 5.3], [5.3, 5.2]])), (3, _rectangle(-30, 60, -20, 70))]  # and one outside
     _, said = _read(make_labels.structures(tmp_path / "x.dcm", straight, ring + tiny), straight)
     assert _lesions(said)[1] == [BOX, ("L2", (14.0, 19.0, 16.0, 22.0))]  # what lies in the hole is one of its own
-    assert _lesions(said)[2] == [("L2", (5.0, 5.0, 6.0, 6.0))]
+    assert _lesions(said)[2:4] == [[("L2", (5.0, 5.0, 6.0, 6.0))], []]
 
 
 def test_rois_that_are_no_lesions_refuse_the_structure_set(straight, tmp_path):
@@ -293,6 +293,8 @@ def test_folders_are_searched_and_what_is_no_label_is_passed_over(straight, tmp_
     (tmp_path / "dicom" / "other.csv").write_text("a,b\n1,2\n")
     files = read_labels([tmp_path / "dicom"], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert [file.source for file in files] == ["mask"]
+    twice = [tmp_path / "dicom", tmp_path / "dicom" / "m.mha"]
+    assert len(read_labels(twice, read_archive(tmp_path / "dicom").series, PATIENTS)) == 1
     with pytest.raises(InputError, match="is neither"):
         read_labels([tmp_path / "dicom" / "readme.txt"], [], {})
     with pytest.raises(InputError, match="does not exist"):

@@ -128,18 +128,17 @@ def boxes(mask: np.ndarray) -> list[Box]:
 
 
 def _label_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Every label file once, with its kind."""
+    seen = set()
     for path in map(Path, paths):
         if not path.exists():
             raise InputError(f"label file {path} does not exist")
-        if path.is_file():
-            source = _source(path)
-            if source is None:
-                raise InputError(f"{path} is neither an annotation CSV nor a DICOM SEG, an RT Structure Set or a mask")
-            yield path, source
-            continue
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
             source = _source(file)
-            if source is not None:
+            if source is None and file is path:
+                raise InputError(f"{path} is neither an annotation CSV nor a DICOM SEG, an RT Structure Set or a mask")
+            if source is not None and file.resolve() not in seen:
+                seen.add(file.resolve())
                 yield file, source
 
 
@@ -302,8 +301,8 @@ def _add_contour(filled: Masks, contour: pydicom.Dataset, images: _Images, stack
             f"(3006,0050) Contour Data lies {np.abs(off).max():.1f} mm off the plane of the image that it refers to"
         )
     mask = polygon2mask((image.rows, image.columns), np.stack([rows, columns], axis=1))
-    if not mask.any():  # narrower than a pixel
-        middle = np.round([rows.mean(), columns.mean()]).astype(int).clip(0, [image.rows - 1, image.columns - 1])
+    middle = np.round([rows.mean(), columns.mean()]).astype(int)
+    if not mask.any() and (middle >= 0).all() and (middle < mask.shape).all():  # narrower than a pixel
         mask[tuple(middle)] = True
     key = image.sop_uid, image.frame
     filled[key] = filled.get(key, False) ^ mask
