@@ -9,6 +9,9 @@ PATIENTS ?= 120
 SEED ?= 1
 DICOM ?= data/phantom/dicom
 ANNOTATIONS ?= data/phantom/annotations.csv
+# Of labels other than CSVs: the table of patients. And further options of tools/make_database.py.
+STAGES ?=
+DATABASE_OPTIONS ?=
 OUT ?= runs/infer
 # Of the paper's solvers and of those beyond it; empty: as they say.
 ITERATIONS ?=
@@ -18,12 +21,13 @@ include setup.mk
 PY := $(VENV)/bin/python
 INPUTS := python/nbcad/preprocess.py python/nbcad/series_rules.py data/series_rules.toml \
 	$(wildcard python/nbcad/series/*.py)
+SAMPLES := $(addprefix python/nbcad/,building.py splitting.py sampling.py annotations.py schema.sql) $(INPUTS)
 HELDOUT := data/heldout
 BEYOND := runs/beyond_paper/stage
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data train-organ train-stage train-stage-beyond evaluate infer image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond evaluate infer image clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +43,12 @@ test: caffe lint ## Everything that a fresh clone must pass
 lint: caffe
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet .
 
-data: caffe ## Sample database and LMDBs of DICOM=dir ANNOTATIONS=csv (default: the phantom, PATIENTS=120 SEED=1)
+data: caffe ## Sample database and LMDBs of DICOM=dir ANNOTATIONS=path (default: the phantom, PATIENTS=120 SEED=1)
 	@$(MAKE) --no-print-directory data/lmdb/info.json
+
+sppin: caffe ## Sample database and LMDBs of the SPPIN challenge's folder SPPIN=dir STAGES=csv
+	@[ -d data/sppin ] || $(PY) tools/convert_sppin.py "$(SPPIN)" --out data/sppin || [ $$? -eq 3 ]
+	@$(MAKE) --no-print-directory data DICOM=data/sppin ANNOTATIONS=data/sppin
 
 train-organ: caffe ## Organ net and its SVM with the paper's solver [DEVICE=cpu|cuda:0]
 	@$(MAKE) --no-print-directory runs/organ/svm.json
@@ -66,7 +74,7 @@ image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .
 
 clean: ## Remove databases and runs; the environment and Caffe stay
-	rm -rf data/phantom data/heldout data/lmdb data/samples.sqlite runs
+	rm -rf data/phantom data/heldout data/sppin data/lmdb data/samples.sqlite runs
 
 data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --force
@@ -74,8 +82,10 @@ data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
 $(HELDOUT)/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out $(HELDOUT) --patients 2 --seed 2026 --force
 
-data/samples.sqlite: $(ANNOTATIONS) python/nbcad/database.py python/nbcad/schema.sql $(INPUTS)
-	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) --out $@ --seed $(SEED) --force
+# The phantom's is built anew when what makes it has changed. Your own grows, and only the tool can tell what is new.
+data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(ANNOTATIONS) $(SAMPLES),always)
+	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \
+		--out $@ --seed $(SEED) $(if $(filter data/phantom/%,$(ANNOTATIONS)),--force) $(DATABASE_OPTIONS) || [ $$? -eq 3 ]
 
 data/lmdb/info.json: data/samples.sqlite python/nbcad/lmdb_io.py
 	@$(PY) tools/make_lmdb.py --database $< --out data/lmdb --force

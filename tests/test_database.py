@@ -1,58 +1,41 @@
+import hashlib
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
-from make_dicom import mr_image, write
-from nbcad import database, sampling
+import make_hospital
+import make_labels
+from conftest import run_tool
+from make_dicom import write
+from nbcad import building, database, evaluation, leakage, sampling
 from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
+from nbcad.building import Options
 from nbcad.errors import DatabaseError, InputError, SplitError
-
-ORGANS = ["thorax", "adrenal", "retroperitoneum", ""]
-
-
-def _hospital(folder, chance, patients=12, edit=lambda number, index, image: None):
-    """Patients of four 60x60 slices at 2 mm; odd ones have one L1 lesion on slice 1."""
-    lines = [",".join(HEADER)]
-    for number in range(patients):
-        for index in range(4):
-            image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 5.0 * index))
-            image.PatientID = f"P{number}"
-            image.StudyInstanceUID, image.SeriesInstanceUID = f"2.25.{number}", f"2.25.{number}.1"
-            edit(number, index, image)
-            write(image, folder / f"p{number}" / str(index))
-            lesion = number % 2 == 1 and index == 1
-            box = "L1,20,24,32,36" if lesion else "normal,,,,"
-            lines.append(f"{image.SOPInstanceUID},0,{ORGANS[index]},{box}")
-    (folder / "annotations.csv").write_text("\n".join(lines) + "\n")
+from nbcad.splitting import SplitPlan
 
 
 @pytest.fixture
 def hospital(tmp_path, chance):
-    _hospital(tmp_path, chance)
+    make_hospital.hospital(tmp_path, chance)
     return tmp_path
 
 
-def _build(folder, seed=1):
-    return database.build(folder, folder / "annotations.csv", folder / "out" / "samples.sqlite", seed)
+def _build(folder, options=None, **more):
+    labels = more.pop("labels", [folder / "annotations.csv"])
+    return building.build(folder, labels, folder / "out" / "samples.sqlite", options, **more)
 
 
 def test_every_patient_is_on_one_side_and_each_stage_on_all(hospital):
     _build(hospital)
     with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
-        splits = connection.execute("SELECT stage, split FROM patient").fetchall()
-    assert Counter(s["split"] for s in splits) == {"train": 8, "val": 2, "test": 2}
-    assert {(s["stage"], s["split"]) for s in splits} >= {("L1", "train"), ("normal", "train")}
-
-
-def test_split_is_stratified_and_follows_the_seed():
-    stages = {str(n): "L1" if n % 2 else "normal" for n in range(100)}
-    split = database.split_patients(stages, seed=1)
-    assert Counter(split.values()) == {"train": 70, "val": 15, "test": 15}
-    assert Counter(stages[p] for p, side in split.items() if side == "train") == {"L1": 35, "normal": 35}
-    assert split == database.split_patients(stages, seed=1) != database.split_patients(stages, seed=2)
+        splits = connection.execute("SELECT stage, side FROM patient JOIN split USING (patient)").fetchall()
+    assert Counter(s["side"] for s in splits) == {"train": 8, "val": 2, "test": 2}
+    assert {(s["stage"], s["side"]) for s in splits} >= {("L1", "train"), ("normal", "train")}
 
 
 def test_positive_windows_are_centred_in_the_lesion_and_negative_ones_clear_of_it(hospital):
@@ -84,7 +67,7 @@ def test_rare_stages_get_more_windows_a_cross_section_so_that_stages_balance():
 
 
 def test_slice_without_region_is_no_organ_sample(hospital):
-    counts = _build(hospital)["organ"]
+    counts = _build(hospital).counts["organ"]
     slices = {split: sum(c.values()) for split, c in counts.items()}
     assert slices["val"] + slices["test"] == 4 * 3
     assert slices["train"] == 8 * 3 * (1 + sampling.ORGAN_COPIES)
@@ -103,7 +86,7 @@ def test_only_training_slices_get_jittered_copies_each_another(hospital):
 def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):
     text = (hospital / "annotations.csv").read_text().replace(",normal,", ",,")
     (hospital / "annotations.csv").write_text(text)
-    counts = _build(hospital)["stage"]
+    counts = _build(hospital).counts["stage"]
     with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
         annotated = connection.execute(
             "SELECT count(*) FROM sample WHERE task = 'stage' AND slice NOT IN (SELECT slice FROM lesion_box)"
@@ -112,7 +95,9 @@ def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):
 
 
 def test_patient_id_is_nowhere_in_the_database(tmp_path, chance):
-    _hospital(tmp_path, chance, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}"))
+    make_hospital.hospital(
+        tmp_path, chance, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}")
+    )
     _build(tmp_path)
     assert b"SECRET" not in (tmp_path / "out" / "samples.sqlite").read_bytes()
     assert (tmp_path / "out" / "samples.key").stat().st_mode & 0o777 == 0o600
@@ -125,10 +110,32 @@ def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_pat
         if index == 2:
             image.PixelData = same
 
-    _hospital(tmp_path, chance, edit=one_slice_for_all)
+    make_hospital.hospital(tmp_path, chance, edit=one_slice_for_all)
     with pytest.raises(SplitError, match=r"p\d+/2 and .*p\d+/2"):
         _build(tmp_path)
     assert not (tmp_path / "out" / "samples.sqlite").exists()
+
+
+def test_identical_images_under_two_patient_ids_stop_the_build_also_on_one_side(tmp_path, chance):
+    same = chance.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
+
+    def copy(number, index, image):
+        if (number, index) in ((2, 3), (9, 0)):
+            image.PixelData = same
+
+    make_hospital.hospital(tmp_path, chance, edit=copy)
+    with pytest.raises(SplitError, match=r"p2/3 and .*p9/0 hold one image under two patient IDs \(1 in all\)"):
+        _build(tmp_path, Options(SplitPlan(shares=(1.0, 0.0, 0.0))))
+
+
+def test_one_study_under_two_patient_ids_stops_the_build_and_names_the_pair(tmp_path, chance):
+    def one_study(number, index, image):
+        if number in (4, 7):
+            image.StudyInstanceUID = "2.25.99"
+
+    make_hospital.hospital(tmp_path, chance, edit=one_study)
+    with pytest.raises(SplitError, match=r"p4/0 and .*p7/0 are of one study, \(0020,000D\), under two patient IDs"):
+        _build(tmp_path)
 
 
 def test_patient_with_two_stages_stops_the_build(hospital):
@@ -143,7 +150,7 @@ def test_every_file_is_accounted_for(hospital):
     _build(hospital)
     with closing(sqlite3.connect(hospital / "out" / "samples.sqlite")) as connection:
         status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status"))
-    assert status == {"used": 48, "ignored": 1}  # the annotations lie beside the images
+    assert status == {"used": 49}  # the annotations lie beside the images
 
 
 def test_annotations_of_other_images_are_an_error(hospital):
@@ -183,3 +190,230 @@ def test_annotations_need_their_header(tmp_path):
     (tmp_path / "a.csv").write_text("sop,organ\n")
     with pytest.raises(InputError, match="header"):
         read_annotations(tmp_path / "a.csv")
+
+
+def _slices_of(folder, number):
+    return [pydicom.dcmread(path) for path in sorted((folder / f"p{number}").iterdir())]
+
+
+@pytest.fixture
+def labelled(tmp_path, chance):
+    """Eight patients: SEGs outline the lesions of three, a structure set and a mask those of one each."""
+    (tmp_path / "labels").mkdir()
+    rectangle = np.array([[9.5, 11.5], [9.5, 29.5], [19.5, 29.5], [19.5, 11.5]])
+    for number in range(8):
+        folder = tmp_path / "dicom" / f"p{number}"
+        images = make_labels.series(folder, chance, number)
+        if number < 3:
+            make_labels.seg(tmp_path / "labels" / f"seg{number}", images, make_labels.lesion())
+        elif number == 3:
+            make_labels.structures(tmp_path / "labels" / "rt", images, [(1, rectangle)])
+        elif number == 4:
+            make_labels.mask(folder / "mask.nii.gz", images, make_labels.lesion())
+        else:
+            make_labels.mask(folder / "mask.nii.gz", images, 0 * make_labels.lesion())
+    (tmp_path / "stages.csv").write_text(
+        "patient_id,stage,organ\n" + "".join(f"P{n},{'L1' if n % 2 else 'M'},adrenal\n" for n in range(5))
+    )
+    return tmp_path
+
+
+def _build_labelled(folder, *more, **options):
+    labels = [folder / "labels", folder / "dicom", *more]
+    out = folder / "out" / "samples.sqlite"
+    return building.build(folder / "dicom", labels, out, stages=folder / "stages.csv", **options)
+
+
+def test_each_label_names_its_source_and_its_files_hash(labelled):
+    built = _build_labelled(labelled)
+    assert not built.problems and built.refused == 0
+    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
+        rows = connection.execute(
+            "SELECT source, label_file.path, sha256, stages_path, count(DISTINCT annotation.slice) AS slices,"
+            " count(box.annotation) AS boxes FROM label_file JOIN annotation USING (label_file)"
+            " LEFT JOIN box USING (annotation) GROUP BY label_file"
+        ).fetchall()
+        stages = connection.execute("SELECT stage, count(*) FROM patient GROUP BY stage ORDER BY stage").fetchall()
+    assert sorted((r["source"], r["slices"], r["boxes"]) for r in rows) == [
+        *[("mask", 6, 0)] * 3, ("mask", 6, 4), ("rtstruct", 6, 1), *[("seg", 6, 4)] * 3
+    ]  # fmt: skip
+    for row in rows:
+        assert hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest() == row["sha256"]
+        assert row["stages_path"] == str(labelled / "stages.csv")
+    assert [tuple(r) for r in stages] == [("L1", 2), ("M", 3), ("normal", 3)]
+    # an organ is known only of slices that show a lesion
+    assert sum(built.counts["organ"]["train"].values()) % (1 + sampling.ORGAN_COPIES) == 0
+    assert sum(c["retroperitoneum"] + c["thorax"] for c in built.counts["organ"].values()) == 0
+
+
+def test_label_files_among_the_images_are_used_not_refused(labelled):
+    _build_labelled(labelled)
+    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
+        status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status").fetchall())
+    assert status == {"used": 8 * 6 + 8}
+
+
+def test_growing_with_labels_of_all_kinds_adds_nothing_twice(labelled):
+    _build_labelled(labelled)
+    before = (labelled / "out" / "samples.sqlite").read_bytes()
+    assert not any(_build_labelled(labelled).added.values())
+    assert (labelled / "out" / "samples.sqlite").read_bytes() == before
+
+
+def test_a_csv_may_name_the_organs_of_slices_whose_lesions_a_seg_outlines(labelled):
+    images = _slices_of(labelled / "dicom", 0)
+    lines = [f"{image.SOPInstanceUID},0,{'adrenal' if n < 4 else 'thorax'},,,,," for n, image in enumerate(images)]
+    (labelled / "organs.csv").write_text("\n".join([",".join(HEADER), *lines]) + "\n")
+    built = _build_labelled(labelled, labelled / "organs.csv")
+    assert not built.problems
+    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
+        rows = connection.execute(
+            "SELECT organ, count(*) FROM slice_label JOIN slice USING (slice) WHERE path LIKE '%/p0/%' GROUP BY organ"
+        ).fetchall()
+    assert {tuple(r) for r in rows} == {("adrenal", 4), ("thorax", 2)}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("thorax,,,,,", "organ thorax contradicts"),
+        (",normal,,,,", "has a lesion on the slice"),
+        (",M,11,13,19,29", "outlines the same lesion"),
+    ],
+)
+def test_label_files_that_contradict_each_other_are_named_and_the_first_is_taken(labelled, row, message):
+    image = _slices_of(labelled / "dicom", 0)[1]
+    (labelled / "more.csv").write_text(f"{','.join(HEADER)}\n{image.SOPInstanceUID},0,{row}\n")
+    built = _build_labelled(labelled, labelled / "more.csv")
+    (problem,) = built.problems
+    assert message in problem and "more.csv" in problem and image.SOPInstanceUID in problem and "seg0" in problem
+
+
+def test_a_lesion_without_a_stage_is_named_and_its_patient_left_out(labelled):
+    text = (labelled / "stages.csv").read_text()
+    (labelled / "stages.csv").write_text(text.replace("P2,M,adrenal\n", ""))
+    built = _build_labelled(labelled)
+    (problem,) = built.problems
+    assert "seg2" in problem and "stage is not known" in problem
+    assert built.added["patient"] == 7
+
+
+def test_patient_ids_of_the_table_are_nowhere_in_the_database(labelled):
+    for path in (labelled / "dicom").rglob("0*"):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = f"SECRET{dataset.PatientID}"
+        write(dataset, path)
+    text = (labelled / "stages.csv").read_text()
+    (labelled / "stages.csv").write_text(text.replace("\nP", "\nSECRETP"))
+    assert not _build_labelled(labelled).problems
+    assert b"SECRET" not in (labelled / "out" / "samples.sqlite").read_bytes()
+
+
+def test_balance_leaves_as_many_training_samples_of_each_class_as_of_the_rarest(hospital):
+    plain = _build(hospital).counts
+    balanced = _build(hospital, Options(balance=True), force=True).counts
+    for task, names in (("organ", ["adrenal", "retroperitoneum", "thorax"]), ("stage", ["normal", "L1"])):
+        rarest = min(plain[task]["train"][name] for name in names)
+        assert {balanced[task]["train"][name] for name in names} == {rarest}
+        assert [balanced[task][split] for split in ("val", "test")] == [plain[task][s] for s in ("val", "test")]
+    first = _samples(hospital)
+    _build(hospital, Options(balance=True), force=True)
+    assert _samples(hospital) == first
+
+
+def test_balance_while_growing_takes_out_nothing_that_stands_there(hospital, chance):
+    _build(hospital, Options(balance=True))
+    before = _samples(hospital)
+    make_hospital.hospital(hospital, chance, patients=range(12, 20))
+    built = _build(hospital, Options(balance=True))
+    assert before <= _samples(hospital)
+    assert len(set(built.counts["stage"]["train"][name] for name in ("normal", "L1"))) == 1
+
+
+def _samples(folder):
+    with closing(database.connect(folder / "out" / "samples.sqlite")) as connection:
+        return {tuple(row) for row in connection.execute("SELECT * FROM sample")}
+
+
+def test_split_by_image_says_what_it_does_to_the_figures(hospital):
+    done = run_tool(
+        "make_database", "--dicom", hospital, "--annotations", hospital / "annotations.csv", "--split-by", "image",
+        "--out", hospital / "out" / "samples.sqlite",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "of 12 patients are on several sides, 7 of 7 test slices of training patients" in done.stdout
+    assert "not to be compared" in done.stdout
+    assert "the nearest training slice names the region of" in done.stdout
+
+
+def test_a_classifier_that_knows_patients_but_no_regions_shines_only_if_split_by_image(tmp_path, chance):
+    """Every patient looks alike on all slices, unlike any other, and all slices of one bear one region."""
+    of_patient = [chance.integers(50, 900, (60, 60)) for _ in range(12)]
+
+    def edit(number, index, image):
+        image.PixelData = (of_patient[number] + chance.integers(0, 9, (60, 60))).astype(np.uint16).tobytes()
+
+    make_hospital.hospital(tmp_path, chance, edit=edit)
+    lines = (tmp_path / "annotations.csv").read_text().splitlines()
+    regions = [make_hospital.ORGANS[n] for n in chance.integers(0, 3, 12)]
+    rows = [line.split(",") for line in lines[1:]]
+    lines[1:] = [",".join([*row[:2], regions[n // 4], *row[3:]]) for n, row in enumerate(rows)]
+    (tmp_path / "annotations.csv").write_text("\n".join(lines) + "\n")
+    plan = SplitPlan(by="image", shares=(0.6, 0.1, 0.3))
+    _build(tmp_path, Options(plan))
+    bias = leakage.measure(tmp_path / "out" / "samples.sqlite", plan)
+    assert bias.by_image == 1.0 and bias.by_patient < 0.7
+
+
+def test_figures_by_patient_cannot_be_had_from_a_split_by_image(hospital):
+    _build(hospital, Options(SplitPlan(by="image")))
+    with (
+        closing(database.connect(hospital / "out" / "samples.sqlite")) as connection,
+        pytest.raises(DatabaseError, match="split by patient"),
+    ):
+        next(evaluation._split(connection, "test"))
+
+
+def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, chance):
+    def still(number, index, image):
+        if number == 4:
+            image.PixelData = np.full((60, 60), 7, np.uint16).tobytes()[:-2] + b"\x09\x00"
+
+    make_hospital.hospital(tmp_path, chance, edit=still)
+    _build(tmp_path)
+    with pytest.raises(SplitError, match=r"p4/\d and .*p4/\d hold one image, yet"):
+        _build(tmp_path, Options(SplitPlan(shares=(0.4, 0.3, 0.3), by="image")), force=True)
+
+
+def test_folds_are_kept_in_the_database_and_fit_together(hospital):
+    tested = []
+    for fold in range(4):
+        _build(hospital, Options(SplitPlan(folds=4, fold=fold)), force=True)
+        with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
+            rows = connection.execute("SELECT patient, side, fold FROM split").fetchall()
+        tested += [row["patient"] for row in rows if row["side"] == "test"]
+        assert {row["fold"] for row in rows if row["side"] == "test"} == {fold}
+        assert {row["fold"] for row in rows if row["side"] == "val"} == {(fold + 1) % 4}
+    assert len(tested) == len(set(tested)) == 12
+
+
+def test_series_without_patient_id_is_ignored_as_no_side_is_safe_for_it(tmp_path, chance):
+    def edit(number, index, image):
+        if number == 4:
+            image.PatientID = " "
+
+    make_hospital.hospital(tmp_path, chance, edit=edit)
+    _build(tmp_path)
+    with closing(database.connect(tmp_path / "out" / "samples.sqlite")) as connection:
+        (reason,) = connection.execute("SELECT DISTINCT reason FROM file WHERE status = 'ignored'").fetchone()
+    assert "(0010,0020)" in reason
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--shares", "0.5", "0.2", "0.2"), ("--shares", "1.2", "-0.1", "-0.1"), ("--folds", "2"),
+     ("--folds", "5", "--fold", "5"), ("--lesions", "(")],
+)  # fmt: skip
+def test_the_tool_refuses_options_that_make_no_sense(hospital, arguments):
+    done = run_tool("make_database", "--dicom", hospital, "--out", hospital / "out" / "x.sqlite", *arguments)
+    assert done.returncode == 2 and arguments[0] in done.stderr

@@ -117,9 +117,7 @@ def test_training_and_inference_see_the_same_pixels(flow):
     """Entry by entry: the LMDB's image is what preprocessing gives inference for that slice and place."""
     with closing(database.connect(flow.database)) as connection:
         series, numbers = database.load_series(connection, 1)
-        split = connection.execute("SELECT split FROM series JOIN patient USING (patient) WHERE series = 1").fetchone()[
-            0
-        ]
+        split = connection.execute("SELECT side FROM slice_side WHERE series = 1").fetchone()[0]
         samples = connection.execute(
             f"SELECT * FROM sample WHERE slice BETWEEN {numbers[0]} AND {numbers[-1]} ORDER BY task, key"
         ).fetchall()

@@ -1,4 +1,8 @@
-"""Annotations: which slice shows which region, and where the lesions are, as a CSV (data/README.md)."""
+"""Annotations: which slice shows which region, and where the lesions are, as a CSV (data/README.md).
+
+Label files of other kinds, which outline lesions but know no stage, are read by `label_sources`; the stages then come
+from a table of the patients.
+"""
 
 import csv
 from dataclasses import dataclass, field
@@ -18,6 +22,14 @@ class SliceAnnotation:
     organ: str | None = None
     lesions_known: bool = False  # false: lesions were not looked for, so nothing on the slice is known to be normal
     lesions: list[tuple[str, Box]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PatientLabel:
+    """What a table of patients says of one: the stage, and the region of the lesions (None: not known)."""
+
+    stage: str
+    organ: str | None
 
 
 def read_annotations(path: str | Path) -> dict[tuple[str, int], SliceAnnotation]:
@@ -44,6 +56,36 @@ def read_annotations(path: str | Path) -> dict[tuple[str, int], SliceAnnotation]
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}, line {rows.line_num}: {error}") from error
     return annotations
+
+
+def read_patients(path: str | Path) -> dict[str, PatientLabel]:
+    """Read a table of patients: a CSV with the columns ``patient_id``, ``stage`` and, if wished, ``organ``.
+
+    Returns:
+        Stage and organ by (0010,0020) Patient ID.
+
+    Raises:
+        InputError: the file is missing, or a line is malformed; the message names the line, never the patient.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"table of patients {path} does not exist")
+    organs, stages = organ_labels(), stage_labels()
+    patients: dict[str, PatientLabel] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {"patient_id", "stage"} <= set(rows.fieldnames or []):
+            raise InputError(f"{path}: the header must have patient_id,stage and may have organ")
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            label = PatientLabel(row["stage"], row.get("organ") or None)
+            if label.stage not in stages:
+                raise InputError(f"{where}: stage {label.stage!r} is none of {', '.join(stages)}")
+            if label.organ not in (None, *organs):
+                raise InputError(f"{where}: organ {label.organ!r} is none of {', '.join(organs)}")
+            if patients.setdefault(row["patient_id"], label) != label:
+                raise InputError(f"{where}: the patient stands there before, with another stage or organ")
+    return patients
 
 
 def _add(annotations: dict, row: dict, organs: list[str], stages: list[str]) -> None:

@@ -89,7 +89,7 @@ def evaluate(sample_database: Path, models: Models) -> dict:
         All figures, ready for JSON; see README.md.
 
     Raises:
-        DatabaseError: the database holds no test patient.
+        DatabaseError: no patient is on the test side.
     """
     organs: list[tuple[str, str]] = []  # truth, answer
     unlabelled: list[str] = []
@@ -109,8 +109,6 @@ def evaluate(sample_database: Path, models: Models) -> dict:
             lesions += match_lesions(truth.lesions, analysis.lesions)
             by_patient.setdefault(truth.patient, (truth, []))[1].append(analysis)
         synthetic = database.is_synthetic(connection)
-    if not by_patient:
-        raise DatabaseError(f"{sample_database} holds no test patient; add patients")
     return {
         "synthetic": synthetic,
         "patients": len(by_patient),
@@ -167,8 +165,8 @@ def organ_samples(sample_database: Path, lmdbs: Path, split: str) -> tuple[np.nd
     images, labels = lmdb_io.read(lmdbs / f"organ_{split}")
     with closing(database.connect(sample_database)) as connection:
         rows = connection.execute(
-            "SELECT patient, label FROM sample JOIN slice USING (slice) JOIN series USING (series)"
-            " WHERE task = 'organ' AND split = ? ORDER BY key",
+            "SELECT patient, label FROM sample JOIN slice_side USING (slice) WHERE task = 'organ' AND split = ?"
+            " ORDER BY key",
             (split,),
         ).fetchall()
     if [row["label"] for row in rows] != labels.tolist():
@@ -200,14 +198,21 @@ def print_figures(figures: dict) -> None:
 
 
 def _split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
-    """Every series of one side of the split with its truth."""
+    """Every series of one side of the split with its truth.
+
+    Raises:
+        DatabaseError: no patient is on that side; split by image, none is on any.
+    """
     rows = connection.execute(
-        "SELECT series, patient, stage FROM series JOIN patient USING (patient) WHERE split = ? ORDER BY series",
+        "SELECT series, patient, stage FROM series JOIN study USING (study) JOIN patient USING (patient)"
+        " JOIN split USING (patient) WHERE side = ? ORDER BY series",
         (split,),
     ).fetchall()
+    if not rows:
+        raise DatabaseError(f"the sample database has no {split} patient; add patients, or split by patient")
     for row in cli.progress(rows, desc=split, unit="series"):
         slices = connection.execute(
-            "SELECT slice, organ FROM slice WHERE series = ? ORDER BY slice", (row["series"],)
+            "SELECT slice, organ FROM slice_label WHERE series = ? ORDER BY slice", (row["series"],)
         ).fetchall()
         boxes = [
             connection.execute(
