@@ -119,7 +119,7 @@ def load_series(connection: sqlite3.Connection, series: int) -> tuple[Series, li
     rows = connection.execute(
         "SELECT slice, sop_uid, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
     ).fetchall()
-    archive = read_sources([Source(Path(path), member) for _, _, path, member in rows])
+    archive = read_sources([Source(Path(path), member) for _, _, path, member in rows], with_pixels=True)
     expected = [sop_uid for _, sop_uid, _, _ in rows]
     if len(archive.series) != 1 or [s.sop_uid for s in archive.series[0].slices] != expected:
         raise DatabaseError(f"the files of series {series} in the database are gone or changed; build it anew")

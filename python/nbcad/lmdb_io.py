@@ -125,7 +125,7 @@ def check_made_from(folder: str | Path, connection: sqlite3.Connection) -> None:
 
 
 def _append(environment: lmdb.Environment, entries: list[tuple[int, bytes]]) -> None:
-    """Add entries behind all others, in one transaction; if the map is full, double it and begin the transaction anew."""
+    """Add entries behind all others in one transaction; if the map is full, double it and begin anew."""
     while True:
         try:
             with environment.begin(write=True) as transaction:

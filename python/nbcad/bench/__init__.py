@@ -1,4 +1,4 @@
-"""Benchmarks: what the steps cost on this machine. One module a part, with ``measure(folder, size) -> list[Figure]``."""
+"""What the steps cost on this machine. One module a part, with ``measure(folder, size) -> list[Figure]``."""
 
 import importlib
 import json
@@ -23,7 +23,9 @@ class Figure:
     bound: float | None = None  # what it may not exceed
 
     def __str__(self) -> str:
-        bound = "" if self.bound is None else f"   at most {self.bound:g}{'' if self.value <= self.bound else ': EXCEEDED'}"
+        bound = (
+            "" if self.bound is None else f"   at most {self.bound:g}{'' if self.value <= self.bound else ': EXCEEDED'}"
+        )
         return f"{self.name:<58} {self.value:>10.4g} {self.unit:<9}{bound}".rstrip()
 
 
