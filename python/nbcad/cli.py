@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -104,6 +105,22 @@ def refuse_existing(path: Path, force: bool) -> None:
     """Raise `OutputExistsError` if ``path`` exists and ``force`` is false."""
     if path.exists() and not force:
         raise OutputExistsError(f"{path} exists already; give --force to replace it")
+
+
+def secret_key(path: Path) -> bytes:
+    """32 secret bytes, made on first use and readable by their owner only.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise InputError(f"key {path} has {len(key)} bytes, not 32; give another or let it be made")
+    return key
 
 
 @contextmanager

@@ -304,7 +304,7 @@ def _series(header: pydicom.Dataset, images: list[Slice]) -> Series:
         study_uid=str(header.StudyInstanceUID),
         series_uid=str(header.SeriesInstanceUID),
         patient_id=str(header.get("PatientID") or ""),
-        age_months=_age_months(header),
+        age_months=age_months(header),
         description=str(header.get("SeriesDescription") or ""),
         weighting=_weighting(header),
         plane=_plane(images[0].geometry),
@@ -363,7 +363,7 @@ def _weighting(header: pydicom.Dataset) -> str:
     return ""
 
 
-def _age_months(header: pydicom.Dataset) -> int | None:
+def age_months(header: pydicom.Dataset) -> int | None:
     """Age at the study, from PatientAge (DICOM PS3.5 6.2, AS), else from birth and study date."""
     age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or ""))
     if age:
