@@ -43,7 +43,7 @@ from nbcad.preprocess import (
     stage_grid,
     stage_window,
 )
-from nbcad.series import REFUSED, Slice, read_pixels
+from nbcad.series import Slice, read_pixels
 
 ORGAN_DEPLOY = "models/organ_net/deploy.prototxt"
 _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "SimpleITK")  # what images depend on
@@ -308,9 +308,10 @@ def _convert_series(job: _Job) -> None:
         series, numbers = database.load_series(connection, job.series)
         samples = select_samples(connection, job.series)
     slices, volume = read_pixels(series)
-    for record in (image.record for image in series.slices):
-        if record.status == REFUSED:
-            raise DatabaseError(f"{record.path} changed since the database was built: {record.reason}; build it anew")
+    if len(slices) < len(series.slices):
+        read = {id(image) for image in slices}
+        record = next(image.record for image in series.slices if id(image) not in read)
+        raise DatabaseError(f"{record.path} changed since the database was built: {record.reason}; build it anew")
     images = sample_images(samples, dict(zip(numbers, slices, strict=True)), volume, job.n4, job.organ_size)
     with ExitStack() as stack:
         files = {}

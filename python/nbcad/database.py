@@ -6,6 +6,8 @@ One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies be
 
 import hashlib
 import hmac
+import os
+import secrets
 import sqlite3
 from contextlib import closing
 from dataclasses import astuple
@@ -59,7 +61,7 @@ def build(dicom: Path, annotations: Path, database: Path, seed: int) -> dict[str
     with cli.replacing_file(database) as temporary, closing(sqlite3.connect(temporary)) as connection:
         connection.executescript(Path(__file__).with_name("schema.sql").read_text())
         _insert_meta(connection, seed)
-        samples = _insert_images(connection, archive, annotated, cli.secret_key(database.with_suffix(".key")), seed)
+        samples = _insert_images(connection, archive, annotated, _key(database), seed)
         _insert_files(connection, archive.files)
         splits = _insert_patients(connection, seed)
         _refuse_image_on_two_sides(connection)
@@ -117,7 +119,7 @@ def load_series(connection: sqlite3.Connection, series: int) -> tuple[Series, li
     rows = connection.execute(
         "SELECT slice, sop_uid, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
     ).fetchall()
-    archive = read_sources([Source(Path(path), member) for _, _, path, member in rows], with_pixels=True)
+    archive = read_sources([Source(Path(path), member) for _, _, path, member in rows])
     expected = [sop_uid for _, sop_uid, _, _ in rows]
     if len(archive.series) != 1 or [s.sop_uid for s in archive.series[0].slices] != expected:
         raise DatabaseError(f"the files of series {series} in the database are gone or changed; build it anew")
@@ -275,3 +277,13 @@ def _insert_samples(connection: sqlite3.Connection, samples: list[Sample], split
                 *(astuple(sample.jitter) if sample.jitter else (None,) * 4),
             ),
         )
+
+
+def _key(database: Path) -> bytes:
+    """The secret under which patients are hashed, made on first use and readable by its owner only."""
+    path = database.with_suffix(".key")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    return path.read_bytes()

@@ -37,7 +37,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, RTStructureSetSt
 from nbcad import cli
 from nbcad.annotations import read_annotations
 from nbcad.errors import InputError
-from nbcad.series import REFUSED, USED, FileRecord, age_months
+from nbcad.series import REFUSED, USED, FileRecord
 
 STORED = (MRImageStorage, EnhancedMRImageStorage, SegmentationStorage, RTStructureSetStorage)
 TABLE = "dicomfields_2026c"  # edition of table E.1-1
@@ -140,12 +140,11 @@ def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> Non
         ValueError, TypeError, ...: an element cannot be read.
     """
     patient = str(dataset.get("PatientID") or dataset.StudyInstanceUID)
-    age = age_months(dataset)
+    if keep_characteristics and not dataset.get("PatientAge"):
+        dataset.PatientAge = _age(dataset)  # the birth date, from which it could be told, does not stay
     kept = CHARACTERISTICS if keep_characteristics else ()
     _clean(dataset, _Rules(secrets, secrets.shift(patient), kept, _identifiers(dataset)))
     dataset.PatientID, dataset.PatientName = secrets.patient(patient), ""
-    if keep_characteristics and age is not None and not dataset.get("PatientAge"):
-        dataset.PatientAge = f"{age:03d}M" if age < 1000 else f"{age // 12:03d}Y"
     dataset.PatientIdentityRemoved = "YES"
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
     dataset.DeidentificationMethod = f"nbcad, PS3.15 table E.1-1 {TABLE.removeprefix('dicomfields_')}"
@@ -255,7 +254,7 @@ def _clean(dataset: Dataset, rules: _Rules) -> None:
         if element.keyword in DESCRIPTORS:
             element.value = _kind_of_image(str(element.value))
         elif element.VR in _DATES and tag.group != 0x0010 and dictionary_has_tag(tag):
-            _each(element, lambda text: _shifted(text, rules.shift))
+            _each(element, lambda text, vr=element.VR: _moved(text, vr, rules.shift))
         elif action == "X" or element.VR == "UN":
             del dataset[tag]
         elif element.VR == "SQ":
@@ -287,12 +286,30 @@ def _each(element: DataElement, replace: Callable[[str], str]) -> None:
     element.value = replaced if element.VM > 1 else replaced[0]
 
 
-def _shifted(text: str, shift: timedelta) -> str:
-    """A DA or DT value on another day, a TM as it is; empty where there is no full date to shift."""
-    if not (match := re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})(\d{0,6}(?:\.\d*)?(?:[+-]\d{4})?)", text.strip())):
-        return text if re.fullmatch(r"\d{2}:?\d{0,2}:?\d{0,2}(\.\d*)?", text.strip()) else ""
-    year, month, day, rest = match.groups()
-    return (date(int(year), int(month), int(day)) + shift).strftime("%Y%m%d") + rest
+def _moved(text: str, vr: str, shift: timedelta) -> str:
+    """A DA or DT value on another day, a TM value as it is; empty where that cannot be told."""
+    text = text.strip()
+    if vr == "TM":
+        return text if re.fullmatch(r"\d{2}(:?\d{2}){0,2}(\.\d{1,6})?", text) else ""
+    if not (match := re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})(\d{0,6}(?:\.\d{1,6})?(?:[+-]\d{4})?)", text)):
+        return ""
+    try:
+        moved = date(*map(int, match.groups()[:3])) + shift
+    except (ValueError, OverflowError):
+        return ""
+    return f"{moved:%Y%m%d}{match[4]}"
+
+
+def _age(dataset: Dataset) -> str:
+    """Age at the study as DICOM PS3.5 6.2 writes it (AS), by its dates; empty if they do not tell."""
+    dates = [str(dataset.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate")]
+    if not all(re.fullmatch(r"\d{8}", text) for text in dates):
+        return ""
+    born, studied = map(date.fromisoformat, dates)
+    months = (studied.year - born.year) * 12 + studied.month - born.month - (studied.day < born.day)
+    if months < 0:
+        return ""
+    return f"{months:03d}M" if months < 1000 else f"{months // 12:03d}Y"
 
 
 def _kind_of_image(text: str) -> str:

@@ -33,7 +33,6 @@ CREATE TABLE slice (
     pixel_sha256 TEXT NOT NULL,  -- of the decoded pixels
     UNIQUE (sop_uid, frame)
 );
-CREATE INDEX slice_series ON slice (series);
 CREATE TABLE lesion_box (        -- zero-based pixels of the stored image, end exclusive
     slice INTEGER NOT NULL REFERENCES slice,
     stage TEXT NOT NULL,

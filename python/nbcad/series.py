@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ class Geometry:
     row_spacing: float  # between the centres of adjacent rows
     column_spacing: float  # between the centres of adjacent columns
 
-    @cached_property
+    @property
     def normal(self) -> np.ndarray:
         """(3,) unit normal of the image plane."""
         return np.cross(self.along_row, self.along_column)
@@ -96,7 +95,6 @@ class Slice:
     spacing: tuple[float, float]  # mm between rows, between columns
     record: FileRecord
     frame: int = 0
-    pixels: np.ndarray | None = None  # where they were decoded with the header, until `read_pixels` returns them
 
 
 @dataclass
@@ -144,11 +142,8 @@ def read_archive(path: str | Path) -> Archive:
     return archive
 
 
-def read_sources(sources: Iterable[Source], with_pixels: bool = False) -> Archive:
-    """Sort the images among ``sources`` into series, as `read_archive` does.
-
-    ``with_pixels``: decode them at once, for `read_pixels`, so that each file is read only once; for one series.
-    """
+def read_sources(sources: Iterable[Source]) -> Archive:
+    """Sort the images among ``sources`` into series, as `read_archive` does."""
     files: list[FileRecord] = []
     stacks: dict[tuple, tuple[pydicom.Dataset, list[Slice]]] = {}
     with warnings.catch_warnings():
@@ -156,11 +151,9 @@ def read_sources(sources: Iterable[Source], with_pixels: bool = False) -> Archiv
         for source in sources:
             record = FileRecord(str(source), USED)
             files.append(record)
-            header = _read_header(source, record, with_pixels)
+            header = _read_header(source, record)
             image = _slice(header, source, record) if header is not None else None
             if image is not None:
-                if with_pixels:
-                    image.pixels = _decode(image, header)
                 stacks.setdefault(_stack_key(header, image), (header, []))[1].append(image)
     series = [_series(header, images) for header, images in stacks.values()]
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_uid, -len(s.slices)))
@@ -187,10 +180,18 @@ def read_pixels(series: Series) -> tuple[list[Slice], np.ndarray]:
     """
     slices, images = [], []
     for image in series.slices:
-        pixels, image.pixels = image.pixels, None
-        if pixels is None:
-            pixels = _decode(image)
-        if pixels is not None:
+        try:
+            pixels = _decode(image.source)
+        except _MALFORMED as error:
+            _refuse(image.record, f"(7FE0,0010) Pixel Data cannot be decoded: {_one_line(error)}")
+            continue
+        if pixels.shape != (image.rows, image.columns):
+            _refuse(image.record, f"(7FE0,0010) Pixel Data has shape {pixels.shape}")
+        elif not np.isfinite(pixels).all():
+            _refuse(image.record, "(0028,1053) Rescale Slope makes pixels that are no finite float32 numbers")
+        elif pixels.min() == pixels.max():
+            _refuse(image.record, "(7FE0,0010) Pixel Data: all pixels are equal")
+        else:
             slices.append(image)
             images.append(pixels)
     if not slices:
@@ -214,11 +215,11 @@ def _sources(path: Path) -> Iterator[Source]:
         yield Source(path)
 
 
-def _read_header(source: Source, record: FileRecord, with_pixels: bool) -> pydicom.Dataset | None:
+def _read_header(source: Source, record: FileRecord) -> pydicom.Dataset | None:
     """The header of an MR image, or None with the reason in ``record``."""
     try:
         with source.open() as file:
-            header = pydicom.dcmread(file, stop_before_pixels=not with_pixels)
+            header = pydicom.dcmread(file, stop_before_pixels=True)
             _ = header.get("SOPClassUID"), header.get("Modality")
     except InvalidDicomError:
         record.status, record.reason = IGNORED, "not a DICOM file (PS3.10)"
@@ -304,7 +305,7 @@ def _series(header: pydicom.Dataset, images: list[Slice]) -> Series:
         study_uid=str(header.StudyInstanceUID),
         series_uid=str(header.SeriesInstanceUID),
         patient_id=str(header.get("PatientID") or ""),
-        age_months=age_months(header),
+        age_months=_age_months(header),
         description=str(header.get("SeriesDescription") or ""),
         weighting=_weighting(header),
         plane=_plane(images[0].geometry),
@@ -363,7 +364,7 @@ def _weighting(header: pydicom.Dataset) -> str:
     return ""
 
 
-def age_months(header: pydicom.Dataset) -> int | None:
+def _age_months(header: pydicom.Dataset) -> int | None:
     """Age at the study, from PatientAge (DICOM PS3.5 6.2, AS), else from birth and study date."""
     age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or ""))
     if age:
@@ -389,29 +390,12 @@ def _numbers(header: pydicom.Dataset, keyword: str, count: int) -> np.ndarray | 
     return numbers
 
 
-def _decode(image: Slice, dataset: pydicom.Dataset | None = None) -> np.ndarray | None:
-    """Pixels of a slice from its file, or from what was read of it; None with the reason in its record."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if dataset is None:
-                with image.source.open() as file:
-                    dataset = pydicom.dcmread(file)
-            pixels = apply_modality_lut(pixel_array(dataset), dataset).astype(np.float32)
-    except _MALFORMED as error:
-        _refuse(image.record, f"(7FE0,0010) Pixel Data cannot be decoded: {_one_line(error)}")
-        return None
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = -pixels
-    if pixels.shape != (image.rows, image.columns):
-        _refuse(image.record, f"(7FE0,0010) Pixel Data has shape {pixels.shape}")
-    elif not np.isfinite(pixels).all():
-        _refuse(image.record, "(0028,1053) Rescale Slope makes pixels that are no finite float32 numbers")
-    elif pixels.min() == pixels.max():
-        _refuse(image.record, "(7FE0,0010) Pixel Data: all pixels are equal")
-    else:
-        return pixels
-    return None
+def _decode(source: Source) -> np.ndarray:
+    with source.open() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(file)
+        pixels = apply_modality_lut(pixel_array(dataset), dataset).astype(np.float32)
+    return -pixels if dataset.PhotometricInterpretation == "MONOCHROME1" else pixels
 
 
 def _refuse(record: FileRecord, reason: str) -> None:
