@@ -14,6 +14,7 @@ from conftest import run_tool
 from make_dicom import mr_image, write
 from nbcad import cli, deidentify, phantom
 from nbcad.annotations import read_annotations
+from nbcad.deidentify import Tables
 from nbcad.errors import InputError, OutputExistsError
 from nbcad.series import REFUSED, USED, read_archive, read_pixels
 
@@ -112,7 +113,7 @@ def copies(folder: Path) -> list[Path]:
 
 
 def run(source: Path, out: Path, **options):
-    given = {"key": out.parent / "key", "annotations": None, "keep_characteristics": False, "force": False}
+    given = {"key": out.parent / "key", "tables": Tables(), "keep_characteristics": False, "force": False}
     return deidentify.deidentify(source, out, **(given | options))
 
 
@@ -290,14 +291,25 @@ def test_annotations_are_copied_for_the_new_uids(made):
     assert {uid for uid, _ in after} <= {image.SOPInstanceUID for image in _read(made / "copy" / "dicom")}
 
 
-def test_annotated_image_without_copy_is_left_out_and_counted(tmp_path, pixels):
+def test_rows_of_tables_without_copy_are_left_out_and_counted_and_so_are_columns_of_no_use(tmp_path, pixels):
     image, burned = identifying_image(pixels), identifying_image(pixels, BurnedInAnnotation="YES")
     rows = [f"{i.SOPInstanceUID},0,thorax,normal,,,,\n" for i in (image, burned)]
     (tmp_path / "a.csv").write_text("sop_uid,frame,organ,stage,row0,col0,row1,col1\n" + "".join(rows))
+    (tmp_path / "p.csv").write_text("name,patient_id,stage\nErika,KH-4711-0815,L2\nErik,KH-99,M\n")
     for name, dataset in (("a", image), ("b", burned)):
         write(dataset, tmp_path / "in" / name)
-    _, left_out = run(tmp_path / "in", tmp_path / "out", annotations=tmp_path / "a.csv")
-    assert left_out == 1 and len(read_annotations(tmp_path / "out" / "annotations.csv")) == 1
+    _, left_out = run(tmp_path / "in", tmp_path / "out", tables=Tables(tmp_path / "a.csv", tmp_path / "p.csv"))
+    assert left_out == {"annotations.csv": 1, "patients.csv": 1}
+    assert len(read_annotations(tmp_path / "out" / "annotations.csv")) == 1
+    (copy,) = _read(tmp_path / "out" / "dicom")
+    assert (tmp_path / "out" / "patients.csv").read_text() == f"patient_id,stage\n{copy.PatientID},L2\n"
+
+
+def test_names_of_outlined_lesions_stay_and_other_names_go(pixels):
+    image = identifying_image(pixels)
+    image.StructureSetROISequence = [item(ROIName="GTV-1 Musterfrau"), item(ROIName="Dr. Radtke")]
+    deidentify.clean(image, SECRETS, keep_characteristics=False)
+    assert [roi.ROIName for roi in image.StructureSetROISequence] == ["GTV", ""]
 
 
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs Debian's dicom3tools")

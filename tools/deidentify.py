@@ -14,24 +14,26 @@ def main() -> int:
         "--key", type=Path, default="data/deidentify.key", help="secret of the new UIDs, IDs and dates; made if missing"
     )
     arguments.add_argument("--annotations", type=Path, help="annotation CSV, to be copied for the new UIDs")
+    arguments.add_argument("--patients", type=Path, help="CSV with patient_id,stage,organ, to be copied likewise")
     arguments.add_argument(
         "--keep-characteristics", action="store_true", help="keep age (which stage MS needs), sex, size and weight"
     )
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.deidentify import deidentify
+    from nbcad.deidentify import Tables, deidentify
     from nbcad.series import REFUSED
 
+    tables = Tables(options.annotations, options.patients)
     files, left_out = deidentify(
-        options.dicom, options.out, options.key, options.annotations, options.keep_characteristics, options.force
+        options.dicom, options.out, options.key, tables, options.keep_characteristics, options.force
     )
     refused = [record for record in files if record.status == REFUSED]
     for record in refused:
         print(f"refused: {record.path}: {record.reason}")
     print(f"{options.out}: {len(files) - len(refused)} of {len(files)} files; {len(refused)} refused")
-    if left_out:
-        print(f"{options.out / 'annotations.csv'}: without {left_out} annotated images that have no copy")
+    for name, count in left_out.items():
+        print(f"{options.out / name}: {count} left out, as they have no copy")
     return cli.PARTLY_REFUSED if refused else cli.DONE
 
 

@@ -4,7 +4,8 @@ What becomes of an attribute is looked up in table E.1-1, as dicom-anonymizer ca
 with these options of the profile:
 
 - Retain Longitudinal Temporal Information With Modified Dates: a patient's dates move by one secret number of days;
-- Clean Descriptors: of Series Description and Protocol Name those words stay that name a kind of image;
+- Clean Descriptors: of Series Description, Protocol Name and ROI Name those words stay that name a kind of image, or a
+  tumour;
 - Retain Patient Characteristics, if asked for: age, sex, size and weight stay (stage MS of INRGSS needs the age).
 
 UIDs and patient IDs are replaced under a secret key, so that several copies made with one key fit together. Images with
@@ -19,7 +20,7 @@ import uuid
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, RTStructureSetStorage, SegmentationStorage
 
 from nbcad import cli
-from nbcad.annotations import read_annotations
+from nbcad.annotations import HEADER, read_annotations
 from nbcad.errors import InputError
 from nbcad.series import REFUSED, USED, FileRecord
 
@@ -43,12 +44,14 @@ STORED = (MRImageStorage, EnhancedMRImageStorage, SegmentationStorage, RTStructu
 TABLE = "dicomfields_2026c"  # edition of table E.1-1
 LARGEST_SHIFT_DAYS = 3650
 CHARACTERISTICS = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
-DESCRIPTORS = ("SeriesDescription", "ProtocolName")
-KIND_OF_IMAGE = re.compile(  # words of a descriptor that say how an image was made, and nothing else
+DESCRIPTORS = ("SeriesDescription", "ProtocolName", "ROIName")
+PATIENTS_HEADER = ["patient_id", "stage", "organ"]
+KEPT_WORDS = re.compile(  # how an image was made, or what is outlined on it
     r"[23]d|t[12]w?|t2star|pdw?|dwi|diff|diffusion|adc|dti|trace|b-?\d{1,4}|ir|se|fse|tse|gre|ffe|tfe|epi|ep2d|mr|mri"
     r"|flair|stir|haste|ssfse|blade|propeller|multivane|spair|spir|fs|fatsat|dixon|mdixon|ideal|vibe|lava|thrive|trufi"
     r"|fiesta|btfe|tirm|flash|space|cube|vista|ax|axial|tra|trans|transverse|transversal|cor|coronal|sag|sagittal"
-    r"|pre|post|contrast|gd|km|in|out|opp|phase|water|fat|resp|trig|triggered|nav|bh|abd|abdomen|thorax|chest|pelvis",
+    r"|pre|post|contrast|gd|km|in|out|opp|phase|water|fat|resp|trig|triggered|nav|bh|abd|abdomen|thorax|chest|pelvis"
+    r"|tumou?r|lesion|neoplasm|neuroblastoma|metastas[ei]s|[gcp]tv|adrenal|retroperitoneum",
     re.IGNORECASE,
 )
 DUMMY = "DEIDENTIFIED"
@@ -95,24 +98,41 @@ class _Rules:
     identifiers: re.Pattern | None  # words that name the patient or the examination
 
 
+@dataclass(frozen=True)
+class _Written:
+    """Of what copies were written."""
+
+    images: dict[str, str] = field(default_factory=dict)  # path by SOP Instance UID
+    patients: set[str] = field(default_factory=set)  # Patient IDs
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What is known of the images, in CSVs that are to be copied with them."""
+
+    annotations: Path | None = None  # as in `annotations`
+    patients: Path | None = None  # with the columns ``patient_id``, ``stage`` and, if wished, ``organ``
+
+
 def deidentify(
-    source: Path, out: Path, key: Path, annotations: Path | None, keep_characteristics: bool, force: bool
-) -> tuple[list[FileRecord], int]:
+    source: Path, out: Path, key: Path, tables: Tables, keep_characteristics: bool, force: bool
+) -> tuple[list[FileRecord], dict[str, int]]:
     """Write a de-identified copy of every file below ``source`` that can be: ``out``/dicom/patient/series/image.dcm.
 
     Args:
         source: folder or file.
         out: folder of the copies, replaced as a whole.
         key: the secret; made if it is not there. Who has it can tell which patient a copy is of.
-        annotations: CSV as in `annotations`, of which ``out``/annotations.csv is written for the copies.
+        tables: of which ``out``/annotations.csv and ``out``/patients.csv are written for the copies.
         keep_characteristics: keep age, sex, size and weight.
         force: replace ``out`` if it is there.
 
     Returns:
-        What became of each file (`USED` or `REFUSED` with the reason), and the number of annotated images without copy.
+        What became of each file (`USED` or `REFUSED` with the reason), and by the name of each CSV how many images or
+        patients of it have no copy and were left out.
 
     Raises:
-        InputError: ``source`` is missing or empty, or the key lies within ``out``.
+        InputError: ``source`` is missing or empty, the key lies within ``out``, or a table is malformed.
         OutputExistsError: ``out`` exists and ``force`` is false.
     """
     cli.existing(source, "input")
@@ -122,14 +142,19 @@ def deidentify(
     paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
     if not paths:
         raise InputError(f"{source} holds no file")
-    if annotations:
-        read_annotations(annotations)
-    secrets, written, files, left_out = Secrets(cli.secret_key(key)), {}, [], 0
+    if tables.annotations:
+        read_annotations(tables.annotations)
+    secrets, written, files = Secrets(cli.secret_key(key)), _Written(), []
     with cli.replacing_folder(out) as folder:
         for path in cli.progress(paths, desc="deidentify", unit="files"):
             files.append(_copy(path, folder / "dicom", secrets, keep_characteristics, written))
-        if annotations:
-            left_out = _copy_annotations(annotations, folder / "annotations.csv", secrets, written)
+        left_out = {}
+        for table, name, header, replaced in (
+            (tables.annotations, "annotations.csv", HEADER, {uid: secrets.uid(uid) for uid in written.images}),
+            (tables.patients, "patients.csv", PATIENTS_HEADER, {p: secrets.patient(p) for p in written.patients}),
+        ):
+            if table:
+                left_out[name] = _copy_table(table, folder / name, header, replaced)
     return files, left_out
 
 
@@ -176,17 +201,17 @@ def reason_against(dataset: Dataset) -> str:
     return ""
 
 
-def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool, written: dict) -> FileRecord:
-    """Copy one file; enter its SOP Instance UID in ``written``."""
+def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool, written: _Written) -> FileRecord:
+    """Copy one file and enter it in ``written``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path)
             if reason := reason_against(dataset):
                 return FileRecord(str(path), REFUSED, reason)
-            original = str(dataset.SOPInstanceUID)
-            if original in written:
-                return FileRecord(str(path), REFUSED, f"(0008,0018) SOP Instance UID is that of {written[original]}")
+            uid, patient = str(dataset.SOPInstanceUID), str(dataset.get("PatientID") or "")
+            if known := written.images.get(uid):
+                return FileRecord(str(path), REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
             clean(dataset, secrets, keep_characteristics)
             target = folder / dataset.PatientID / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +221,8 @@ def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool
         text = str(error).split("\n")[0][:200]
         return FileRecord(str(path), REFUSED, f"cannot be read as DICOM (PS3.10): {text or type(error).__name__}")
     dataset.save_as(target, enforce_file_format=True)
-    written[original] = str(path)
+    written.images[uid] = str(path)
+    written.patients.add(patient)
     return FileRecord(str(path), USED)
 
 
@@ -209,18 +235,21 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     return meta
 
 
-def _copy_annotations(source: Path, target: Path, secrets: Secrets, written: dict) -> int:
-    """Write the rows of images that have a copy; return the number of images that have none."""
+def _copy_table(source: Path, target: Path, header: list[str], replaced: dict[str, str]) -> int:
+    """Copy the columns of ``header``, the first one replaced; rows without replacement go, and their number returns."""
     left_out = set()
-    with source.open(newline="") as old, target.open("w", newline="") as new:
+    with source.open(newline="", encoding="utf-8-sig") as old, target.open("w", newline="") as new:
         rows = csv.DictReader(old)
-        writer = csv.DictWriter(new, rows.fieldnames, lineterminator="\n")
+        if header[0] not in (rows.fieldnames or []):
+            raise InputError(f"{source} has no column {header[0]}")
+        writer = csv.DictWriter(new, [name for name in header if name in rows.fieldnames], lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            if row["sop_uid"] in written:
-                writer.writerow(row | {"sop_uid": secrets.uid(row["sop_uid"])})
+            if (original := row[header[0]]) in replaced:
+                kept = {name: row[name] for name in writer.fieldnames}
+                writer.writerow(kept | {header[0]: replaced[original]})
             else:
-                left_out.add(row["sop_uid"])
+                left_out.add(original)
     return len(left_out)
 
 
@@ -252,7 +281,7 @@ def _clean(dataset: Dataset, rules: _Rules) -> None:
         if element.keyword in rules.kept:
             continue
         if element.keyword in DESCRIPTORS:
-            element.value = _kind_of_image(str(element.value))
+            element.value = _kept_words(str(element.value))
         elif element.VR in _DATES and tag.group != 0x0010 and dictionary_has_tag(tag):
             _each(element, lambda text, vr=element.VR: _moved(text, vr, rules.shift))
         elif action == "X" or element.VR == "UN":
@@ -312,8 +341,8 @@ def _age(dataset: Dataset) -> str:
     return f"{months:03d}M" if months < 1000 else f"{months // 12:03d}Y"
 
 
-def _kind_of_image(text: str) -> str:
-    return " ".join(word for word in re.split(r"[^0-9A-Za-z-]+|(?<![bB])-", text) if KIND_OF_IMAGE.fullmatch(word))
+def _kept_words(text: str) -> str:
+    return " ".join(word for word in re.split(r"[^0-9A-Za-z-]+|(?<![bB])-", text) if KEPT_WORDS.fullmatch(word))
 
 
 def _dummy(vr: str) -> str | bytes | int:
