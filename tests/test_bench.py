@@ -1,7 +1,8 @@
+import importlib
 import json
+import sys
 from contextlib import closing
-
-import pytest
+from types import ModuleType
 
 from nbcad import bench, database
 from nbcad.bench import conversion
@@ -12,28 +13,31 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """A phantom of few slices instead of whole bodies."""
-    generate = conversion.phantom.generate
-    monkeypatch.setattr(conversion, "PATIENTS", 4)
-    monkeypatch.setattr(conversion, "PASSES", 1)
-    monkeypatch.setattr(
-        conversion.phantom, "generate", lambda *given, **named: generate(*given, **(named | {"max_slices": 6}))
-    )
-
-
-def test_conversion_is_measured_and_other_parts_keep_their_figures(small, tmp_path):
+def test_figures_are_written_and_other_parts_keep_theirs(monkeypatch, tmp_path):
+    part = ModuleType("nbcad.bench.fake")
+    part.measure = lambda folder, size: [bench.Figure("size", size, "B"), bench.Figure("d", folder.is_dir(), "")]
+    monkeypatch.setitem(sys.modules, part.__name__, part)
     out = tmp_path / "bench.json"
     out.write_text(json.dumps({"another": {"figures": []}}))
-    figures = bench.run(["conversion"], size=80, out=out)["conversion"]
-    assert {figure.name for figure in figures} == NAMES
-    assert all(figure.value > 0 for figure in figures)
+    figures = bench.run(["fake"], size=80, out=out)
+    assert [figure.value for figure in figures["fake"]] == [80, True]
     written = json.loads(out.read_text())
     assert written["another"] == {"figures": []}
-    assert [figure["value"] for figure in written["conversion"]["figures"]] == [figure.value for figure in figures]
-    assert written["conversion"]["machine"]["cores"] >= 1
+    assert written["fake"]["figures"][0] == {"name": "size", "value": 80, "unit": "B", "bound": None}
+    assert written["fake"]["machine"]["cores"] >= 1
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
+
+
+def test_every_part_can_be_measured():
+    for part in bench.PARTS:
+        assert callable(importlib.import_module(f"nbcad.bench.{part}").measure)
+
+
+def test_conversion_is_measured(flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "PASSES", 1)
+    figures = conversion.measure_database(flow.database, tmp_path, size=10)
+    assert {figure.name for figure in figures} == NAMES
+    assert all(figure.value > 0 for figure in figures)
 
 
 def test_repeated_database_names_each_image_as_often_under_new_numbers(flow, tmp_path):

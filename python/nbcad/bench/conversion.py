@@ -34,14 +34,28 @@ def measure(folder: Path, size: int) -> list[Figure]:
         size: number of slices.
 
     Returns:
-        Processor time against `least_cost`, slices a second, and memory.
+        See `measure_database`.
     """
     phantom.generate(folder / "phantom", PATIENTS, seed=1, workers=os.cpu_count())
     database.build(folder / "phantom" / "dicom", folder / "phantom" / "annotations.csv", folder / "one.sqlite", seed=1)
-    slices = repeat(folder / "one.sqlite", folder / "many.sqlite", size)
+    return measure_database(folder / "one.sqlite", folder, size)
+
+
+def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
+    """Convert the slices of a sample database again and again.
+
+    Args:
+        one: the database.
+        folder: where all is written to.
+        size: least number of slices to convert.
+
+    Returns:
+        Processor time against `least_cost`, slices a second, and memory.
+    """
+    slices = repeat(one, folder / "many.sqlite", size)
     # As many processes as the tool has: cores that share caches are slower together.
     with ProcessPoolExecutor() as pool:
-        least = mean(pool.map(least_cost, [folder / "one.sqlite"] * os.cpu_count()))
+        least = mean(pool.map(least_cost, [one] * os.cpu_count()))
     cpu_s, wall_s, memory = _run_tool(folder)
     return [
         Figure("slices converted", slices, ""),
