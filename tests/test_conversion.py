@@ -126,8 +126,8 @@ def test_killed_at_random_moments_it_leaves_the_old_set_or_the_new_and_ends_at_t
             span = time.monotonic() - started
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        process.communicate()
         wait_until(lambda pid=process.pid: session_is_empty(pid))
+        process.communicate()
         assert fingerprints(out) in (before, reference)
         if (work / "done").exists():
             assert len((work / "done").read_text().splitlines()) >= done

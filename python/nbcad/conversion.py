@@ -246,7 +246,9 @@ def _write_lmdbs(connection: sqlite3.Connection, info: dict, work: Path) -> None
         for name, count in info["entries"].items():
             task, split = name.split("_")
             images = work / f"{name}.images"
-            if not (work / _SET / name).exists():
+            if (work / _SET / name).exists():
+                bar.update(count)
+            else:
                 labels = connection.execute(
                     "SELECT label FROM sample WHERE task = ? AND split = ? ORDER BY key", (task, split)
                 )

@@ -7,6 +7,7 @@ nothing here reads it. A folder of LMDBs made from one sample database by `conve
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -45,7 +46,9 @@ def write(path: str | Path, images: Iterable[np.ndarray], labels: Iterable[int])
                 environment.sync(True)
                 count = environment.stat()["entries"]
         except lmdb.Error as error:
-            raise DatabaseError(f"LMDB {path} cannot be written: {error}") from error
+            # On a full disk LMDB speaks of an input/output error.
+            free = shutil.disk_usage(folder).free >> 20
+            raise DatabaseError(f"LMDB {path} cannot be written: {error}; {free} MiB are free there") from error
         with (folder / COMPLETE).open("w") as marker:
             marker.write(f"{count}\n")
             marker.flush()
