@@ -243,6 +243,17 @@ def test_every_file_of_a_mixed_folder_is_accounted_for(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_file_that_cannot_be_written_anew_is_refused_and_leaves_nothing(tmp_path, pixels, monkeypatch):
+    def malformed(*_, **__):
+        raise ValueError("an element cannot be encoded")
+
+    write(identifying_image(pixels), tmp_path / "in" / "a")
+    monkeypatch.setattr(pydicom.Dataset, "save_as", malformed)
+    files, _ = run(tmp_path / "in", tmp_path / "out")
+    assert files[0].status == REFUSED and "cannot be encoded" in files[0].reason
+    assert not copies(tmp_path / "out")
+
+
 def test_pixels_and_geometry_stay_bit_for_bit(made, tmp_path, pixels):
     before = {secrets_of(made).uid(image.SOPInstanceUID): image for image in _read(made / "phantom" / "dicom")}
     after = {image.SOPInstanceUID: image for image in _read(made / "copy" / "dicom")}

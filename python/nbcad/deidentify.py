@@ -14,6 +14,7 @@ text in their pixels are refused, and so is whatever is neither MR nor the segme
 
 import csv
 import hmac
+import io
 import re
 import struct
 import uuid
@@ -213,14 +214,16 @@ def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool
             if known := written.images.get(uid):
                 return FileRecord(str(path), REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
             clean(dataset, secrets, keep_characteristics)
-            target = folder / dataset.PatientID / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
-            target.parent.mkdir(parents=True, exist_ok=True)
             dataset.file_meta = _file_meta(dataset)
             dataset.preamble = bytes(128)
+            copy = io.BytesIO()
+            dataset.save_as(copy, enforce_file_format=True)
     except _MALFORMED as error:
         text = str(error).split("\n")[0][:200]
         return FileRecord(str(path), REFUSED, f"cannot be read as DICOM (PS3.10): {text or type(error).__name__}")
-    dataset.save_as(target, enforce_file_format=True)
+    target = folder / dataset.PatientID / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(copy.getbuffer())
     written.images[uid] = str(path)
     written.patients.add(patient)
     return FileRecord(str(path), USED)
