@@ -13,6 +13,8 @@ ANNOTATIONS ?= data/phantom/annotations.csv
 STAGES ?=
 DATABASE_OPTIONS ?=
 OUT ?= runs/infer
+# Of tools/bench.py; empty: all.
+PARTS ?=
 # Of the paper's solvers and of those beyond it; empty: as they say.
 ITERATIONS ?=
 
@@ -27,7 +29,7 @@ BEYOND := runs/beyond_paper/stage
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond evaluate infer image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond evaluate infer bench image clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,7 @@ demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> rep
 	@$(PY) tools/infer.py $(HELDOUT)/dicom --out runs/demo --stage $(BEYOND) --device $(DEVICE) --force
 
 test: caffe lint ## Everything that a fresh clone must pass
+	@$(CAFFE_RECIPE)/packages.sh test
 	@$(PY) -m pytest
 
 lint: caffe
@@ -70,11 +73,14 @@ evaluate: caffe ## The paper's measures on the held-out test patients, with the 
 infer: caffe ## Report of DICOM=dir in OUT=dir
 	@$(PY) tools/infer.py $(DICOM) --out $(OUT) --device $(DEVICE) || [ $$? -eq 3 ]
 
+bench: caffe ## What the steps cost on this machine, to runs/bench/bench.json [PARTS=names]
+	@$(PY) tools/bench.py $(PARTS)
+
 image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .
 
 clean: ## Remove databases and runs; the environment and Caffe stay
-	rm -rf data/phantom data/heldout data/sppin data/lmdb data/samples.sqlite runs
+	rm -rf data/phantom data/heldout data/sppin data/lmdb data/.lmdb.part data/samples.sqlite runs
 
 data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --force
@@ -87,7 +93,7 @@ data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(ANNOTATIONS)
 	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \
 		--out $@ --seed $(SEED) $(if $(filter data/phantom/%,$(ANNOTATIONS)),--force) $(DATABASE_OPTIONS) || [ $$? -eq 3 ]
 
-data/lmdb/info.json: data/samples.sqlite python/nbcad/lmdb_io.py
+data/lmdb/info.json: data/samples.sqlite python/nbcad/conversion.py python/nbcad/lmdb_io.py
 	@$(PY) tools/make_lmdb.py --database $< --out data/lmdb --force
 	@mkdir -p runs/organ runs/stage
 

@@ -71,6 +71,35 @@ def test_folder_is_replaced_only_when_it_was_filled_to_the_end(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["lmdb"]
 
 
+def _folder(path, content):
+    path.mkdir()
+    (path / content).touch()
+    return path
+
+
+def test_folders_change_places_in_one_step(tmp_path):
+    path, new = _folder(tmp_path / "lmdb", "old"), _folder(tmp_path / "part", "new")
+    cli.take_place(new, path)
+    assert [p.name for p in path.iterdir()] == ["new"] and [p.name for p in new.iterdir()] == ["old"]
+
+
+def test_folder_is_replaced_where_names_cannot_be_exchanged(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_exchange", lambda one, other: False)
+    path, new = _folder(tmp_path / "lmdb", "old"), _folder(tmp_path / "part", "new")
+    cli.take_place(new, path)
+    assert [p.name for p in path.iterdir()] == ["new"] and [p.name for p in tmp_path.iterdir()] == ["lmdb"]
+
+
+def test_folder_set_aside_by_a_killed_process_comes_back_or_goes(tmp_path):
+    path = tmp_path / "lmdb"
+    _folder(tmp_path / ".lmdb.old", "old")
+    cli.finish_replacing(path)
+    assert [p.name for p in path.iterdir()] == ["old"]
+    _folder(tmp_path / ".lmdb.old", "older")
+    cli.finish_replacing(path)
+    assert [p.name for p in path.iterdir()] == ["old"] and [p.name for p in tmp_path.iterdir()] == ["lmdb"]
+
+
 def test_missing_gpu_is_an_error_and_never_the_cpu():
     from nbcad import caffe_net
     from nbcad.errors import DeviceError

@@ -10,22 +10,9 @@ import pydicom
 import pytest
 
 from conftest import run_tool
-from nbcad import database, lmdb_io
+from nbcad import caffe_net, conversion, database, lmdb_io, localise, organ, pipeline
 from nbcad.labels import organ_labels, stage_labels
-from nbcad.localise import STRIDE
-from nbcad.preprocess import (
-    STAGE_MM_PER_PIXEL,
-    STAGE_WINDOW,
-    Canonical,
-    Jitter,
-    enhance,
-    organ_input,
-    pad_for_windows,
-    stage_grid,
-)
-from nbcad.series import read_pixels
-
-JITTER = ("turn_deg", "zoom", "down", "right")  # columns of a jittered copy
+from nbcad.preprocess import STAGE_WINDOW, Canonical, stage_grid_shape
 
 LABELLED = {"label", "probabilities"}
 
@@ -113,32 +100,68 @@ def test_infer_on_a_folder_that_is_not_there_is_one_line(flow, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_training_and_inference_see_the_same_pixels(flow):
-    """Entry by entry: the LMDB's image is what preprocessing gives inference for that slice and place."""
+@pytest.mark.parametrize("task", ["organ", "stage"])
+def test_training_caffe_and_inference_see_the_same_tensors(flow, tmp_path, monkeypatch, task):
+    """Bit for bit: an LMDB's entries after the net's transform, what Caffe's Data layer delivers from that LMDB, and
+    what inference feeds its nets for the same slices."""
     with closing(database.connect(flow.database)) as connection:
         series, numbers = database.load_series(connection, 1)
-        split = connection.execute("SELECT side FROM slice_side WHERE series = 1").fetchone()[0]
-        samples = connection.execute(
-            f"SELECT * FROM sample WHERE slice BETWEEN {numbers[0]} AND {numbers[-1]} ORDER BY task, key"
-        ).fetchall()
-    slices, pixels = read_pixels(series)
-    turn = Canonical.of(slices[0].geometry)
-    spacing = turn.spacing(slices[0].spacing)
-    turned = {number: turn.apply(image) for number, image in zip(numbers, enhance(pixels), strict=True)}
-    stored = {task: lmdb_io.read(flow.lmdbs / f"{task}_{split}")[0] for task in ("organ", "stage")}
-    assert {s["task"] for s in samples} == {"organ", "stage"}
+        samples = conversion.select_samples(connection, 1)
+    samples = [sample for sample in samples if sample["task"] == task and sample["zoom"] is None]
+    assert {sample["slice"] for sample in samples} <= set(numbers) and len(samples) >= len(numbers) / 2
+    (split,) = {sample["split"] for sample in samples}
+    train_val = {"organ": organ.TRAIN_VAL, "stage": localise.TRAIN_VAL}[task]
+    stored = caffe_net.transform_of(train_val)(lmdb_io.read(flow.lmdbs / f"{task}_{split}")[0])
+    delivered = _delivered_by_caffe(flow.lmdbs / f"{task}_{split}", train_val, len(stored), tmp_path)
+    assert delivered.dtype == stored.dtype == np.float32
+    assert delivered.tobytes() == stored.tobytes()
+    fed = _fed_by_inference(series, flow.models, task, monkeypatch)
     for sample in samples:
-        image = turned[sample["slice"]]
-        entry = stored[sample["task"]][sample["key"]]
-        if sample["task"] == "organ":
-            jitter = None if sample["zoom"] is None else Jitter(*(sample[n] for n in JITTER))
-            np.testing.assert_array_equal(entry, organ_input(image, spacing, 64, jitter))
+        number = numbers.index(sample["slice"])
+        tensor = stored[sample["key"]]
+        if task == "stage":
+            place = _place(sample, series.slices[number])
+            seen = fed[number][place[0] : place[0] + STAGE_WINDOW, place[1] : place[1] + STAGE_WINDOW]
+            seen = seen[:, ::-1] if sample["mirrored"] else seen
         else:
-            whole = pad_for_windows(stage_grid(image, spacing), STRIDE)
-            windows = np.lib.stride_tricks.sliding_window_view(whole, (STAGE_WINDOW, STAGE_WINDOW))
-            seen = entry[:, ::-1] if sample["mirrored"] else entry
-            assert (windows == seen).all(axis=(2, 3)).any()
-    assert {s["mm_per_pixel"] for s in samples} == {None, STAGE_MM_PER_PIXEL}
+            seen = fed[number]
+        assert seen.tobytes() == tensor.tobytes(), tuple(sample)
+
+
+def _delivered_by_caffe(path: Path, train_val: str, count: int, folder: Path) -> np.ndarray:
+    """All that the Data layer of a shipped net delivers from an LMDB, shape (count, height, width)."""
+    data = next(layer for layer in caffe_net.read_net(train_val).layer if layer.type == "Data")
+    data.data_param.source, data.data_param.batch_size = str(path), count
+    del data.include[:]
+    (folder / "data.prototxt").write_text(str(caffe_net.caffe_pb2.NetParameter(layer=[data])))
+    net = caffe_net.caffe.Net(str(folder / "data.prototxt"), caffe_net.caffe.TEST)
+    net.forward()
+    return net.blobs["data"].data[:, 0].copy()
+
+
+def _fed_by_inference(series, models: Path, task: str, monkeypatch) -> list[np.ndarray]:
+    """For each slice the tensor that analysing the series gives the organ net, or the fully convolutional stager."""
+    given: dict[str, list[np.ndarray]] = {"organ": [], "stage": []}
+    forward = caffe_net.forward
+
+    def recorded(net, inputs, blobs):
+        given["stage" if blobs == ["prob"] else "organ"] += list(inputs[:, 0].copy())
+        return forward(net, inputs, blobs)
+
+    monkeypatch.setattr(caffe_net, "forward", recorded)
+    pipeline.analyse_series(series, pipeline.load_models(models, "cpu"))
+    return given[task]
+
+
+def _place(sample, image) -> tuple[int, int]:
+    """First row and column of a sample's window within what the fully convolutional net sees of its slice."""
+    turn = Canonical.of(image.geometry)
+    shape = image.rows, image.columns
+    row, column, _, _ = turn.box_to_canonical((sample["row"], sample["col"]) * 2, shape)
+    grid = stage_grid_shape(turn.shape(shape), turn.spacing(image.spacing))
+    middle = (row * grid[0] / turn.shape(shape)[0], column * grid[1] / turn.shape(shape)[1])
+    # Half a window of zeros lies before the grid, so that a window begins where its centre is in the grid.
+    return tuple(int(np.clip(round(m), 0, side)) for m, side in zip(middle, grid, strict=True))
 
 
 def test_no_patient_id_reaches_lmdbs_or_models(flow):

@@ -1,4 +1,5 @@
-import json
+import sqlite3
+from contextlib import closing
 
 import lmdb
 import numpy as np
@@ -48,12 +49,41 @@ def test_fingerprint_depends_on_every_entry_and_on_nothing_else(tmp_path, chance
     assert lmdb_io.fingerprint(tmp_path / "a") != lmdb_io.fingerprint(tmp_path / "b")
 
 
-def test_missing_lmdb_is_one_error(tmp_path):
-    with pytest.raises(DatabaseError, match="make data"):
+def test_lmdb_larger_than_its_map_is_written_whole(tmp_path, chance, monkeypatch):
+    monkeypatch.setattr(lmdb_io, "_FIRST_MAP", 1 << 16)
+    images = chance.integers(0, 255, (300, 32, 32), dtype=np.uint8)
+    lmdb_io.write(tmp_path / "x", images, np.arange(300))
+    np.testing.assert_array_equal(lmdb_io.read(tmp_path / "x")[0], images)
+
+
+def test_more_images_than_labels_leave_no_lmdb(tmp_path):
+    with pytest.raises(ValueError):
+        lmdb_io.write(tmp_path / "x", np.zeros((3, 4, 4), np.uint8), [0, 1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_and_missing_lmdbs_are_refused_by_name(tmp_path):
+    with pytest.raises(DatabaseError, match="nowhere does not exist; run `make data`"):
         lmdb_io.read(tmp_path / "nowhere")
+    lmdb_io.write(tmp_path / "x", np.zeros((3, 4, 4), np.uint8), range(3))
+    (tmp_path / "x" / "complete").write_text("4\n")
+    with pytest.raises(DatabaseError, match="/x has 3 entries, not 4"):
+        lmdb_io.read(tmp_path / "x")
+    (tmp_path / "x" / "complete").unlink()
+    for use in (lmdb_io.read, lmdb_io.fingerprint):
+        with pytest.raises(DatabaseError, match="/x is not finished"):
+            use(tmp_path / "x")
 
 
-def test_info_is_written_with_the_counts(flow):
-    info = json.loads((flow.lmdbs / "info.json").read_text())
-    assert info["n4"] is False
-    assert set(info["entries"]) == {f"{t}_{s}" for t in ("organ", "stage") for s in ("train", "val", "test")}
+def test_lmdbs_of_another_state_of_the_database_are_noticed(flow, tmp_path):
+    with (
+        closing(sqlite3.connect(tmp_path / "samples.sqlite")) as changed,
+        closing(sqlite3.connect(flow.database)) as db,
+    ):
+        db.backup(changed)
+        lmdb_io.check_made_from(flow.lmdbs, changed)
+        changed.execute("UPDATE sample SET col = col + 1 WHERE task = 'stage' AND split = 'train' AND key = 0")
+        with pytest.raises(DatabaseError, match="another sample database"):
+            lmdb_io.check_made_from(flow.lmdbs, changed)
+    with pytest.raises(DatabaseError, match=r"info.json does not exist"):
+        lmdb_io.read_info(tmp_path)

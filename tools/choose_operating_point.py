@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Choose on the validation patients what makes the stager's heat a lesion; stored beside the net's weights."""
 
-import json
 from pathlib import Path
 
 from nbcad import cli
@@ -15,11 +14,10 @@ def main() -> int:
     cli.add_device(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, evaluation
+    from nbcad import caffe_net, evaluation, lmdb_io
 
     caffe_net.use_device(options.device)
-    info = cli.existing(options.lmdb / "info.json", "LMDB description", "run tools/make_lmdb.py")
-    n4 = json.loads(info.read_text())["n4"]
+    n4 = lmdb_io.read_info(options.lmdb)["n4"]
     point = evaluation.choose_operating_point(options.database, options.run / "final.caffemodel", n4)
     evaluation.write(point, options.run / "operating_point.json")
     chosen = next(

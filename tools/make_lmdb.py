@@ -16,7 +16,7 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.lmdb_io import convert
+    from nbcad.conversion import convert
 
     counts = convert(options.database, options.out, options.n4, options.workers, options.force)
     for name, count in counts.items():

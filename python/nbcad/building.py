@@ -44,7 +44,7 @@ from nbcad.series import (
     read_archive,
     read_pixels,
 )
-from nbcad.series_rules import Rules, decide, read_rules
+from nbcad.series_rules import Rule, decide, read_rules
 from nbcad.splitting import SplitPlan
 
 
@@ -277,7 +277,7 @@ def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standin
         raise DatabaseError(f"no annotated series that data/series_rules.toml takes was found{why}")
 
 
-def _reason_not_taken(series: Series, labels: dict[Key, Said], rules: Rules) -> str:
+def _reason_not_taken(series: Series, labels: dict[Key, Said], rules: list[Rule]) -> str:
     reason = decide(series, rules).reason
     if reason:
         return reason
@@ -382,7 +382,7 @@ def _compare(this: _Build, series: Series, held: dict[Key, _Standing]) -> None:
         before = this.files.get(place)
         same = before is not None and before[2:] == _stat(place)
         if standing is None and same and before[0] != USED:
-            _set_aside(image, *before[:2])  # as it was found then
+            image.set_aside(*before[:2])  # as it was found then
         elif standing is None:
             reason = "a further slice of a series that stands in the database; --force builds it anew"
             image.set_aside(REFUSED, reason)

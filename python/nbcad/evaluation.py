@@ -165,12 +165,10 @@ def organ_samples(sample_database: Path, lmdbs: Path, split: str) -> tuple[np.nd
     images, labels = lmdb_io.read(lmdbs / f"organ_{split}")
     with closing(database.connect(sample_database)) as connection:
         rows = connection.execute(
-            "SELECT patient, label FROM sample JOIN slice_side USING (slice) WHERE task = 'organ' AND split = ?"
-            " ORDER BY key",
+            "SELECT patient FROM sample JOIN slice_side USING (slice) WHERE task = 'organ' AND split = ? ORDER BY key",
             (split,),
         ).fetchall()
-    if [row["label"] for row in rows] != labels.tolist():
-        raise DatabaseError(f"{lmdbs / f'organ_{split}'} does not belong to {sample_database}; run tools/make_lmdb.py")
+        lmdb_io.check_made_from(lmdbs, connection)
     return images, labels, np.array([row["patient"] for row in rows])
 
 

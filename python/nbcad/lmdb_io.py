@@ -1,77 +1,58 @@
-"""Samples to LMDB, as Caffe's Data layer reads it: one serialised Datum an entry, keys zero-padded in reading order."""
+"""LMDBs as Caffe's Data layer reads them: one serialised Datum an entry, keys zero-padded in reading order.
+
+Beside ``data.mdb`` lies a file ``complete`` with the number of entries, written last: what lacks it is unfinished, and
+nothing here reads it. A folder of LMDBs made from one sample database by `conversion.convert` has an ``info.json``.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import lmdb
 import numpy as np
 
-from nbcad import cli, database
-from nbcad.caffe_net import caffe_pb2, input_size
+from nbcad import cli
+from nbcad.caffe_net import caffe_pb2
 from nbcad.errors import DatabaseError
-from nbcad.preprocess import (
-    STAGE_WINDOW,
-    Canonical,
-    Jitter,
-    enhance,
-    organ_input,
-    pad_for_windows,
-    stage_grid,
-    stage_window,
-)
-from nbcad.series import read_pixels
 
-ORGAN_DEPLOY = "models/organ_net/deploy.prototxt"
-_DATUM_OVERHEAD = 128  # bytes of an entry besides its pixels
-_Entry = tuple[str, int, bytes]  # LMDB's name, key, serialised Datum
+COMPLETE = "complete"
+INFO = "info.json"
+_FIRST_MAP = 64 << 20  # bytes; doubled whenever it is full
+_TRANSACTION = 1000  # entries
 
 
-def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: bool) -> dict[str, int]:
-    """Make the images of all planned samples: ``organ_train``, ``organ_val``, ... ``stage_test`` below ``out``.
-
-    All are written to temporary folders and take their names together at the end.
+def write(path: str | Path, images: Iterable[np.ndarray], labels: Iterable[int]) -> None:
+    """Write one LMDB, replacing what stands there; memory does not grow with the number of images.
 
     Args:
-        sample_database: SQLite file of `database.build`.
-        out: folder of the LMDBs.
-        n4: see `preprocess.enhance`.
-        workers: processes that decode and preprocess.
-        force: replace LMDBs that stand there.
-
-    Returns:
-        Number of entries by LMDB name.
+        path: the LMDB's folder.
+        images: uint8, each of shape (height, width), in the order of the keys 0, 1, ...
+        labels: as many.
 
     Raises:
-        OutputExistsError: an LMDB stands there and ``force`` is false.
-        DatabaseError: the database is missing, or files changed since it was built.
+        DatabaseError: LMDB cannot write, e.g. for want of space.
     """
-    with closing(database.connect(sample_database)) as connection:
-        rows = connection.execute("SELECT task || '_' || split, count(*) FROM sample GROUP BY 1 ORDER BY 1")
-        counts = dict(rows.fetchall())
-        series = [row[0] for row in connection.execute("SELECT DISTINCT series FROM slice ORDER BY series")]
-    for name in counts:
-        cli.refuse_existing(out / name, force)
-    bytes_each = {"organ": input_size(ORGAN_DEPLOY) ** 2, "stage": STAGE_WINDOW**2}
-    with ExitStack() as stack:
-        environments = {}
-        for name, count in counts.items():
-            folder = stack.enter_context(cli.replacing_folder(out / name))
-            size = 4 * count * (bytes_each[name.split("_")[0]] + _DATUM_OVERHEAD) + (16 << 20)
-            environments[name] = stack.enter_context(lmdb.open(str(folder), map_size=size, sync=False))
-        pool = stack.enter_context(ProcessPoolExecutor(workers))
-        jobs = pool.map(_convert_series, [sample_database] * len(series), series, [n4] * len(series))
-        for entries in cli.progress(jobs, total=len(series), desc="LMDB", unit="series"):
-            _write(environments, entries)
-        for name, environment in environments.items():
-            if environment.stat()["entries"] != counts[name]:
-                raise DatabaseError(f"{out / name}: {environment.stat()['entries']} of {counts[name]} entries")
-            environment.sync(True)
-    (out / "info.json").write_text(json.dumps({"n4": n4, "entries": counts}, indent=2) + "\n")
-    return counts
+    entries = enumerate(serialise(image, int(label)) for image, label in zip(images, labels, strict=True))
+    with cli.replacing_folder(path) as folder:
+        try:
+            with lmdb.open(str(folder), map_size=_FIRST_MAP, sync=False) as environment:
+                while batch := list(islice(entries, _TRANSACTION)):
+                    _append(environment, batch)
+                environment.sync(True)
+                count = environment.stat()["entries"]
+        except lmdb.Error as error:
+            # On a full disk LMDB speaks of an input/output error.
+            free = shutil.disk_usage(folder).free >> 20
+            raise DatabaseError(f"LMDB {path} cannot be written: {error}; {free} MiB are free there") from error
+        with (folder / COMPLETE).open("w") as marker:
+            marker.write(f"{count}\n")
+            marker.flush()
+            os.fsync(marker.fileno())
 
 
 def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +62,7 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         uint8 of shape (n, height, width), and int of shape (n,).
 
     Raises:
-        DatabaseError: the LMDB is missing or empty.
+        DatabaseError: the LMDB is missing, not complete or empty.
     """
     datums = []
     for _, value in _entries(path):
@@ -92,7 +73,11 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 over all keys and values of an LMDB, in key order."""
+    """SHA-256 over all keys and values of an LMDB, in key order.
+
+    Raises:
+        DatabaseError: the LMDB is missing, not complete or empty.
+    """
     digest = hashlib.sha256()
     for key, value in _entries(path):
         digest.update(key)
@@ -107,72 +92,67 @@ def serialise(image: np.ndarray, label: int) -> bytes:
     return datum.SerializeToString()
 
 
-def write(path: str | Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write uint8 images of shape (n, height, width) and their labels as one LMDB, replacing what stands there."""
-    with cli.replacing_folder(path) as folder:
-        size = 4 * (images.nbytes + len(images) * _DATUM_OVERHEAD) + (16 << 20)
-        with lmdb.open(str(folder), map_size=size) as environment:
-            name = Path(path).name
-            entries = [
-                (name, key, serialise(image, int(label)))
-                for key, (image, label) in enumerate(zip(images, labels, strict=True))
-            ]
-            _write({name: environment}, entries)
+def samples_fingerprint(connection: sqlite3.Connection) -> str:
+    """SHA-256 over all that a sample database says of its LMDBs' entries: samples, and the pixels they are cut from."""
+    digest = hashlib.sha256()
+    for row in connection.execute(
+        "SELECT sample.*, sop_uid, frame, pixel_sha256 FROM sample JOIN slice USING (slice) ORDER BY task, split, key"
+    ):
+        digest.update(repr(tuple(row)).encode())
+    return digest.hexdigest()
 
 
-def _write(environments: dict[str, lmdb.Environment], entries: list[_Entry]) -> None:
-    for name, environment in environments.items():
-        with environment.begin(write=True) as transaction:
-            for entry_name, key, datum in entries:
-                if entry_name == name:
-                    transaction.put(f"{key:010d}".encode(), datum)
+def read_info(folder: str | Path) -> dict:
+    """What ``info.json`` says of a folder of LMDBs: ``n4``, ``entries``, ``samples_sha256``, ``software``.
+
+    Raises:
+        DatabaseError: it is missing or malformed.
+    """
+    path = Path(folder) / INFO
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DatabaseError(f"{path} does not exist; run `make data`") from error
+    except ValueError as error:
+        raise DatabaseError(f"{path} is malformed: {error}; run tools/make_lmdb.py") from error
+
+
+def check_made_from(folder: str | Path, connection: sqlite3.Connection) -> None:
+    """Refuse LMDBs that were made from another state of the sample database.
+
+    Raises:
+        DatabaseError: they were, or nothing says that they were not.
+    """
+    if read_info(folder).get("samples_sha256") != samples_fingerprint(connection):
+        raise DatabaseError(f"the LMDBs in {folder} were made from another sample database; run tools/make_lmdb.py")
+
+
+def _append(environment: lmdb.Environment, entries: list[tuple[int, bytes]]) -> None:
+    """Add entries behind all others in one transaction; if the map is full, double it and begin anew."""
+    while True:
+        try:
+            with environment.begin(write=True) as transaction:
+                for key, datum in entries:
+                    transaction.put(f"{key:010d}".encode(), datum, append=True)
+        except lmdb.MapFullError:
+            environment.set_mapsize(2 * environment.info()["map_size"])
+        else:
+            return
 
 
 def _entries(path: str | Path) -> Iterator[tuple[bytes, bytes]]:
     path = Path(path)
     if not (path / "data.mdb").is_file():
         raise DatabaseError(f"LMDB {path} does not exist; run `make data`")
+    if not (path / COMPLETE).is_file():
+        raise DatabaseError(
+            f"LMDB {path} is not finished: it has no file `{COMPLETE}` with its number of entries; make it anew"
+        )
+    count = int((path / COMPLETE).read_text())
     with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
-        if environment.stat()["entries"] == 0:
+        entries = environment.stat()["entries"]
+        if entries != count:
+            raise DatabaseError(f"LMDB {path} has {entries} entries, not {count} as when it was finished; make it anew")
+        if entries == 0:
             raise DatabaseError(f"LMDB {path} is empty")
         yield from transaction.cursor()
-
-
-def _convert_series(sample_database: Path, number: int, n4: bool) -> list[_Entry]:
-    """All samples of one series of the database."""
-    with closing(database.connect(sample_database)) as connection:
-        series, slice_numbers = database.load_series(connection, number)
-        samples = connection.execute(
-            "SELECT sample.* FROM sample JOIN slice USING (slice) WHERE series = ? ORDER BY slice", (number,)
-        ).fetchall()
-    slices, volume = read_pixels(series)
-    enhanced = dict(zip(slice_numbers, zip(slices, enhance(volume, n4), strict=True), strict=True))
-    grids: dict[int, np.ndarray] = {}
-    entries = []
-    for sample in samples:
-        stored, pixels = enhanced[sample["slice"]]
-        turn = Canonical.of(stored.geometry)
-        spacing = turn.spacing(stored.spacing)
-        if sample["task"] == "organ":
-            image = organ_input(turn.apply(pixels), spacing, input_size(ORGAN_DEPLOY), _jitter(sample))
-        else:
-            if sample["slice"] not in grids:
-                grids[sample["slice"]] = pad_for_windows(stage_grid(turn.apply(pixels), spacing))
-            image = _window(grids[sample["slice"]], turn, pixels.shape, sample)
-        entries.append((f"{sample['task']}_{sample['split']}", sample["key"], serialise(image, sample["label"])))
-    return entries
-
-
-def _jitter(sample) -> Jitter | None:
-    values = [sample[name] for name in ("turn_deg", "zoom", "down", "right")]
-    return None if values[0] is None else Jitter(*values)
-
-
-def _window(padded: np.ndarray, turn: Canonical, stored_shape: tuple[int, int], sample) -> np.ndarray:
-    place = (sample["row"], sample["col"]) * 2
-    row, col, _, _ = turn.box_to_canonical(place, stored_shape)
-    rows, columns = turn.shape(stored_shape)
-    row *= (padded.shape[0] - STAGE_WINDOW) / rows
-    col *= (padded.shape[1] - STAGE_WINDOW) / columns
-    window = stage_window(padded, row, col)
-    return window[:, ::-1] if sample["mirrored"] else window

@@ -1,0 +1,63 @@
+"""What the steps cost on this machine. One module a part, with ``measure(folder, size) -> list[Figure]``."""
+
+import importlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nbcad import cli
+
+PARTS = ("conversion",)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float | None = None  # what it may not exceed
+
+    def __str__(self) -> str:
+        bound = (
+            "" if self.bound is None else f"   at most {self.bound:g}{'' if self.value <= self.bound else ': EXCEEDED'}"
+        )
+        return f"{self.name:<58} {self.value:>10.4g} {self.unit:<9}{bound}".rstrip()
+
+
+def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
+    """Measure some of `PARTS` and write ``bench.json``; parts that are not measured keep their figures in it.
+
+    Args:
+        parts: names of `PARTS`.
+        size: how much each is given, in its own unit (conversion: slices).
+        out: the JSON file.
+
+    Returns:
+        Figures by part.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    measured = {}
+    for part in parts:
+        with tempfile.TemporaryDirectory(prefix=f".{part}.", dir=out.parent) as folder:
+            measured[part] = importlib.import_module(f"nbcad.bench.{part}").measure(Path(folder), size)
+    known = json.loads(out.read_text()) if out.is_file() else {}
+    for part, figures in measured.items():
+        known[part] = {"machine": machine(), "size": size, "figures": [asdict(figure) for figure in figures]}
+    with cli.replacing_file(out) as temporary:
+        temporary.write_text(json.dumps(known, indent=2) + "\n")
+    return measured
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, number of its cores that may be used, and Python's version."""
+    names = [s.split(":")[1].strip() for s in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in s]
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,361 @@
+import re
+import shutil
+import subprocess
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
+
+from conftest import run_tool
+from make_dicom import mr_image, write
+from nbcad import cli, deidentify, phantom
+from nbcad.annotations import read_annotations
+from nbcad.deidentify import Tables
+from nbcad.errors import InputError, OutputExistsError
+from nbcad.series import REFUSED, USED, read_archive, read_pixels
+
+KEY = bytes(range(32))
+SECRETS = deidentify.Secrets(KEY)
+GEOMETRY = (
+    "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
+    "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PhotometricInterpretation",
+)  # fmt: skip
+
+
+def item(**elements) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def identifying_image(pixels: np.ndarray, **elements) -> Dataset:
+    """An image that names its patient wherever DICOM lets it."""
+    image = mr_image(
+        pixels,
+        PatientName="Musterfrau^Erika^^Dr.",
+        PatientID="KH-4711-0815",
+        PatientBirthDate="20140731",
+        PatientSex="F",
+        PatientAge="003Y",
+        PatientAddress="Heidestrasse 17, Koeln",
+        OtherPatientNames="Gabler^Erika",
+        AccessionNumber="ACC998877",
+        StudyID="STUDY5544",
+        StudyDate="20171224",
+        StudyTime="101112",
+        AcquisitionDateTime="20171224101112.5+0100",
+        InstitutionName="Klinikum Musterstadt",
+        ReferringPhysicianName="Hausarzt^Hans",
+        OperatorsName="Radtke^Rita",
+        StationName="MRSTATION7",
+        DeviceSerialNumber="SN-123123",
+        StudyDescription="Abdomen Musterfrau",
+        SeriesDescription="T2_TSE ax Musterfrau b-50",
+        ProtocolName="t1 vibe Erika",
+        ImageComments="called 0221 999999",
+        ManufacturerModelName="Prototype of Musterfrau",
+        FrameOfReferenceUID="1.2.276.0.7230010.3.1.4.1",
+        StudyInstanceUID="1.2.276.0.7230010.3.1.2.1",
+        SeriesInstanceUID="1.2.276.0.7230010.3.1.3.1",
+        **elements,
+    )
+    image.file_meta.SourceApplicationEntityTitle = "SENDERAET"
+    image.ReferencedImageSequence = [
+        item(ReferencedSOPClassUID=pydicom.uid.MRImageStorage, ReferencedSOPInstanceUID="1.2.276.0.7230010.3.1.4.99")
+    ]
+    image.RequestAttributesSequence = [
+        item(RequestedProcedureDescription="why Musterfrau", ScheduledProcedureStepID="SPS3344")
+    ]
+    nested = item(PatientID="KH-4711-0815", PerformedProcedureStepStartDate="20171223", PersonName="Tief^Verborgen")
+    nested.private_block(0x0029, "VENDOR NESTED", create=True).add_new(0x01, "LO", "private Musterfrau 2")
+    image.AnatomicRegionSequence = [item(CodeMeaning="Abdomen", ReferencedStudySequence=[nested])]
+    image.AnatomicRegionSequence[0].PurposeOfReferenceCodeSequence = [nested]
+    image.private_block(0x0029, "VENDOR HEADER", create=True).add_new(0x10, "OB", b"csa Musterfrau 19620101 ")
+    image.add_new(0x60000010, "US", 4)
+    image.add_new(0x60003000, "OW", b"overlay Musterfrau ")
+    image.add_new(0x60004000, "LT", "overlay of Musterfrau")
+    image.add_new(0x50003000, "OW", b"curve of Musterfrau ")
+    return image
+
+
+SECRET_TEXTS = [
+    "Musterfrau", "Erika", "KH-4711-0815", "20140731", "Heidestrasse", "Gabler", "ACC998877", "STUDY5544", "20171224",
+    "20171223", "Klinikum", "Hausarzt", "Radtke", "MRSTATION7", "SN-123123", "0221", "1.2.276.0.7230010", "SENDERAET",
+    "SPS3344", "Tief", "Verborgen", "VENDOR", "csa", "19620101", "overlay", "curve", "003Y",
+]  # fmt: skip
+
+
+@pytest.fixture
+def pixels(chance):
+    return chance.integers(50, 900, (24, 20))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A phantom of three patients and its de-identified copy, by the tool."""
+    folder = tmp_path_factory.mktemp("deidentify")
+    phantom.generate(folder / "phantom", 3, seed=7, workers=1, max_slices=6)
+    done = run_tool(
+        "deidentify", folder / "phantom" / "dicom", "--out", folder / "copy", "--key", folder / "key",
+        "--annotations", folder / "phantom" / "annotations.csv", "--keep-characteristics",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def copies(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.dcm"))
+
+
+def run(source: Path, out: Path, **options):
+    given = {"key": out.parent / "key", "tables": Tables(), "keep_characteristics": False, "force": False}
+    return deidentify.deidentify(source, out, **(given | options))
+
+
+def test_nothing_that_names_the_patient_is_left_in_the_bytes(tmp_path, pixels):
+    path = write(identifying_image(pixels), tmp_path / "in" / "Musterfrau_Erika" / "KH-4711-0815.dcm")
+    before = path.read_bytes()
+    assert [text for text in SECRET_TEXTS if text.encode() not in before] == []
+    files, _ = run(tmp_path / "in", tmp_path / "out")
+    assert [record.status for record in files] == [USED]
+    (copy,) = copies(tmp_path / "out")
+    after = copy.read_bytes()
+    assert [text for text in SECRET_TEXTS if text.lower().encode() in after.lower()] == []
+    assert not re.search("muster|erika|4711", str(copy.relative_to(tmp_path / "out")).lower())
+    assert path.read_bytes() == before
+
+
+def test_preamble_and_trailing_padding_are_not_copied(tmp_path, pixels):
+    image = identifying_image(pixels)
+    image.preamble = b"Musterfrau".ljust(128)
+    image.add_new(0xFFFCFFFC, "OB", b"Musterfrau")
+    write(image, tmp_path / "in" / "a")
+    run(tmp_path / "in", tmp_path / "out")
+    assert b"Musterfrau" not in copies(tmp_path / "out")[0].read_bytes()
+
+
+def test_copy_says_how_it_was_made(tmp_path, pixels):
+    image = identifying_image(pixels)
+    deidentify.clean(image, SECRETS, keep_characteristics=False)
+    assert (image.PatientIdentityRemoved, image.LongitudinalTemporalInformationModified) == ("YES", "MODIFIED")
+    assert [code.CodeValue for code in image.DeidentificationMethodCodeSequence] == ["113100", "113105", "113107"]
+    kept = identifying_image(pixels)
+    deidentify.clean(kept, SECRETS, keep_characteristics=True)
+    assert kept.DeidentificationMethodCodeSequence[-1].CodeValue == "113108"
+
+
+def test_dates_of_a_patient_move_together_and_times_stay(pixels):
+    image, later = identifying_image(pixels), identifying_image(pixels)
+    later.StudyDate = "20180203"
+    for dataset in (image, later):
+        deidentify.clean(dataset, SECRETS, keep_characteristics=False)
+    moved = [date.fromisoformat(dataset.StudyDate) for dataset in (image, later)]
+    assert moved[1] - moved[0] == date(2018, 2, 3) - date(2017, 12, 24)
+    assert 1 <= (date(2017, 12, 24) - moved[0]).days <= deidentify.LARGEST_SHIFT_DAYS
+    assert image.AcquisitionDateTime == image.StudyDate + "101112.5+0100" and image.StudyTime == "101112"
+    assert image.PatientBirthDate == ""
+    assert SECRETS.shift("one") != SECRETS.shift("other") != deidentify.Secrets(bytes(32)).shift("other")
+
+
+@pytest.mark.parametrize(
+    ("vr", "text", "moved"),
+    [
+        ("DA", "20170101", "20161231"), ("DA", "2017.12.24", "20171223"), ("DA", "20171324", ""), ("DA", "201712", ""),
+        ("DA", "", ""), ("DT", "2017", ""), ("DT", "20170101101112.25-0500", "20161231101112.25-0500"),
+        ("TM", "1011", "1011"), ("TM", "10:11:12.5", "10:11:12.5"), ("TM", "Musterfrau", ""),
+    ],
+)  # fmt: skip
+def test_date_is_moved_and_what_cannot_be_goes(vr, text, moved):
+    assert deidentify._moved(text, vr, timedelta(days=-1)) == moved
+
+
+def test_uids_are_the_same_under_one_key_and_others_under_another():
+    uid = "1.2.276.0.7230010.3.1.4.1"
+    assert SECRETS.uid(uid) == deidentify.Secrets(KEY).uid(uid) != deidentify.Secrets(bytes(32)).uid(uid)
+    assert re.fullmatch(r"2\.25\.[1-9]\d{1,38}", SECRETS.uid(uid)) and len(SECRETS.uid(uid)) <= 64
+    assert SECRETS.uid("1.2.840.10008.5.1.4.1.1.4") == "1.2.840.10008.5.1.4.1.1.4"
+
+
+def test_references_between_objects_hold(tmp_path, pixels):
+    first, second = identifying_image(pixels), identifying_image(pixels)
+    second.ReferencedImageSequence[0].ReferencedSOPInstanceUID = first.SOPInstanceUID
+    for name, image in (("a", first), ("b", second)):
+        write(image, tmp_path / "in" / name)
+    run(tmp_path / "in", tmp_path / "out")
+    read = [pydicom.dcmread(path) for path in copies(tmp_path / "out")]
+    assert {image.file_meta.MediaStorageSOPInstanceUID for image in read} == {image.SOPInstanceUID for image in read}
+    referred = {image.ReferencedImageSequence[0].ReferencedSOPInstanceUID for image in read}
+    assert referred & {image.SOPInstanceUID for image in read}
+    assert len({(i.PatientID, i.StudyInstanceUID, i.SeriesInstanceUID, i.FrameOfReferenceUID) for i in read}) == 1
+
+
+def test_of_a_description_only_the_kind_of_image_stays(pixels):
+    image = identifying_image(pixels)
+    deidentify.clean(image, SECRETS, keep_characteristics=False)
+    assert (image.SeriesDescription, image.ProtocolName) == ("T2 TSE ax b-50", "t1 vibe")
+    assert image.ManufacturerModelName == deidentify.DUMMY and "StudyDescription" not in image
+
+
+def test_age_stays_only_if_asked_for_and_is_told_by_the_dates_where_it_is_missing(pixels):
+    for keep, given, age in ((False, "003Y", None), (True, "003Y", "003Y"), (True, None, "040M")):
+        image = identifying_image(pixels)
+        image.PatientAge = given
+        deidentify.clean(image, SECRETS, keep)
+        assert image.get("PatientAge") == age
+        assert image.PatientSex == ("F" if keep else "")
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"BurnedInAnnotation": "YES"}, r"\(0028,0301\) Burned In Annotation is YES"),
+        ({"SOPClassUID": SecondaryCaptureImageStorage}, r"\(0008,0016\) SOP Class UID is Secondary Capture"),
+        ({"ConversionType": "WSD"}, r"\(0008,0064\) Conversion Type is WSD"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, r"\(0008,0008\) Image Type"),
+        ({"SeriesInstanceUID": ""}, r"\(0020,000E\) Series Instance UID is missing"),
+    ],
+)
+def test_object_that_may_show_the_patient_is_refused_by_tag(tmp_path, pixels, elements, reason):
+    image = identifying_image(pixels)
+    for keyword, value in elements.items():
+        setattr(image, keyword, value)
+    write(image, tmp_path / "in" / "a")
+    files, _ = run(tmp_path / "in", tmp_path / "out")
+    assert files[0].status == REFUSED and re.match(reason, files[0].reason)
+    assert copies(tmp_path / "out") == []
+
+
+def test_every_file_of_a_mixed_folder_is_accounted_for(tmp_path):
+    """All that pydicom ships: images of every kind, broken files, files that are no DICOM."""
+    root = Path(pydicom.__file__).parent / "data" / "test_files"
+    done = run_tool("deidentify", root, "--out", tmp_path / "out", "--key", tmp_path / "key")
+    assert done.returncode == cli.PARTLY_REFUSED, done.stderr
+    lines = done.stdout.splitlines()
+    given = [p for p in root.rglob("*") if p.is_file()]
+    refused = {line.split(": ")[1] for line in lines if line.startswith("refused: ")}
+    assert len(copies(tmp_path / "out")) + len(refused) == len(given) and len(copies(tmp_path / "out")) > 10
+    assert refused < {str(p) for p in given}
+    assert "Traceback" not in done.stderr
+
+
+def test_file_that_cannot_be_written_anew_is_refused_and_leaves_nothing(tmp_path, pixels, monkeypatch):
+    def malformed(*_, **__):
+        raise ValueError("an element cannot be encoded")
+
+    write(identifying_image(pixels), tmp_path / "in" / "a")
+    monkeypatch.setattr(pydicom.Dataset, "save_as", malformed)
+    files, _ = run(tmp_path / "in", tmp_path / "out")
+    assert files[0].status == REFUSED and "cannot be encoded" in files[0].reason
+    assert not copies(tmp_path / "out")
+
+
+def test_pixels_and_geometry_stay_bit_for_bit(made, tmp_path, pixels):
+    before = {secrets_of(made).uid(image.SOPInstanceUID): image for image in _read(made / "phantom" / "dicom")}
+    after = {image.SOPInstanceUID: image for image in _read(made / "copy" / "dicom")}
+    assert after.keys() == before.keys()
+    for uid, image in after.items():
+        assert image.PixelData == before[uid].PixelData
+        for keyword in GEOMETRY:
+            assert image.get(keyword) == before[uid].get(keyword), keyword
+    compressed = identifying_image(pixels.astype(np.uint16))
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    write(compressed, tmp_path / "in" / "a")
+    run(tmp_path / "in", tmp_path / "out")
+    (copy,) = _read(tmp_path / "out")
+    assert (copy.PixelData, copy.file_meta.TransferSyntaxUID) == (compressed.PixelData, RLELossless)
+
+
+def secrets_of(made: Path) -> deidentify.Secrets:
+    return deidentify.Secrets((made / "key").read_bytes())
+
+
+def _read(folder: Path) -> list[Dataset]:
+    return [pydicom.dcmread(p) for p in folder.rglob("*") if p.is_file() and p.suffix != ".csv"]
+
+
+def test_copy_gives_the_same_series_as_the_original(made):
+    secrets = secrets_of(made)
+
+    def told(folder, uid):
+        archive = read_archive(folder)
+        assert {record.status for record in archive.files} == {USED}
+        return {
+            uid(series.series_uid): (
+                series.weighting, series.plane, series.age_months, series.phantom, series.slice_step_mm,
+                [uid(image.sop_uid) for image in series.slices], read_pixels(series)[1].tobytes(),
+            )
+            for series in archive.series
+        }  # fmt: skip
+
+    assert told(made / "copy" / "dicom", str) == told(made / "phantom" / "dicom", secrets.uid)
+
+
+def test_annotations_are_copied_for_the_new_uids(made):
+    before = read_annotations(made / "phantom" / "annotations.csv")
+    after = read_annotations(made / "copy" / "annotations.csv")
+    assert after == {(secrets_of(made).uid(uid), frame): known for (uid, frame), known in before.items()}
+    assert {uid for uid, _ in after} <= {image.SOPInstanceUID for image in _read(made / "copy" / "dicom")}
+
+
+def test_rows_of_tables_without_copy_are_left_out_and_counted_and_so_are_columns_of_no_use(tmp_path, pixels):
+    image, burned = identifying_image(pixels), identifying_image(pixels, BurnedInAnnotation="YES")
+    rows = [f"{i.SOPInstanceUID},0,thorax,normal,,,,\n" for i in (image, burned)]
+    (tmp_path / "a.csv").write_text("sop_uid,frame,organ,stage,row0,col0,row1,col1\n" + "".join(rows))
+    (tmp_path / "p.csv").write_text("name,patient_id,stage\nErika,KH-4711-0815,L2\nErik,KH-99,M\n")
+    for name, dataset in (("a", image), ("b", burned)):
+        write(dataset, tmp_path / "in" / name)
+    _, left_out = run(tmp_path / "in", tmp_path / "out", tables=Tables(tmp_path / "a.csv", tmp_path / "p.csv"))
+    assert left_out == {"annotations.csv": 1, "patients.csv": 1}
+    assert len(read_annotations(tmp_path / "out" / "annotations.csv")) == 1
+    (copy,) = _read(tmp_path / "out" / "dicom")
+    assert (tmp_path / "out" / "patients.csv").read_text() == f"patient_id,stage\n{copy.PatientID},L2\n"
+
+
+def test_names_of_outlined_lesions_stay_and_other_names_go(pixels):
+    image = identifying_image(pixels)
+    image.StructureSetROISequence = [item(ROIName="GTV-1 Musterfrau"), item(ROIName="Dr. Radtke")]
+    deidentify.clean(image, SECRETS, keep_characteristics=False)
+    assert [roi.ROIName for roi in image.StructureSetROISequence] == ["GTV", ""]
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs Debian's dicom3tools")
+def test_dciodvfy_finds_no_error_in_copies_of_the_phantom(made):
+    by_series = {path.parent: path for path in copies(made / "copy")}
+    assert len(by_series) > 6
+    for path in by_series.values():
+        told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        assert "Error" not in told.stderr + told.stdout, told.stderr
+
+
+def test_table_e_1_1_is_there_whole():
+    """Some attributes of each kind, looked up by hand in PS3.15; and of curves and overlays everything goes."""
+    expected = {
+        "PatientName": "Z", "PatientID": "Z/D", "PatientAge": "X", "SOPInstanceUID": "U", "StationName": "X/Z/D",
+        "ReferencedImageSequence": "X/Z/U*", "ProtocolName": "X/D", "AcquisitionTime": "X/Z", "ContentSequence": "D",
+        "PixelSpacing": "", "IconImageSequence": "X",
+    }  # fmt: skip
+    assert {keyword: deidentify._action(pydicom.tag.Tag(keyword)) for keyword in expected} == expected
+    for tag in (0x50003000, 0x601E3000, 0x60000010, 0x00290010, 0xFFFAFFFA, 0xFFFCFFFC, 0x0008FFF0):
+        assert deidentify._action(pydicom.tag.Tag(tag)) == "X"
+
+
+def test_key_is_made_once_for_its_owner_only_and_never_among_the_copies(tmp_path, pixels):
+    write(identifying_image(pixels), tmp_path / "in" / "a")
+    run(tmp_path / "in", tmp_path / "out")
+    key = (tmp_path / "key").read_bytes()
+    assert len(key) == 32 and (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    names = [path.name for path in copies(tmp_path / "out")]
+    with pytest.raises(OutputExistsError):
+        run(tmp_path / "in", tmp_path / "out")
+    run(tmp_path / "in", tmp_path / "out", force=True)
+    assert [path.name for path in copies(tmp_path / "out")] == names and (tmp_path / "key").read_bytes() == key
+    with pytest.raises(InputError, match="lies in the folder of the copies"):
+        run(tmp_path / "in", tmp_path / "other", key=tmp_path / "other" / "key")
+    (tmp_path / "short").write_bytes(b"1234")
+    with pytest.raises(InputError, match="has 4 bytes"):
+        run(tmp_path / "in", tmp_path / "other", key=tmp_path / "short")
