@@ -26,6 +26,7 @@ INPUTS := python/nbcad/preprocess.py python/nbcad/series_rules.py data/series_ru
 SAMPLES := $(addprefix python/nbcad/,building.py splitting.py sampling.py annotations.py schema.sql) $(INPUTS)
 HELDOUT := data/heldout
 BEYOND := runs/beyond_paper/stage
+FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
@@ -59,10 +60,10 @@ train-organ: caffe ## Organ net and its SVM with the paper's solver [DEVICE=cpu|
 train-stage: caffe ## LeNet-5 stager with the paper's solver, and its operating point [DEVICE=cpu|cuda:0]
 	@$(MAKE) --no-print-directory runs/stage/operating_point.json
 
-train-stage-beyond: caffe ## The same stager with a longer schedule than the paper's (solvers/beyond_paper)
+train-stage-beyond: caffe ## The same stager with a longer schedule and hard negatives (solvers/beyond_paper)
 	@$(MAKE) --no-print-directory $(BEYOND)/operating_point.json
 
-evaluate: caffe ## The paper's measures on the held-out test patients, with the paper's schedule and with the longer one
+evaluate: caffe ## The paper's measures on the held-out test patients, of the paper's solvers and of beyond_paper's
 	@$(MAKE) --no-print-directory data/lmdb/info.json
 	@$(MAKE) --no-print-directory -j2 runs/organ/svm.json $(BEYOND)/operating_point.json runs/stage/operating_point.json
 	@echo; echo "== Both nets trained with the paper's numbers"
@@ -80,7 +81,7 @@ image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .
 
 clean: ## Remove databases and runs; the environment and Caffe stay
-	rm -rf data/phantom data/heldout data/sppin data/lmdb data/.lmdb.part data/samples.sqlite runs
+	rm -rf data/phantom data/heldout data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs
 
 data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --force
@@ -109,8 +110,14 @@ runs/stage/final.caffemodel: data/lmdb/info.json solvers/stage_solver.prototxt m
 runs/stage/operating_point.json: runs/stage/final.caffemodel python/nbcad/localise.py
 	@$(PY) tools/choose_operating_point.py --run runs/stage --device $(DEVICE)
 
-$(BEYOND)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_solver.prototxt \
+$(FIRST)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_first_solver.prototxt \
 		models/stage_lenet5/train_val.prototxt
+	@$(TRAIN) --solver solvers/beyond_paper/stage_first_solver.prototxt --run $(FIRST)
+
+data/stage_train_hard/complete: $(FIRST)/final.caffemodel python/nbcad/hard_negatives.py
+	@$(PY) tools/mine_hard_negatives.py --run $(FIRST) --device $(DEVICE) --force
+
+$(BEYOND)/final.caffemodel: data/stage_train_hard/complete solvers/beyond_paper/stage_solver.prototxt
 	@$(TRAIN) --solver solvers/beyond_paper/stage_solver.prototxt --run $(BEYOND)
 
 $(BEYOND)/operating_point.json: $(BEYOND)/final.caffemodel python/nbcad/localise.py

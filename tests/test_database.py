@@ -12,7 +12,7 @@ import make_hospital
 import make_labels
 from conftest import run_tool
 from make_dicom import write
-from nbcad import building, database, evaluation, leakage, sampling
+from nbcad import building, database, leakage, sampling, truth
 from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
 from nbcad.building import Options
 from nbcad.errors import DatabaseError, InputError, SplitError
@@ -59,11 +59,16 @@ def test_positive_windows_are_centred_in_the_lesion_and_negative_ones_clear_of_i
     assert {row["mirrored"] for row in rows} == {0, 1}
 
 
-def test_rare_stages_get_more_windows_a_cross_section_so_that_stages_balance():
-    boxes = {"L1": 10, "M": 90}
-    annotated = [SliceAnnotation(None, True, [(stage, (0, 0, 9, 9))] * count) for stage, count in boxes.items()]
-    windows = sampling.windows_per_box(annotated)
-    assert windows == {"L1": 60, "M": 7}
+def test_stages_give_equally_many_windows_and_so_do_the_lesions_of_a_stage():
+    def lesion(stage, boxes):
+        return [SliceAnnotation(None, True, [(stage, (0, 0, 9, 9))])] * boxes
+
+    large, small, rare = (lesion("M", 9), lesion("M", 3), lesion("L1", 4))
+    nothing = [SliceAnnotation(None, True)]
+    windows = sampling.windows_per_box([large + nothing + small, rare])
+    of_m, of_l1 = ([n for of_slice in series for n in of_slice] for series in windows)
+    assert sum(of_m) == pytest.approx(sum(of_l1)) == pytest.approx(sampling.POSITIVES_PER_BOX * 16 / 2)
+    assert sum(of_m[:9]) == pytest.approx(sum(of_m[9:]))
 
 
 def test_slice_without_region_is_no_organ_sample(hospital):
@@ -371,7 +376,7 @@ def test_figures_by_patient_cannot_be_had_from_a_split_by_image(hospital):
         closing(database.connect(hospital / "out" / "samples.sqlite")) as connection,
         pytest.raises(DatabaseError, match="split by patient"),
     ):
-        next(evaluation._split(connection, "test"))
+        next(truth.of_split(connection, "test"))
 
 
 def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, chance):

@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
 from make_dicom import as_stored, enhanced, write
-from nbcad import database, lmdb_io, phantom
+from nbcad import building, conversion, lmdb_io, phantom
 from nbcad.labels import organ_labels
 from nbcad.pipeline import analyse
 from nbcad.series import read_archive, read_pixels
@@ -88,18 +88,18 @@ def test_series_geometry_and_pixels_are_the_same(hospitals, name):
 
 def _samples(hospital: Path, key: bytes, classic_uid, monkeypatch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """All LMDBs' images and labels; places are seeded by UID, for which that of the classic image stands in."""
-    plan = database.plan_samples
+    plan = building.plan_samples
 
     def planned(patient, number, image, *rest):
         uid = classic_uid.get((image.sop_uid, image.frame), image.sop_uid)
         return plan(patient, number, dataclasses.replace(image, sop_uid=uid, frame=0), *rest)
 
-    monkeypatch.setattr(database, "plan_samples", planned)
+    monkeypatch.setattr(building, "plan_samples", planned)
     out = hospital / "out"
     out.mkdir()
     (out / "samples.key").write_bytes(key)
-    database.build(hospital / "dicom", hospital / "annotations.csv", out / "samples.sqlite", seed=1)
-    counts = lmdb_io.convert(out / "samples.sqlite", out / "lmdb", n4=False, workers=1, force=False)
+    building.build(hospital / "dicom", [hospital / "annotations.csv"], out / "samples.sqlite")
+    counts = conversion.convert(out / "samples.sqlite", out / "lmdb", n4=False, workers=1, force=False)
     monkeypatch.undo()
     return {name: lmdb_io.read(out / "lmdb" / name) for name, count in counts.items() if count}
 

@@ -8,11 +8,15 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+
 from nbcad.errors import InputError
 from nbcad.labels import NORMAL, organ_labels, stage_labels
 from nbcad.preprocess import Box
 
 HEADER = ["sop_uid", "frame", "organ", "stage", "row0", "col0", "row1", "col1"]
+SAME_LESION = 0.5  # share of the smaller of two boxes on neighbouring slices that lies in the other
 
 
 @dataclass
@@ -110,3 +114,43 @@ def _add(annotations: dict, row: dict, organs: list[str], stages: list[str]) -> 
     if stage in ("", NORMAL):
         raise ValueError("a box needs a stage other than normal")
     annotation.lesions.append((stage, (row0, col0, row1, col1)))
+
+
+def link(boxes: list[list[Box]]) -> list[list[tuple[int, int]]]:
+    """Group annotated boxes into lesions: those that overlap from one slice to the next.
+
+    Args:
+        boxes: for each slice, in order, its boxes.
+
+    Returns:
+        Groups of (slice index, number of the box on that slice).
+    """
+    nodes = [(index, number) for index, on_slice in enumerate(boxes) for number in range(len(on_slice))]
+    linked = np.zeros((len(nodes), len(nodes)), bool)
+    for one, (index, number) in enumerate(nodes):
+        for other, (other_index, other_number) in enumerate(nodes[:one]):
+            if index - other_index == 1:
+                linked[one, other] = _overlap(boxes[index][number], boxes[other_index][other_number]) >= SAME_LESION
+    if not nodes:
+        return []
+    count, group = connected_components(linked, directed=False)
+    return [[node for node, of in zip(nodes, group, strict=True) if of == number] for number in range(count)]
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Share of the smaller of two boxes that lies in the other, 0..1."""
+    rows, columns = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return max(rows, 0) * max(columns, 0) / smaller
+
+
+def _hull(boxes: list[Box]) -> Box:
+    """The smallest box that holds all of ``boxes``."""
+    row0, col0, row1, col1 = zip(*boxes, strict=True)
+    return min(row0), min(col0), max(row1), max(col1)
+
+
+def by_slice(group: list[tuple[int, int]], boxes: list[list[Box]]) -> dict[int, Box]:
+    """One box a slice of a linked group; where it has several on one slice, what holds them all."""
+    indices = sorted({index for index, _ in group})
+    return {i: _hull([boxes[index][n] for index, n in group if index == i]) for i in indices}

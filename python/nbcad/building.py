@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -264,17 +266,28 @@ def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standin
             to_take.append(series)
     whole = {key: together(said for _, said in labels[key]) for key in labels}
     old = {key: together(s.annotations.values()) for key, s in held.items() if s.annotations}
-    windows = windows_per_box((whole | old).values())  # of earlier samples the number stays as it is
+    windows = _windows(this, to_take, whole | old)  # of earlier samples the number stays as it is
     for series in cli.progress(to_take, desc="database", unit="series") if to_take else ():
         for patient, number, image, pixels in _take_series(this, series, held):
             key = image.sop_uid, image.frame
             _insert_annotations(this, number, labels.get(key, []))
             said = whole.get(key, SliceAnnotation())
             seed = this.options.split.seed
-            this.samples += plan_samples(patient, number, image, pixels, said, windows, seed)
+            this.samples += plan_samples(patient, number, image, pixels, said, windows.get(key, []), seed)
     if this.connection.execute("SELECT 1 FROM slice").fetchone() is None:
         why = f"; {this.problems[0]}" if this.problems else "; see the annotation CSV's sop_uid"
         raise DatabaseError(f"no annotated series that data/series_rules.toml takes was found{why}")
+
+
+def _windows(this: _Build, new: list[Series], annotated: dict[Key, SliceAnnotation]) -> dict[Key, list[float]]:
+    """How many windows to take round each box of each annotated slice, counting the lesions that stand there too."""
+    rows = this.connection.execute("SELECT series, sop_uid, frame FROM slice ORDER BY series, slice").fetchall()
+    keys = [[(uid, frame) for _, uid, frame in of_series] for _, of_series in groupby(rows, itemgetter(0))]
+    standing = {key for of_series in keys for key in of_series}
+    taken = [[(image.sop_uid, image.frame) for image in series.slices] for series in new]
+    keys += [of_series for of_series in taken if of_series[0] not in standing]
+    counts = windows_per_box([[annotated.get(key, SliceAnnotation()) for key in of_series] for of_series in keys])
+    return {key: n for row, found in zip(keys, counts, strict=True) for key, n in zip(row, found, strict=True)}
 
 
 def _reason_not_taken(series: Series, labels: dict[Key, Said], rules: list[Rule]) -> str:

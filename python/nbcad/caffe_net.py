@@ -93,6 +93,16 @@ def transform_of(train_val: str | Path) -> Transform:
     raise ModelError(f"{train_val} has no Data layer for the TEST phase")
 
 
+def is_included(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:
+    """Whether Caffe keeps a layer of a net in this phase and these stages, by the layer's ``include`` rules."""
+    return not layer.include or any(
+        (not rule.HasField("phase") or rule.phase == state.phase)
+        and set(rule.stage) <= set(state.stage)
+        and not set(rule.not_stage) & set(state.stage)
+        for rule in layer.include
+    )
+
+
 def input_size(deploy: str | Path) -> int:
     """Side in pixels of a deploy net's square input."""
     for layer in read_net(deploy).layer:

@@ -1,42 +1,29 @@
 """What the trained models are worth: the paper's measures on patients held out, and baselines beside them."""
 
 import json
-import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nbcad import caffe_net, cli, database, lmdb_io, localise, organ
-from nbcad.errors import DatabaseError
 from nbcad.labels import NORMAL, OTHER, organ_labels, stage_labels
 from nbcad.localise import OperatingPoint
 from nbcad.metrics import LesionCount, Measures, accuracy, confusion, match_lesions, one_against_rest
 from nbcad.pipeline import Models, SeriesAnalysis, analyse_series, study_stage
-from nbcad.preprocess import Box, enhance
+from nbcad.preprocess import enhance
 from nbcad.series import read_pixels
+from nbcad.truth import Truth, of_split
 
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+# Evenly spaced in log odds: how probable a net finds tumours depends on how many of its samples were normal.
+THRESHOLDS = tuple(np.round(expit(np.arange(-3.5, 6.1, 0.5)), 4).tolist())
 MIN_SLICES = (1, 2, 3)
 FALSE_LESIONS_A_PATIENT = 0.75  # at most, on the validation patients; on others it may be more
 LINEAR_SAMPLES = 10_000
-SAME_LESION = 0.5  # share of the smaller of two boxes on neighbouring slices that lies in the other
-
-
-@dataclass
-class Truth:
-    """What the database says of one series, slice by slice."""
-
-    patient: str
-    stage: str
-    organs: list[str | None]
-    lesions: list[dict[int, Box]]  # boxes by slice index
 
 
 def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> dict:
@@ -56,14 +43,14 @@ def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> di
     tried = {(t, m): LesionCount() for t in THRESHOLDS for m in MIN_SLICES}
     patients = set()
     with closing(database.connect(sample_database)) as connection:
-        for number, truth in _split(connection, "val"):
+        for number, truth in of_split(connection, "val"):
             series, _ = database.load_series(connection, number)
             slices, pixels = read_pixels(series)
             heat = localise.heat_maps(net, transform, slices, enhance(pixels, n4))
             patients.add(truth.patient)
             for threshold, min_slices in tried:
                 found = localise.find_lesions(heat, slices, OperatingPoint(threshold, min_slices))
-                tried[threshold, min_slices] += match_lesions(truth.lesions, found)
+                tried[threshold, min_slices] += match_lesions(truth.lesions, truth.judged(found))
     allowed = FALSE_LESIONS_A_PATIENT * len(patients)
     within = {point: count for point, count in tried.items() if count.false <= allowed}
     if within:
@@ -97,7 +84,7 @@ def evaluate(sample_database: Path, models: Models) -> dict:
     lesions = LesionCount()
     by_patient: dict[str, tuple[Truth, list[SeriesAnalysis]]] = {}
     with closing(database.connect(sample_database)) as connection:
-        for number, truth in _split(connection, "test"):
+        for number, truth in of_split(connection, "test"):
             series, _ = database.load_series(connection, number)
             analysis = analyse_series(series, models)
             answers = analysis.organs
@@ -105,8 +92,8 @@ def evaluate(sample_database: Path, models: Models) -> dict:
             unlabelled += [a for t, a in zip(truth.organs, answers, strict=True) if t is None]
             found = {index for lesion in analysis.lesions for index in lesion.boxes}
             true = {index for boxes in truth.lesions for index in boxes}
-            slices += [(index in true, index in found) for index in range(len(answers))]
-            lesions += match_lesions(truth.lesions, analysis.lesions)
+            slices += [(index in true, index in found) for index in np.flatnonzero(truth.looked_at)]
+            lesions += match_lesions(truth.lesions, truth.judged(analysis.lesions))
             by_patient.setdefault(truth.patient, (truth, []))[1].append(analysis)
         synthetic = database.is_synthetic(connection)
     return {
@@ -193,79 +180,6 @@ def print_figures(figures: dict) -> None:
     print(f"patient stage accuracy: {stages['accuracy']:.3f} of {figures['patients']} patients{kind}")
     for name, value in figures.get("baselines", {}).items():
         print(f"baseline, {name}: {value:.3f}{kind}")
-
-
-def _split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
-    """Every series of one side of the split with its truth.
-
-    Raises:
-        DatabaseError: no patient is on that side; split by image, none is on any.
-    """
-    rows = connection.execute(
-        "SELECT series, patient, stage FROM series JOIN study USING (study) JOIN patient USING (patient)"
-        " JOIN split USING (patient) WHERE side = ? ORDER BY series",
-        (split,),
-    ).fetchall()
-    if not rows:
-        raise DatabaseError(f"the sample database has no {split} patient; add patients, or split by patient")
-    for row in cli.progress(rows, desc=split, unit="series"):
-        slices = connection.execute(
-            "SELECT slice, organ FROM slice_label WHERE series = ? ORDER BY slice", (row["series"],)
-        ).fetchall()
-        boxes = [
-            connection.execute(
-                "SELECT row0, col0, row1, col1 FROM lesion_box WHERE slice = ?", (s["slice"],)
-            ).fetchall()
-            for s in slices
-        ]
-        boxes = [[tuple(box) for box in on_slice] for on_slice in boxes]
-        lesions = [_by_slice(group, boxes) for group in link(boxes)]
-        yield row["series"], Truth(row["patient"], row["stage"], [s["organ"] for s in slices], lesions)
-
-
-def link(boxes: list[list[Box]]) -> list[list[tuple[int, int]]]:
-    """Group annotated boxes into lesions: those that overlap from one slice to the next.
-
-    Args:
-        boxes: for each slice, in order, its boxes.
-
-    Returns:
-        Groups of (slice index, number of the box on that slice).
-    """
-    nodes = [(index, number) for index, on_slice in enumerate(boxes) for number in range(len(on_slice))]
-    linked = np.zeros((len(nodes), len(nodes)), bool)
-    for one, (index, number) in enumerate(nodes):
-        for other, (other_index, other_number) in enumerate(nodes[:one]):
-            if index - other_index == 1:
-                linked[one, other] = _overlap(boxes[index][number], boxes[other_index][other_number]) >= SAME_LESION
-    if not nodes:
-        return []
-    count, group = connected_components(linked, directed=False)
-    return [[node for node, of in zip(nodes, group, strict=True) if of == number] for number in range(count)]
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Share of the smaller of two boxes that lies in the other, 0..1."""
-    rows, columns = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return max(rows, 0) * max(columns, 0) / smaller
-
-
-def _hull(boxes: list[Box]) -> Box:
-    """The smallest box that holds all of ``boxes``."""
-    row0, col0, row1, col1 = zip(*boxes, strict=True)
-    return min(row0), min(col0), max(row1), max(col1)
-
-
-def _by_slice(group: list[tuple[int, int]], boxes: list[list[Box]]) -> dict[int, Box]:
-    """One box a slice of a linked group; where it has several on one slice, what holds them all."""
-    indices = sorted({index for index, _ in group})
-    return {i: _hull([boxes[index][n] for index, n in group if index == i]) for i in indices}
-
-
-def _lesion_boxes(connection: sqlite3.Connection, number: int) -> list[Box]:
-    rows = connection.execute("SELECT row0, col0, row1, col1 FROM lesion_box WHERE slice = ?", (number,))
-    return [tuple(row) for row in rows]
 
 
 def _organ_figures(truth: list[str], found: list[str], unlabelled: list[str]) -> dict:

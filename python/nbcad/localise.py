@@ -1,5 +1,6 @@
 """Placing (paper 3, 3.1(3), 3.2): the trained LeNet-5 over whole slices, its heat maps to lesions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ DEPLOY = "models/stage_lenet5/deploy.prototxt"
 FCN = "models/stage_lenet5/fcn.prototxt"
 TRAIN_VAL = "models/stage_lenet5/train_val.prototxt"
 STRIDE = 4  # pixels between windows: the product of the net's two pooling strides
-SMOOTHING = 0.5  # standard deviation in slices and in places
+SMOOTHING = (0.9, 0.5, 0.5)  # standard deviations in slices and in places; chosen on patients held out
 _LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
 _SLICES_AT_ONCE = 8
 
@@ -112,6 +113,15 @@ def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -
     return sorted(lesions, key=lambda lesion: -lesion.probability)
 
 
+def place_in_stored(place: Sequence[float], image: Slice) -> tuple[float, float]:
+    """Row and column of the stored image, from its upper left corner, on which a place of its heat map lies."""
+    turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)
+    cell = _cell_in_pixels(image, turn)
+    row, column = place[0] * cell[0], place[1] * cell[1]
+    row, column, _, _ = turn.box_to_stored((row, column, row, column), shape)
+    return row, column
+
+
 def _lesion(region: np.ndarray, tumour: np.ndarray, heat: np.ndarray, image: Slice) -> Lesion:
     turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)
     cell = _cell_in_pixels(image, turn)
@@ -122,8 +132,8 @@ def _lesion(region: np.ndarray, tumour: np.ndarray, heat: np.ndarray, image: Sli
         boxes[int(index)] = turn.box_to_stored(box, shape)
         peaks.append(tumour[index][region[index]].max())
     places, weights = np.argwhere(region), tumour[region]
-    index, row, column = np.average(places * (1, *cell), axis=0, weights=weights)
-    row, column, _, _ = turn.box_to_stored((row, column, row, column), shape)
+    index, *place = np.average(places, axis=0, weights=weights)
+    row, column = place_in_stored(place, image)
     stages = np.moveaxis(heat, 1, -1)[region][:, 1:].sum(axis=0)
     return Lesion(
         boxes=boxes,

@@ -5,21 +5,21 @@ Only their places are planned here; `lmdb_io.convert` makes the images.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nbcad.annotations import SliceAnnotation
+from nbcad.annotations import SliceAnnotation, link
 from nbcad.labels import NORMAL, organ_labels, stage_labels
 from nbcad.preprocess import STAGE_MM_PER_PIXEL, Box, Jitter
 from nbcad.series import Slice
 
 ORGAN_COPIES = 2  # jittered copies of each training slice, besides itself
-POSITIVES_PER_BOX = 12  # windows round a lesion's cross-section, on average over the stages
+POSITIVES_PER_BOX = 12  # windows round a lesion's cross-section, on average
 JITTER = 0.25  # of the lesion's box; the window's centre stays inside it
 LEAST_LESION_MM = 8.0  # a smaller cross-section is no sample
-NEGATIVES_PER_SLICE = {"body": 1, "bright": 2, "beside": 1}  # anywhere, on bright tissue, beside each lesion
+NEGATIVES_PER_SLICE = {"body": 2, "bright": 6, "beside": 2}  # anywhere, on bright tissue, beside each lesion
 CLEARANCE_MM = 8.0  # least distance of a negative window's centre from any lesion's box
 BESIDE_MM = 32.0  # "beside": half a window
 BRIGHT_PERCENTILE = 60  # of the body's pixels: tumours are bright on T2, and so is what is mistaken for them
@@ -39,11 +39,35 @@ class Sample:
     jitter: Jitter | None = None  # of a whole slice's further copy
 
 
-def windows_per_box(annotated: Iterable[SliceAnnotation]) -> dict[str, int]:
-    """How many windows to take round each cross-section, by stage, so that all stages give about equally many."""
-    boxes = Counter(stage for annotation in annotated for stage, _ in annotation.lesions)
-    mean = sum(boxes.values()) / max(len(boxes), 1)
-    return {stage: max(1, round(POSITIVES_PER_BOX * mean / count)) for stage, count in boxes.items()}
+def windows_per_box(annotated: Sequence[Sequence[SliceAnnotation]]) -> list[list[list[float]]]:
+    """How many windows to take round each cross-section of each lesion.
+
+    All stages give equally many, and within a stage all lesions: else a metastasis that shows on three slices would
+    hardly be seen beside a primary tumour that shows on twenty.
+
+    Args:
+        annotated: for each series its slices' annotations, in order.
+
+    Returns:
+        For each series, slice and box of it the number, on average `POSITIVES_PER_BOX`; not a whole one.
+    """
+    slices_shown = [_slices_shown(series) for series in annotated]
+    boxes = [(stage, n) for series in slices_shown for of_slice in series for stage, n in of_slice]
+    lesions: Counter[str] = Counter()
+    for stage, n in boxes:
+        lesions[stage] += 1 / n
+    each = {stage: POSITIVES_PER_BOX * len(boxes) / (len(lesions) * count) for stage, count in lesions.items()}
+    return [[[each[stage] / n for stage, n in of_slice] for of_slice in series] for series in slices_shown]
+
+
+def _slices_shown(series: Sequence[SliceAnnotation]) -> list[list[tuple[str, int]]]:
+    """For each slice and box of a series the stage, and how many boxes its lesion has."""
+    groups = link([[box for _, box in annotation.lesions] for annotation in series])
+    count = {node: len(group) for group in groups for node in group}
+    return [
+        [(stage, count[index, number]) for number, (stage, _) in enumerate(annotation.lesions)]
+        for index, annotation in enumerate(series)
+    ]
 
 
 def plan_samples(
@@ -52,7 +76,7 @@ def plan_samples(
     image: Slice,
     pixels: np.ndarray,
     annotation: SliceAnnotation,
-    windows: dict[str, int],
+    windows: Sequence[float],
     seed: int,
 ) -> list[Sample]:
     """Samples of one slice: the slice for the organ net, windows for the stager (D11 in README.md).
@@ -63,7 +87,7 @@ def plan_samples(
         image: the slice.
         pixels: its decoded pixels, shape (rows, columns).
         annotation: what is known of it.
-        windows: result of `windows_per_box`.
+        windows: how many round each of its boxes, of `windows_per_box`.
         seed: of the places; they depend on nothing else but the slice.
     """
     chance = np.random.default_rng([seed, *hashlib.sha256(f"{image.sop_uid}/{image.frame}".encode()).digest()])
@@ -77,10 +101,11 @@ def plan_samples(
         ]
     if not annotation.lesions_known:
         return samples
-    for stage, box in annotation.lesions:
+    for (stage, box), windows_here in zip(annotation.lesions, windows, strict=True):
+        count = int(windows_here + chance.random())  # on average the number asked for
         samples += [
             Sample("stage", patient, slice_number, stages.index(stage), STAGE_MM_PER_PIXEL, row, col)
-            for row, col in _places_in_lesion(box, windows[stage], image.spacing, chance)
+            for row, col in _places_in_lesion(box, max(count, 1), image.spacing, chance)
         ]
     boxes = [box for _, box in annotation.lesions]
     samples += [
@@ -110,22 +135,24 @@ def _places_off_lesions(
     rows, columns = np.flatnonzero(body_pixels.any(1)), np.flatnonzero(body_pixels.any(0))
     body = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
     bright = np.argwhere(pixels >= np.percentile(pixels[body_pixels], BRIGHT_PERCENTILE)) + 0.5
-    kept_off = [_grown(box, CLEARANCE_MM, spacing) for box in boxes]
+    kept_off = [grown(box, CLEARANCE_MM, spacing) for box in boxes]
 
     def draw(kind: str, area: Box | None = None) -> list[tuple[float, float]]:
         tries = 10 * NEGATIVES_PER_SLICE[kind]  # enough unless there is hardly any room
         tried = chance.choice(bright, tries) if area is None else chance.uniform(area[:2], area[2:], (tries, 2))
-        free = [(r, c) for r, c in tried.tolist() if _holds(body, r, c) and not any(_holds(b, r, c) for b in kept_off)]
+        free = [(r, c) for r, c in tried.tolist() if holds(body, r, c) and not any(holds(b, r, c) for b in kept_off)]
         return free[: NEGATIVES_PER_SLICE[kind]]
 
-    beside = [place for box in boxes for place in draw("beside", _grown(box, BESIDE_MM, spacing))]
+    beside = [place for box in boxes for place in draw("beside", grown(box, BESIDE_MM, spacing))]
     return draw("body", body) + draw("bright") + beside
 
 
-def _grown(box: Box, mm: float, spacing: tuple[float, float]) -> Box:
+def grown(box: Box, mm: float, spacing: tuple[float, float]) -> Box:
+    """A box of a stored image with ``mm`` more on each side; ``spacing`` in mm a pixel."""
     rows, columns = mm / spacing[0], mm / spacing[1]
     return box[0] - rows, box[1] - columns, box[2] + rows, box[3] + columns
 
 
-def _holds(box: Box, row: float, column: float) -> bool:
+def holds(box: Box, row: float, column: float) -> bool:
+    """Whether a place lies in a box."""
     return box[0] <= row < box[2] and box[1] <= column < box[3]

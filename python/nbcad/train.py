@@ -74,7 +74,7 @@ def train(
     """
     run = Path(run)
     given = caffe_net.read_solver(solver_file)
-    lmdbs = _data_sources(given.net)
+    lmdbs = _data_sources(given)
     fingerprints = {source: lmdb_io.fingerprint(source) for source in lmdbs}
     _prepare_folder(run, resume, force)
     caffe_net.use_device(device)
@@ -91,10 +91,15 @@ def train(
     return result
 
 
-def _data_sources(net: str) -> list[str]:
-    if not net:
+def _data_sources(solver: caffe_pb2.SolverParameter) -> list[str]:
+    """LMDBs that Caffe will open: those of the Data layers that the net has while it is trained or tested."""
+    if not solver.net:
         raise ModelError("the solver names no net")
-    return [layer.data_param.source for layer in caffe_net.read_net(net).layer if layer.type == "Data"]
+    train = caffe_pb2.NetState(phase=caffe_pb2.TRAIN, stage=solver.train_state.stage)
+    tests = [caffe_pb2.NetState(phase=caffe_pb2.TEST, stage=state.stage) for state in solver.test_state]
+    states = [train, *(tests or [caffe_pb2.NetState(phase=caffe_pb2.TEST)])]
+    layers = [layer for layer in caffe_net.read_net(solver.net).layer if layer.type == "Data"]
+    return [layer.data_param.source for layer in layers if any(caffe_net.is_included(layer, s) for s in states)]
 
 
 def _prepare_folder(run: Path, resume: bool, force: bool) -> None:

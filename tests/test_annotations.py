@@ -1,4 +1,4 @@
-from nbcad.evaluation import link
+from nbcad.annotations import link
 
 
 def test_boxes_link_only_where_they_overlap_on_neighbouring_slices():

@@ -1,0 +1,90 @@
+"""Hard negatives (ours): what a stager falsely takes for tumour on its training patients, as normal samples.
+
+Places drawn at random seldom show what a net mistakes for a tumour: flow, bowel, partly filled vessels. So a net is run
+over the training patients, and windows round its false places join the training samples for a second training.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from nbcad import caffe_net, database, lmdb_io, localise
+from nbcad.errors import DatabaseError
+from nbcad.preprocess import Canonical, enhance, pad_for_windows, stage_grid, stage_window
+from nbcad.sampling import CLEARANCE_MM, grown, holds
+from nbcad.series import Slice, read_pixels
+from nbcad.truth import Truth, of_split
+
+TUMOUR_PROBABILITY = 0.6  # from which on a place is one that the net mistakes
+WINDOWS_PER_PLACE = 3
+SHIFT_PIXELS = localise.STRIDE / 2  # so that the windows of neighbouring places meet
+
+
+def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int = 1) -> tuple[int, int]:
+    """Write an LMDB of all training windows and of the hard negatives that a net finds, in seeded random order.
+
+    Args:
+        sample_database: SQLite file; only its training patients are looked at.
+        lmdbs: folder of the LMDBs made from it.
+        weights: caffemodel of the stage net that makes the mistakes.
+        out: the new LMDB, replaced as a whole.
+        seed: of the windows' shifts and mirroring, and of the order.
+
+    Returns:
+        Number of windows that were there, and of hard negatives.
+
+    Raises:
+        DatabaseError: the LMDBs are missing or not of this database.
+        ModelError: the weights are missing or of another net.
+    """
+    net, transform = localise.to_fully_convolutional(weights), caffe_net.transform_of(localise.TRAIN_VAL)
+    chance = np.random.default_rng(seed)
+    hard: list[np.ndarray] = []
+    with closing(database.connect(sample_database)) as connection:
+        lmdb_io.check_made_from(lmdbs, connection)
+        n4 = lmdb_io.read_info(lmdbs)["n4"]
+        for number, truth in of_split(connection, "train"):
+            series, _ = database.load_series(connection, number)
+            slices, pixels = read_pixels(series)
+            if len(slices) != len(truth.looked_at):
+                raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
+            volume = enhance(pixels, n4)
+            heat = localise.heat_maps(net, transform, slices, volume)
+            hard += false_windows(heat, slices, volume, truth, chance)
+    images, labels = lmdb_io.read(lmdbs / "stage_train")
+    images, labels = [*images, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal
+    order = chance.permutation(len(images))
+    lmdb_io.write(out, (images[n] for n in order), (labels[n] for n in order))
+    return len(images) - len(hard), len(hard)
+
+
+def false_windows(
+    heat: np.ndarray, slices: list[Slice], volume: np.ndarray, truth: Truth, chance: np.random.Generator
+) -> list[np.ndarray]:
+    """Windows round the places of one series that the net takes for tumour and that are clear of every lesion.
+
+    Args:
+        heat: result of `localise.heat_maps`.
+        slices, volume: as there.
+        truth: of the same n slices.
+        chance: of shifts and mirroring.
+
+    Returns:
+        uint8, each of shape (32, 32).
+    """
+    turn, spacing = Canonical.of(slices[0].geometry), slices[0].spacing
+    windows = []
+    for index in np.flatnonzero(truth.looked_at):
+        places = np.argwhere(1 - heat[index, 0] >= TUMOUR_PROBABILITY)
+        lesions = [grown(boxes[index], CLEARANCE_MM, spacing) for boxes in truth.lesions if index in boxes]
+        stored = [localise.place_in_stored(place, slices[index]) for place in places]
+        false = [p for p, at in zip(places, stored, strict=True) if not any(holds(box, *at) for box in lesions)]
+        if not false:
+            continue
+        padded = pad_for_windows(stage_grid(turn.apply(volume[index]), turn.spacing(spacing)))
+        for place in np.repeat(false, WINDOWS_PER_PLACE, axis=0):
+            row, column = place * localise.STRIDE + chance.uniform(-SHIFT_PIXELS, SHIFT_PIXELS, 2)
+            window = stage_window(padded, row, column)
+            windows.append(window[:, ::-1] if chance.random() < 0.5 else window)
+    return windows

@@ -1,0 +1,61 @@
+"""What the sample database knows of the series on one side of the split, for models to be held against."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nbcad import cli
+from nbcad.annotations import by_slice, link
+from nbcad.errors import DatabaseError
+from nbcad.localise import Lesion
+from nbcad.preprocess import Box
+
+
+@dataclass
+class Truth:
+    """What the database says of one series, slice by slice."""
+
+    patient: str
+    stage: str
+    organs: list[str | None]  # n, None: not known
+    looked_at: list[bool]  # n, false: whether the slice shows a lesion is not known
+    lesions: list[dict[int, Box]]  # boxes by slice index
+
+    def judged(self, found: list[Lesion]) -> list[Lesion]:
+        """Those lesions of which it can be said whether they are true: centred on a slice that was looked at."""
+        return [lesion for lesion in found if self.looked_at[round(lesion.centre[0])]]
+
+
+def of_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
+    """Every series of one side of the split, by its number in the database, with its truth.
+
+    Raises:
+        DatabaseError: no patient is on that side; split by image, none is on any.
+    """
+    rows = connection.execute(
+        "SELECT series, patient, stage FROM series JOIN study USING (study) JOIN patient USING (patient)"
+        " JOIN split USING (patient) WHERE side = ? ORDER BY series",
+        (split,),
+    ).fetchall()
+    if not rows:
+        raise DatabaseError(f"the sample database has no {split} patient; add patients, or split by patient")
+    for row in cli.progress(rows, desc=split, unit="series"):
+        slices = connection.execute(
+            "SELECT slice, organ, lesions_known FROM slice_label WHERE series = ? ORDER BY slice", (row["series"],)
+        ).fetchall()
+        boxes = [_lesion_boxes(connection, image["slice"]) for image in slices]
+        yield (
+            row["series"],
+            Truth(
+                patient=row["patient"],
+                stage=row["stage"],
+                organs=[image["organ"] for image in slices],
+                looked_at=[bool(image["lesions_known"]) for image in slices],
+                lesions=[by_slice(group, boxes) for group in link(boxes)],
+            ),
+        )
+
+
+def _lesion_boxes(connection: sqlite3.Connection, number: int) -> list[Box]:
+    rows = connection.execute("SELECT row0, col0, row1, col1 FROM lesion_box WHERE slice = ?", (number,))
+    return [tuple(row) for row in rows]
