@@ -133,6 +133,20 @@ def test_signal_leaves_a_snapshot_to_resume_from(solver, tmp_path, number, code)
     assert train(solver, run, max_iter=stopped + 1, resume=True).iteration == stopped + 1
 
 
+def test_a_solver_trains_on_the_lmdb_that_its_train_state_asks_for(tmp_path, lmdbs, rewritten_solver):
+    """The other LMDB, which is not there, is not opened."""
+    other = [*SMALL, (r"data/stage_train_hard", str(lmdbs[0]))]
+    state = [*SHORT, (r"(net: .*)", r'\1\ntrain_state { stage: "hard_negatives" }')]
+    solver = rewritten_solver(tmp_path / "hard", "stage", (tmp_path / "nowhere", lmdbs[1]), other, state)
+    run = tmp_path / "run"
+    assert train(solver, run, max_iter=2).finished
+    recorded = json.loads((run / "run.json").read_text())["sha256"]
+    assert set(map(str, lmdbs)) <= set(recorded) and str(tmp_path / "nowhere") not in recorded
+    plain = rewritten_solver(tmp_path / "plain", "stage", (tmp_path / "nowhere", lmdbs[1]), SMALL, SHORT)
+    with pytest.raises(DatabaseError, match="nowhere"):
+        train(plain, run, max_iter=2, force=True)
+
+
 def test_stock_caffe_trains_the_same_solver_file(tmp_path, lmdbs, rewritten_solver):
     solver = rewritten_solver(
         tmp_path,

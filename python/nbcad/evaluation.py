@@ -20,7 +20,7 @@ from nbcad.series import read_pixels
 from nbcad.truth import Truth, of_split
 
 # Evenly spaced in log odds: how probable a net finds tumours depends on how many of its samples were normal.
-THRESHOLDS = tuple(np.round(expit(np.arange(-3.5, 6.1, 0.5)), 4).tolist())
+THRESHOLDS = tuple(np.round(expit(np.arange(-3, 4.1, 0.125)), 4).tolist())
 MIN_SLICES = (1, 2, 3)
 FALSE_LESIONS_A_PATIENT = 0.75  # at most, on the validation patients; on others it may be more
 LINEAR_SAMPLES = 10_000
