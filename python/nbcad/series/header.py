@@ -123,7 +123,7 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
     if not preamble and head[:2] not in _FIRST_GROUPS:
         raise InvalidDicomError
     try:
-        dataset, found, offset = _parse_head(head) or _up_to_pixels(file)
+        dataset, found, offset = _parse_head(head) or _up_to_pixels(_Plain(file.raw, file.size, file.budget))
         values = _values(dataset)
     except (Refusal, *MALFORMED) as error:
         if not preamble:  # what has none is a DICOM file only if it can be read as one
@@ -138,6 +138,15 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
     return dataset, values, pixels
 
 
+class _Plain(BoundedFile):
+    """A file that pydicom must not inflate, as it does so without a bound; only then does it read all that is left."""
+
+    def read(self, count: int = -1) -> bytes:
+        if count < 0:
+            raise Refusal("(0002,0010) Transfer Syntax UID is deflated, and not at the place where files have it")
+        return super().read(count)
+
+
 # The first element from the pixels on: tag, VR, length; tag 0 if there is none.
 _Found = tuple[int, str | None, int]
 
@@ -146,8 +155,10 @@ def _parse_head(head: bytes) -> tuple[FileDataset, _Found, int] | None:
     """What `_up_to_pixels` gives, or None if the pixels begin later or the header is malformed.
 
     pydicom reads in small pieces: from memory much faster than from a file, whose every piece is counted. What so few
-    bytes hold needs no further bound.
+    bytes hold needs no further bound, unless they are inflated.
     """
+    if DeflatedExplicitVRLittleEndian.encode() in head:
+        return None
     try:
         dataset, found, offset = _up_to_pixels(io.BytesIO(head))
     except MALFORMED:
@@ -189,6 +200,7 @@ def _values(dataset: FileDataset) -> Values:
 
 
 def _value(element: RawDataElement | DataElement, encoding: str | tuple[str, ...]) -> Any:
+    """What pydicom's data set gives; none of `_VALUES` has a VR that depends on other elements."""
     if isinstance(element, DataElement):
         return element.value
     if element.value is None or len(element.value) > _SHORT:
@@ -197,9 +209,9 @@ def _value(element: RawDataElement | DataElement, encoding: str | tuple[str, ...
     return _short_value(tag, vr, length, value, implicit, little_endian, encoding)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _short_value(tag, vr, length, value, implicit, little_endian, encoding) -> Any:
-    """Kept, as most of a header is the same in all files of a series."""
+    """Kept, as most of a header is the same in all files of a series; not to be changed by who gets it."""
     element = RawDataElement(tag, vr, length, value, 0, implicit, little_endian)
     return convert_raw_data_element(element, encoding=encoding).value
 
