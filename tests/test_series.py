@@ -471,6 +471,45 @@ def test_deflated_data_set_is_inflated_within_bounds(tmp_path, monkeypatch):
     assert record.status == REFUSED and "(0002,0010) Transfer Syntax UID is deflated" in record.reason
 
 
+@pytest.mark.parametrize(
+    "before",
+    [b"", bytes(128) + b"DICM" + b"\x02\x00\x01\x00OB\x00\x00" + struct.pack("<L", 2048) + bytes(2048)],
+    ids=["no preamble", "late in the meta information"],
+)
+def test_deflated_data_set_at_an_unusual_place_is_never_inflated(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(zlib, "decompress", lambda *_: pytest.fail("inflated without a bound"))
+    syntax = DeflatedExplicitVRLittleEndian.encode().ljust(22, b"\x00")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(bytes(9 << 20)) + packer.flush()
+    (tmp_path / "x").write_bytes(before + b"\x02\x00\x10\x00UI" + struct.pack("<H", len(syntax)) + syntax + packed)
+    assert _only(tmp_path)[0].status == (REFUSED if before else IGNORED)
+
+
+def test_header_of_any_length_is_read(tmp_path):
+    """Siemens' private headers take more than the bytes that are looked at first."""
+    for z, length in enumerate((2, header._MOST_HEADERS - 2000, header._MOST_HEADERS, 300_000)):
+        image = mr_image(PIXELS, (0, 0, z))
+        image.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x20, "OB", bytes(length))
+        write(image, tmp_path / str(z))
+    (series,) = read_archive(tmp_path).series
+    np.testing.assert_array_equal(read_pixels(series)[1], [PIXELS] * 4)
+
+
+def test_same_bytes_of_other_encodings_are_other_values(tmp_path):
+    """Values that repeat from file to file are converted once."""
+    told = {}
+    for charset, text in (("ISO_IR 100", "T2 Ã¤"), ("ISO_IR 192", "T2 ä")):
+        image = mr_image(PIXELS, SpecificCharacterSet=charset, SeriesDescription=text)
+        (series,) = read_archive(write(image, tmp_path / charset)).series
+        told[series.description] = text
+    assert [*told] == ["T2 Ã¤", "T2 ä"]
+    for syntax in (ExplicitVRLittleEndian, ExplicitVRBigEndian):
+        shape = (1, 256) if syntax == ExplicitVRLittleEndian else (256, 1)  # 00 01 and 01 00 in the file
+        image = as_stored(mr_image(np.arange(256, dtype=np.uint16).reshape(shape)), syntax)
+        (series,) = read_archive(write(image, tmp_path / syntax)).series
+        assert (series.slices[0].rows, series.slices[0].columns) == shape
+
+
 @pytest.mark.parametrize("undefined_length", [False, True])
 @pytest.mark.parametrize(
     ("limit", "value", "reason"),

@@ -1,9 +1,12 @@
 """The header of one file: what is no MR image, or none whose pixels can be there, is refused by tag and value."""
 
+import io
 import zlib
-from typing import Any
+from functools import lru_cache
+from typing import Any, BinaryIO
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial
@@ -58,6 +61,8 @@ _TAGS = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.
 _PIXEL_DATA = 0x7FE00010
 _FIRST_PIXELS = 0x7FE00008  # (7FE0,0008) Float Pixel Data; the offset tables before it belong to the header
 _UNDEFINED = 0xFFFFFFFF
+_MOST_HEADERS = 64 << 10  # bytes that hold most of them
+_SHORT = 256  # bytes of a value that is kept for the next file
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns")
 _LARGEST_INFLATED = BYTES_A_FILE // 4
@@ -111,51 +116,104 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
         Ignored: it is one, but none that holds images.
         Refusal: it is none that can be analysed.
     """
-    found = []
-
-    def at_pixels(tag, vr, length) -> bool:
-        if int(tag) >= _FIRST_PIXELS:
-            found.append((int(tag), vr, length))
-        return bool(found)
-
-    head = file.read(132)
-    file.seek(0)
+    head = file.read(_MOST_HEADERS)
     if head.startswith(_ZIP):
         raise Ignored("a zip within the input is not opened; give it by itself")
-    preamble = head[128:] == b"DICM"
+    preamble = head[128:132] == b"DICM"
     if not preamble and head[:2] not in _FIRST_GROUPS:
         raise InvalidDicomError
     try:
-        dataset = read_partial(file, at_pixels, force=True, specific_tags=_TAGS)
+        dataset, found, offset = _parse_head(head) or _up_to_pixels(_Plain(file.raw, file.size, file.budget))
         values = _values(dataset)
     except (Refusal, *MALFORMED) as error:
         if not preamble:  # what has none is a DICOM file only if it can be read as one
             raise InvalidDicomError from error
         raise
     _refuse_other_objects(dataset, values, preamble)
-    tag, vr, length = found[0] if found else (0, None, 0)
+    tag, vr, length = found
     if tag != _PIXEL_DATA:
         raise Refusal("(7FE0,0010) Pixel Data is missing")
-    pixels = _stored(dataset, values, vr, file)
+    pixels = _stored(dataset, values, vr, offset)
     _check_length(pixels, length, file.size)
     return dataset, values, pixels
+
+
+class _Plain(BoundedFile):
+    """A file that pydicom must not inflate, as it does so without a bound; only then does it read all that is left."""
+
+    def read(self, count: int = -1) -> bytes:
+        if count < 0:
+            raise Refusal("(0002,0010) Transfer Syntax UID is deflated, and not at the place where files have it")
+        return super().read(count)
+
+
+# The first element from the pixels on: tag, VR, length; tag 0 if there is none.
+_Found = tuple[int, str | None, int]
+
+
+def _parse_head(head: bytes) -> tuple[FileDataset, _Found, int] | None:
+    """What `_up_to_pixels` gives, or None if the pixels begin later or the header is malformed.
+
+    pydicom reads in small pieces: from memory much faster than from a file, whose every piece is counted. What so few
+    bytes hold needs no further bound, unless they are inflated.
+    """
+    if DeflatedExplicitVRLittleEndian.encode() in head:
+        return None
+    try:
+        dataset, found, offset = _up_to_pixels(io.BytesIO(head))
+    except MALFORMED:
+        return None
+    return (dataset, found, offset) if found[0] else None
+
+
+def _up_to_pixels(file: BinaryIO | BoundedFile) -> tuple[FileDataset, _Found, int]:
+    """The data set before the pixels, the element that they begin with, and where that is in the file."""
+    found: list[_Found] = []
+
+    def at_pixels(tag, vr, length) -> bool:
+        if int(tag) >= _FIRST_PIXELS:
+            found.append((int(tag), vr, length))
+        return bool(found)
+
+    file.seek(0)
+    dataset = read_partial(file, at_pixels, force=True, specific_tags=_TAGS)
+    return dataset, found[0] if found else (0, None, 0), file.tell()
 
 
 def _values(dataset: FileDataset) -> Values:
     """All values at once: each look-up by keyword in pydicom's data set takes longer than reading it."""
     values = {}
-    for tag in tuple(dataset.keys()):
-        keyword = _KEYWORD_OF.get(tag)
+    encoding = dataset.original_character_set
+    encoding = encoding if isinstance(encoding, str) else tuple(encoding)
+    for element in dataset.values():  # not converted yet
+        keyword = _KEYWORD_OF.get(element.tag)
         if keyword is None:
             continue
         try:
-            values[keyword] = dataset[tag].value
+            values[keyword] = _value(element, encoding)
         except MALFORMED as error:
             if keyword not in _NOT_NEEDED:
                 raise Refusal(f"{named(keyword)} cannot be read: {one_line(error)}") from error
     if values.get("DiffusionBValue") is None:
         values["DiffusionBValue"] = private.b_value(dataset)
     return values
+
+
+def _value(element: RawDataElement | DataElement, encoding: str | tuple[str, ...]) -> Any:
+    """What pydicom's data set gives; none of `_VALUES` has a VR that depends on other elements."""
+    if isinstance(element, DataElement):
+        return element.value
+    if element.value is None or len(element.value) > _SHORT:
+        return convert_raw_data_element(element, encoding=encoding).value
+    tag, vr, length, value, _, implicit, little_endian = element[:7]
+    return _short_value(tag, vr, length, value, implicit, little_endian, encoding)
+
+
+@lru_cache(maxsize=256)
+def _short_value(tag, vr, length, value, implicit, little_endian, encoding) -> Any:
+    """Kept, as most of a header is the same in all files of a series; not to be changed by who gets it."""
+    element = RawDataElement(tag, vr, length, value, 0, implicit, little_endian)
+    return convert_raw_data_element(element, encoding=encoding).value
 
 
 def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) -> None:
@@ -189,7 +247,7 @@ def named(keyword: str) -> str:
     return f"{tag} {dictionary_description(tag)}"
 
 
-def _stored(dataset: FileDataset, values: Values, vr: str | None, file: BoundedFile) -> StoredPixels:
+def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -> StoredPixels:
     """Where the pixels are; what they would take is checked before anything of them is read."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     implicit, little_endian = dataset.original_encoding
@@ -211,7 +269,7 @@ def _stored(dataset: FileDataset, values: Values, vr: str | None, file: BoundedF
     tables = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
     return StoredPixels(
         transfer_syntax=str(syntax),
-        offset=file.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8),  # PS3.5 7.1.2, 7.1.3
+        offset=offset + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8),  # PS3.5 7.1.2, 7.1.3
         encapsulated=syntax not in _NATIVE,
         rows=rows,
         columns=columns,
