@@ -160,7 +160,7 @@ def _info(connection: sqlite3.Connection, n4: bool) -> dict:
     if not entries:
         raise DatabaseError("the sample database holds no sample; see the annotations")
     digest = hashlib.sha256()
-    for source in sorted(Path(nbcad.__file__).parent.glob("*.py")):
+    for source in sorted(Path(nbcad.__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return {
         "n4": n4,
