@@ -4,30 +4,19 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+import make_slices
 from conftest import run_tool
 from nbcad import caffe_net, database, hard_negatives, lmdb_io, localise
 from nbcad.localise import STRIDE
 from nbcad.preprocess import STAGE_WINDOW, Canonical, pad_for_windows, stage_grid
-from nbcad.series import USED, FileRecord, Geometry, Slice
+from nbcad.series import Slice
 from nbcad.truth import Truth, of_split
 
 ROWS, COLUMNS = 96, 128
 
 
-def _slices(along_row=(1, 0, 0), along_column=(0, 1, 0)) -> list[Slice]:
-    axes = np.array(along_row, float), np.array(along_column, float)
-    return [
-        Slice(
-            source=None,
-            sop_uid=str(n),
-            rows=ROWS,
-            columns=COLUMNS,
-            geometry=Geometry(np.array([0, 0, 5.0 * n]), *axes, 2.0, 2.0),
-            spacing=(2.0, 2.0),
-            record=FileRecord("", USED),
-        )
-        for n in range(3)
-    ]
+def _slices(*axes) -> list[Slice]:
+    return make_slices.slices(3, ROWS, COLUMNS, *axes)
 
 
 def _heat(slices: list[Slice], *hot: tuple[int, int, int]) -> np.ndarray:

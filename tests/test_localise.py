@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+import make_slices
 from nbcad import caffe_net, localise
 from nbcad.caffe_net import caffe
 from nbcad.localise import STRIDE, OperatingPoint, find_lesions, smoothed_tumour
 from nbcad.preprocess import STAGE_WINDOW, Canonical
-from nbcad.series import USED, FileRecord, Geometry, Slice
 
 
 @pytest.fixture(scope="module")
@@ -16,22 +16,6 @@ def weights(tmp_path_factory):
     net = caffe_net.load_net(localise.DEPLOY)
     net.save(str(path))
     return path
-
-
-def _slices(count: int, rows: int, columns: int, along_row=(1, 0, 0), along_column=(0, 1, 0)) -> list[Slice]:
-    axes = np.array(along_row, float), np.array(along_column, float)
-    return [
-        Slice(
-            source=None,
-            sop_uid=str(n),
-            rows=rows,
-            columns=columns,
-            geometry=Geometry(np.array([0, 0, 5.0 * n]), *axes, 2.0, 2.0),
-            spacing=(2.0, 2.0),
-            record=FileRecord("", USED),
-        )
-        for n in range(count)
-    ]
 
 
 def test_fully_convolutional_net_equals_the_deployed_net_on_every_window(weights, chance):
@@ -48,7 +32,7 @@ def test_heat_map_is_a_probability_at_every_place_of_every_slice(weights, chance
     volume = chance.integers(0, 255, (2, 60, 80), dtype=np.uint8)
     net = localise.to_fully_convolutional(weights)
     transform = caffe_net.transform_of(localise.TRAIN_VAL)
-    heat = localise.heat_maps(net, transform, _slices(2, 60, 80), volume)
+    heat = localise.heat_maps(net, transform, make_slices.slices(2, 60, 80), volume)
     assert heat.shape == (2, 5, 60 // STRIDE + 1, 80 // STRIDE + 1)
     np.testing.assert_allclose(heat.sum(axis=1), 1, atol=1e-5)
 
@@ -66,7 +50,7 @@ def _heat_with_blob(shape, blob, stage=2) -> np.ndarray:
     [((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, -1, 0), (1, 0, 0)), ((0, 1, 0), (-1, 0, 0))],
 )
 def test_hot_places_become_a_lesion_where_they_lie_in_the_stored_image(along_row, along_column):
-    slices = _slices(5, 64, 80, along_row, along_column)
+    slices = make_slices.slices(5, 64, 80, along_row, along_column)
     turned = Canonical.of(slices[0].geometry)
     shape = turned.shape((64, 80))
     heat = _heat_with_blob((5, shape[0] // 4 + 1, shape[1] // 4 + 1), np.s_[1:4, 4:7, 9:12])
@@ -83,13 +67,13 @@ def test_hot_places_become_a_lesion_where_they_lie_in_the_stored_image(along_row
 def test_lesion_on_fewer_slices_than_asked_for_is_left_out():
     heat = _heat_with_blob((5, 17, 21), np.s_[2:3, 4:7, 9:12])
     point = OperatingPoint(0.9 * float(smoothed_tumour(heat).max()), 2)
-    assert find_lesions(heat, _slices(5, 64, 80), point) == []
-    assert len(find_lesions(heat, _slices(5, 64, 80), OperatingPoint(point.threshold, 1))) == 1
+    assert find_lesions(heat, make_slices.slices(5, 64, 80), point) == []
+    assert len(find_lesions(heat, make_slices.slices(5, 64, 80), OperatingPoint(point.threshold, 1))) == 1
 
 
 def test_hot_place_at_the_edge_gets_a_box_inside_the_image():
     heat = _heat_with_blob((2, 17, 21), np.s_[:, 0:2, 19:21])
-    (lesion,) = find_lesions(heat, _slices(2, 64, 80), OperatingPoint(0.3, 1))
+    (lesion,) = find_lesions(heat, make_slices.slices(2, 64, 80), OperatingPoint(0.3, 1))
     assert lesion.boxes[0] == (0, 74, 6, 80)
 
 
