@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import lmdb
 import numpy as np
 import pydicom
@@ -106,6 +107,18 @@ def test_set_is_whole_and_says_what_it_was_made_from(hospital, reference):
 
 def test_any_number_of_workers_gives_the_same_bytes(hospital, reference, tmp_path):
     conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, workers=1, force=False)
+    assert fingerprints(tmp_path / "x") == reference
+
+
+def test_workers_do_not_wait_for_the_opencv_threads_of_the_process_that_forks_them(hospital, reference, tmp_path):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        cv2.createCLAHE(2.0, (8, 8)).apply(np.zeros((2048, 2048), np.uint8))  # the threads begin with their first work
+        conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, workers=2, force=False)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
     assert fingerprints(tmp_path / "x") == reference
 
 

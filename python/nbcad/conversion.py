@@ -269,6 +269,9 @@ def _stored_images(path: Path, size: int, count: int, done: Callable[[int], None
 def _in_parallel(function: Callable[[_Job], None], jobs: Iterable[_Job], workers: int) -> Iterator[_Job]:
     """Call a function for each job on several processes; yield jobs as they are done. Few are pending at a time."""
     jobs = iter(jobs)
+    # Before the workers are forked: they would wait for OpenCV's threads, which do not live on in a forked process.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
         pending = {}
         try:
@@ -286,11 +289,11 @@ def _in_parallel(function: Callable[[_Job], None], jobs: Iterable[_Job], workers
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            cv2.setNumThreads(threads)
 
 
 def _begin_worker() -> None:
-    """One thread a worker; Ctrl-C is the parent's to handle; no worker outlives its parent, even if that is killed."""
-    cv2.setNumThreads(1)
+    """Ctrl-C is the parent's to handle; no worker outlives its parent, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:
