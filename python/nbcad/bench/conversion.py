@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -55,7 +56,8 @@ def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
     slices = repeat(one, folder / "many.sqlite", size)
     # As many processes as the tool has, as cores that share caches are slower together; and before and after it, as
     # what else runs on the machine may change.
-    with ProcessPoolExecutor() as pool:
+    # Not forked: OpenCV's threads do not live on in a forked process, which would wait for them.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         least = list(pool.map(least_cost, [one] * os.cpu_count()))
         cpu_s, wall_s, memory = _run_tool(folder)
         least = mean([*least, *pool.map(least_cost, [one] * os.cpu_count())])
