@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import hmac
 import os
-import secrets
 import shutil
 import sqlite3
 import sys
@@ -266,7 +265,7 @@ def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standin
             to_take.append(series)
     whole = {key: together(said for _, said in labels[key]) for key in labels}
     old = {key: together(s.annotations.values()) for key, s in held.items() if s.annotations}
-    windows = _windows(this, to_take, whole | old)  # of earlier samples the number stays as it is
+    windows = _windows(this, to_take, whole | old) if to_take else {}  # of earlier samples the number stays as it is
     for series in cli.progress(to_take, desc="database", unit="series") if to_take else ():
         for patient, number, image, pixels in _take_series(this, series, held):
             key = image.sop_uid, image.frame
@@ -587,16 +586,13 @@ def _alone(database: Path) -> Iterator[None]:
 
 
 def _key(database: Path, force: bool) -> bytes:
-    """The secret under which patients are hashed, made on first use and readable by its owner only.
+    """The secret under which patients are hashed.
 
     Raises:
         DatabaseError: a database stands there, but its key does not.
+        InputError: the key is none.
     """
     path = database.with_suffix(".key")
-    if not path.exists():
-        if database.exists() and not force:
-            raise DatabaseError(f"{path} is gone: no patient of {database} can be recognised; put it back")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()
+    if database.exists() and not path.exists() and not force:
+        raise DatabaseError(f"{path} is gone: no patient of {database} can be recognised; put it back")
+    return cli.secret_key(path)

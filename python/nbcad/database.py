@@ -1,7 +1,7 @@
 """The sample database (paper 3.1(1)): which slice of which patient is which sample, on which side of the split.
 
 One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies beside the database and nowhere else.
-`building.build` makes it, `lmdb_io.convert` makes the images of its samples.
+`building.build` makes it, `conversion.convert` makes the images of its samples.
 """
 
 import hashlib

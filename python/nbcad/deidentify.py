@@ -16,10 +16,8 @@ import csv
 import hmac
 import io
 import re
-import struct
 import uuid
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -31,7 +29,6 @@ from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_se
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, RTStructureSetStorage, SegmentationStorage
@@ -40,6 +37,8 @@ from nbcad import cli
 from nbcad.annotations import HEADER, read_annotations
 from nbcad.errors import InputError
 from nbcad.series import REFUSED, USED, FileRecord
+from nbcad.series.images import months_between
+from nbcad.series.sources import MALFORMED, one_line
 
 STORED = (MRImageStorage, EnhancedMRImageStorage, SegmentationStorage, RTStructureSetStorage)
 TABLE = "dicomfields_2026c"  # edition of table E.1-1
@@ -58,10 +57,6 @@ KEPT_WORDS = re.compile(  # how an image was made, or what is outlined on it
 DUMMY = "DEIDENTIFIED"
 _FREE_TEXT = ("LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _DATES = ("DA", "DT", "TM")
-_MALFORMED = (
-    InvalidDicomError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OSError,
-    EOFError, RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -218,9 +213,8 @@ def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool
             dataset.preamble = bytes(128)
             copy = io.BytesIO()
             dataset.save_as(copy, enforce_file_format=True)
-    except _MALFORMED as error:
-        text = str(error).split("\n")[0][:200]
-        return FileRecord(str(path), REFUSED, f"cannot be read as DICOM (PS3.10): {text or type(error).__name__}")
+    except MALFORMED as error:
+        return FileRecord(str(path), REFUSED, f"cannot be read as DICOM (PS3.10): {one_line(error)}")
     target = folder / dataset.PatientID / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(copy.getbuffer())
@@ -337,8 +331,7 @@ def _age(dataset: Dataset) -> str:
     dates = [str(dataset.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate")]
     if not all(re.fullmatch(r"\d{8}", text) for text in dates):
         return ""
-    born, studied = map(date.fromisoformat, dates)
-    months = (studied.year - born.year) * 12 + studied.month - born.month - (studied.day < born.day)
+    months = months_between(*map(date.fromisoformat, dates))
     if months < 0:
         return ""
     return f"{months:03d}M" if months < 1000 else f"{months // 12:03d}Y"

@@ -7,7 +7,6 @@ connected part of an outline on a slice becomes one box.
 import csv
 import hashlib
 import re
-import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import highdicom
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from scipy import ndimage
@@ -28,6 +27,7 @@ from nbcad.errors import InputError
 from nbcad.labels import NORMAL
 from nbcad.preprocess import Box
 from nbcad.series import REFUSED, USED, Geometry, Series, Slice
+from nbcad.series.sources import MALFORMED, one_line
 
 LESIONS = "tumou?r|lesion|neoplasm|neuroblastoma|metasta|gtv"  # names of segments and ROIs that outline lesions
 MASK_SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
@@ -37,12 +37,6 @@ _MOST_LABELS = 32  # different values of a mask; a volume with more is taken for
 
 Key = tuple[str, int]  # SOP Instance UID, frame
 Masks = dict[Key, np.ndarray]  # bool, shape (rows, columns): where the lesions are; every slice that was looked at
-
-# What pydicom, highdicom and SimpleITK raise on files that are cut short, mislabelled or lack elements.
-_MALFORMED = (
-    BytesLengthException, InvalidDicomError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-    NotImplementedError, RuntimeError, EOFError, OSError, struct.error,
-)  # fmt: skip
 
 
 class _RefusedError(Exception):
@@ -112,9 +106,8 @@ def read_labels(
                 file.slices = _annotations(readers[source](path), images, patients)
             except _RefusedError as error:
                 file.status, file.reason = REFUSED, str(error)
-            except _MALFORMED as error:
-                text = (str(error) or type(error).__name__).splitlines()[0]
-                file.status, file.reason = REFUSED, f"cannot be read: {text}"
+            except MALFORMED as error:
+                file.status, file.reason = REFUSED, f"cannot be read: {one_line(error)}"
     return files
 
 
@@ -154,7 +147,7 @@ def _source(path: Path) -> str | None:
         sop_class = read_file_meta_info(path).get("MediaStorageSOPClassUID") or _sop_class_without_preamble(path)
     except InvalidDicomError:
         sop_class = _sop_class_without_preamble(path)
-    except _MALFORMED:
+    except MALFORMED:
         return None
     return {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}.get(str(sop_class))
 
@@ -166,7 +159,7 @@ def _sop_class_without_preamble(path: Path) -> str | None:
             return None
     try:
         return pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"]).SOPClassUID
-    except _MALFORMED:
+    except MALFORMED:
         return None
 
 

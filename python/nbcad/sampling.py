@@ -1,6 +1,6 @@
 """Which samples an annotated slice gives (paper 3.1(1)): itself for the organ net, windows for the stager.
 
-Only their places are planned here; `lmdb_io.convert` makes the images.
+Only their places are planned here; `conversion.convert` makes the images.
 """
 
 import hashlib

@@ -265,5 +265,10 @@ def _age_months(values: Values) -> int | None:
         )
     except ValueError:
         return None
-    months = (studied.year - born.year) * 12 + studied.month - born.month - (studied.day < born.day)
+    months = months_between(born, studied)
     return months if months >= 0 else None
+
+
+def months_between(born: date, studied: date) -> int:
+    """Whole months from one day to the other; negative if the second comes first."""
+    return (studied.year - born.year) * 12 + studied.month - born.month - (studied.day < born.day)
