@@ -8,8 +8,8 @@ import make_slices
 from conftest import run_tool
 from nbcad import caffe_net, database, hard_negatives, lmdb_io, localise
 from nbcad.localise import STRIDE
-from nbcad.preprocess import STAGE_WINDOW, Canonical, pad_for_windows, stage_grid
-from nbcad.series import Slice
+from nbcad.preprocess import STAGE_WINDOW, Canonical, enhance, pad_for_windows, stage_grid
+from nbcad.series import Slice, read_pixels
 from nbcad.truth import Truth, of_split
 
 ROWS, COLUMNS = 96, 128
@@ -89,8 +89,8 @@ def _false_windows(flow) -> int:
     transform, chance, count = caffe_net.transform_of(localise.TRAIN_VAL), np.random.default_rng(0), 0
     with closing(database.connect(flow.database)) as connection:
         for number, truth in of_split(connection, "train"):
-            slices, pixels = hard_negatives.read_pixels(database.load_series(connection, number)[0])
-            volume = hard_negatives.enhance(pixels)
+            slices, pixels = read_pixels(database.load_series(connection, number)[0])
+            volume = enhance(pixels)
             heat = localise.heat_maps(net, transform, slices, volume)
             count += len(hard_negatives.false_windows(heat, slices, volume, truth, chance))
     return count

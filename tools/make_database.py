@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Build the sample database, or add what is new: which slice is which sample, on which side of the split."""
 
+import argparse
 import re
 from pathlib import Path
 
 from nbcad import cli
 
 
-def main() -> int:
+def _options() -> argparse.Namespace:
     arguments = cli.parser(__doc__)
     arguments.add_argument("--dicom", type=Path, default="data/phantom/dicom", help="folder, zip or file")
     arguments.add_argument(
@@ -38,19 +39,24 @@ def main() -> int:
     arguments.add_argument("--lesions", metavar="REGEX", help="names of segments and ROIs that outline lesions")
     arguments.add_argument("--force", action="store_true", help="build anew instead of adding to what stands there")
     options = arguments.parse_args()
+    try:
+        re.compile(options.lesions or "")
+    except re.error as error:
+        arguments.error(f"--lesions is no regular expression: {error}")
     if min(options.shares) < 0 or abs(sum(options.shares) - 1) > 1e-6:
         arguments.error("--shares must not be negative and must sum to 1")
     if options.folds and not (options.folds >= 3 and 0 <= options.fold < options.folds):
         arguments.error("--folds must be 0, or 3 or more; --fold is one of 0..folds-1")
+    return options
+
+
+def main() -> int:
+    options = _options()
 
     from nbcad import building, leakage
     from nbcad.label_sources import LESIONS
     from nbcad.splitting import BY_IMAGE, SplitPlan
 
-    try:
-        re.compile(options.lesions or LESIONS)
-    except re.error as error:
-        arguments.error(f"--lesions is no regular expression: {error}")
     plan = SplitPlan(options.seed, tuple(options.shares), options.folds, options.fold, options.split_by)
     built = building.build(
         options.dicom,

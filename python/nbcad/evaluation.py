@@ -15,9 +15,7 @@ from nbcad.labels import NORMAL, OTHER, organ_labels, stage_labels
 from nbcad.localise import OperatingPoint
 from nbcad.metrics import LesionCount, Measures, accuracy, confusion, match_lesions, one_against_rest
 from nbcad.pipeline import Models, SeriesAnalysis, analyse_series, study_stage
-from nbcad.preprocess import enhance
-from nbcad.series import read_pixels
-from nbcad.truth import Truth, of_split
+from nbcad.truth import Truth, heat_of_split, of_split
 
 # Evenly spaced in log odds: how probable a net finds tumours depends on how many of its samples were normal.
 THRESHOLDS = tuple(np.round(expit(np.arange(-3, 4.1, 0.125)), 4).tolist())
@@ -39,18 +37,16 @@ def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> di
     Returns:
         The threshold and the least number of slices, with the figures of every setting tried.
     """
-    net, transform = localise.to_fully_convolutional(weights), caffe_net.transform_of(localise.TRAIN_VAL)
     tried = {(t, m): LesionCount() for t in THRESHOLDS for m in MIN_SLICES}
     patients = set()
     with closing(database.connect(sample_database)) as connection:
-        for number, truth in of_split(connection, "val"):
-            series, _ = database.load_series(connection, number)
-            slices, pixels = read_pixels(series)
-            heat = localise.heat_maps(net, transform, slices, enhance(pixels, n4))
+        for truth, slices, _, heat in heat_of_split(connection, "val", weights, n4):
             patients.add(truth.patient)
-            for threshold, min_slices in tried:
-                found = localise.find_lesions(heat, slices, OperatingPoint(threshold, min_slices))
-                tried[threshold, min_slices] += match_lesions(truth.lesions, truth.judged(found))
+            for threshold in THRESHOLDS:
+                found = truth.judged(localise.find_lesions(heat, slices, OperatingPoint(threshold, min_slices=1)))
+                for least in MIN_SLICES:
+                    long_enough = [lesion for lesion in found if len(lesion.boxes) >= least]
+                    tried[threshold, least] += match_lesions(truth.lesions, long_enough)
     allowed = FALSE_LESIONS_A_PATIENT * len(patients)
     within = {point: count for point, count in tried.items() if count.false <= allowed}
     if within:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nbcad import caffe_net, database, lmdb_io, localise
-from nbcad.errors import DatabaseError
-from nbcad.preprocess import Canonical, enhance, pad_for_windows, stage_grid, stage_window
+from nbcad import database, lmdb_io, localise
+from nbcad.preprocess import Canonical, pad_for_windows, stage_grid, stage_window
 from nbcad.sampling import CLEARANCE_MM, grown, holds
-from nbcad.series import Slice, read_pixels
-from nbcad.truth import Truth, of_split
+from nbcad.series import Slice
+from nbcad.truth import Truth, heat_of_split
 
 TUMOUR_PROBABILITY = 0.6  # from which on a place is one that the net mistakes
 WINDOWS_PER_PLACE = 3
@@ -38,19 +37,12 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
         DatabaseError: the LMDBs are missing or not of this database.
         ModelError: the weights are missing or of another net.
     """
-    net, transform = localise.to_fully_convolutional(weights), caffe_net.transform_of(localise.TRAIN_VAL)
     chance = np.random.default_rng(seed)
     hard: list[np.ndarray] = []
     with closing(database.connect(sample_database)) as connection:
         lmdb_io.check_made_from(lmdbs, connection)
         n4 = lmdb_io.read_info(lmdbs)["n4"]
-        for number, truth in of_split(connection, "train"):
-            series, _ = database.load_series(connection, number)
-            slices, pixels = read_pixels(series)
-            if len(slices) != len(truth.looked_at):
-                raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
-            volume = enhance(pixels, n4)
-            heat = localise.heat_maps(net, transform, slices, volume)
+        for truth, slices, volume, heat in heat_of_split(connection, "train", weights, n4):
             hard += false_windows(heat, slices, volume, truth, chance)
     images, labels = lmdb_io.read(lmdbs / "stage_train")
     images, labels = [*images, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal

@@ -3,12 +3,16 @@
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from nbcad import cli
+import numpy as np
+
+from nbcad import caffe_net, cli, database, localise
 from nbcad.annotations import by_slice, link
 from nbcad.errors import DatabaseError
 from nbcad.localise import Lesion
-from nbcad.preprocess import Box
+from nbcad.preprocess import Box, enhance
+from nbcad.series import Slice, read_pixels
 
 
 @dataclass
@@ -54,6 +58,33 @@ def of_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, 
                 lesions=[by_slice(group, boxes) for group in link(boxes)],
             ),
         )
+
+
+def heat_of_split(
+    connection: sqlite3.Connection, split: str, weights: Path, n4: bool
+) -> Iterator[tuple[Truth, list[Slice], np.ndarray, np.ndarray]]:
+    """What a stager gives on every series of one side of the split: truth, n slices, enhanced volume and heat.
+
+    Args:
+        connection: of the sample database.
+        split: the side.
+        weights: caffemodel of the stage net.
+        n4: as in preprocessing.
+
+    Yields:
+        The volume is uint8 of shape (n, rows, columns), the heat as of `localise.heat_maps`.
+
+    Raises:
+        DatabaseError: no patient is on that side, or a file is gone or changed.
+        ModelError: the weights are missing or of another net.
+    """
+    net, transform = localise.to_fully_convolutional(weights), caffe_net.transform_of(localise.TRAIN_VAL)
+    for number, truth in of_split(connection, split):
+        slices, pixels = read_pixels(database.load_series(connection, number)[0])
+        if len(slices) != len(truth.looked_at):
+            raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
+        volume = enhance(pixels, n4)
+        yield truth, slices, volume, localise.heat_maps(net, transform, slices, volume)
 
 
 def _lesion_boxes(connection: sqlite3.Connection, number: int) -> list[Box]:
