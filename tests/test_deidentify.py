@@ -85,8 +85,8 @@ def identifying_image(pixels: np.ndarray, **elements) -> Dataset:
 
 SECRET_TEXTS = [
     "Musterfrau", "Erika", "KH-4711-0815", "20140731", "Heidestrasse", "Gabler", "ACC998877", "STUDY5544", "20171224",
-    "20171223", "Klinikum", "Hausarzt", "Radtke", "MRSTATION7", "SN-123123", "0221 999999", "1.2.276.0.7230010", "SENDERAET",
-    "SPS3344", "Tief", "Verborgen", "VENDOR", "csa", "19620101", "overlay", "curve", "003Y",
+    "20171223", "Klinikum", "Hausarzt", "Radtke", "MRSTATION7", "SN-123123", "0221 999999", "1.2.276.0.7230010",
+    "SENDERAET", "SPS3344", "Tief", "Verborgen", "VENDOR", "csa", "19620101", "overlay", "curve", "003Y",
 ]  # fmt: skip
 
 

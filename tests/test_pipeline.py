@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -29,7 +30,7 @@ def _stack(folder, count=2, **elements) -> list[str]:
 def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     _stack(tmp_path / "t2")
     _stack(tmp_path / "t1", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
-    report, _ = analyse(tmp_path, eager, "cpu")
+    report = analyse(tmp_path, eager, "cpu")
     labelled = {"label", "probabilities"}
     assert set(report) == {"schema", "research_use_only", "software", "summary", "studies", "files", "timing_s"}
     assert set(report["software"]) == {"nbcad", "caffe", "python", "device", "models"}
@@ -62,7 +63,7 @@ def test_every_input_file_is_in_the_report_once_as_what_became_of_it(blind, tmp_
     expected |= {str(write(copy, tmp_path / "t2" / n)): s for n, s in (("a", "used"), ("b", "refused"))}
     (tmp_path / "notes.txt").write_text("nothing")
     expected[str(tmp_path / "notes.txt")] = "ignored"
-    report, _ = analyse(tmp_path, blind, "cpu")
+    report = analyse(tmp_path, blind, "cpu")
     assert len(report["files"]) == len(expected)
     assert {f["path"]: f["status"] for f in report["files"]} == expected
     assert all(bool(f["reason"]) == (f["status"] != "used") for f in report["files"])
@@ -73,28 +74,49 @@ def test_every_input_file_is_in_the_report_once_as_what_became_of_it(blind, tmp_
 
 def test_series_without_a_readable_image_is_refused_and_its_study_gets_no_stage(eager, tmp_path):
     write(mr_image(0 * PIXELS), tmp_path / "black")
-    report, analyses = analyse(tmp_path, eager, "cpu")
+    patients = []
+    report = analyse(tmp_path, eager, "cpu", finish=patients.append)
     (study,) = report["studies"]
     (series,) = study["series"]
-    assert (series["status"], bool(series["reason"]), analyses) == ("refused", True, {})
+    assert (series["status"], bool(series["reason"]), patients[0].analyses) == ("refused", True, [[None]])
     assert (study["stage"]["label"], study["stage"]["probabilities"]) == (None, {})
     assert study["stage"]["notes"]
 
 
-def test_analyses_are_numbered_as_the_series_of_the_report(blind, tmp_path):
+def test_each_patients_analyses_are_handed_over_with_their_entries_and_not_kept(blind, tmp_path):
     _stack(tmp_path / "a", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4")
-    _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", PatientID="P2", StudyInstanceUID="2.25.6")
-    report, analyses = analyse(tmp_path, blind, "cpu")
-    listed = [series["series_uid"] for study in report["studies"] for series in study["series"]]
-    assert {n: a.series.series_uid for n, a in analyses.items()} == {1: "2.25.4", 2: "2.25.5"}
-    assert [listed[n] for n in analyses] == ["2.25.4", "2.25.5"]
+    _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", StudyInstanceUID="2.25.6")
+    _stack(tmp_path / "d", SeriesInstanceUID="2.25.7", PatientID="P2", StudyInstanceUID="2.25.8")
+    handed, volumes = [], []
+
+    def finish(patient):
+        for study, entry, found in patient.series():
+            handed.append((patient.number, entry["series_uid"], found is not None))
+            if found:
+                assert (found.series.study_uid, found.series.series_uid) == (study["study_uid"], entry["series_uid"])
+                volumes.append(weakref.ref(found.volume))
+        kept = [volume() is not None for volume in volumes]
+        assert kept == [number == patient.number for number, _, analysed in handed if analysed]
+
+    report = analyse(tmp_path, blind, "cpu", finish=finish)
+    assert handed == [(1, "2.25.3", False), (1, "2.25.4", True), (1, "2.25.5", True), (2, "2.25.7", True)]
+    assert [s["series_uid"] for study in report["studies"] for s in study["series"]] == [uid for _, uid, _ in handed]
+    assert [volume() for volume in volumes] == [None] * 3
+
+
+def test_studies_without_patient_id_are_not_taken_for_one_patient(blind, tmp_path):
+    for n in range(2):
+        _stack(tmp_path / str(n), PatientID="", StudyInstanceUID=f"2.25.{n + 3}", SeriesInstanceUID=f"2.25.{n + 5}")
+    patients = []
+    analyse(tmp_path, blind, "cpu", finish=patients.append)
+    assert [len(patient.studies) for patient in patients] == [1, 1]
 
 
 def test_patients_who_share_a_study_uid_are_reported_apart(blind, tmp_path):
     _stack(tmp_path / "a", PatientID="P1", SeriesInstanceUID="2.25.3", PatientAge="010M")
     _stack(tmp_path / "b", PatientID="P2", SeriesInstanceUID="2.25.4", PatientAge="050M")
-    report, _ = analyse(tmp_path, blind, "cpu")
+    report = analyse(tmp_path, blind, "cpu")
     assert [study["patient"] for study in report["studies"]] == [
         {"id": "P1", "age_months": 10},
         {"id": "P2", "age_months": 50},
@@ -104,7 +126,7 @@ def test_patients_who_share_a_study_uid_are_reported_apart(blind, tmp_path):
 def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_path):
     _stack(tmp_path / "a", SeriesInstanceUID="2.25.3")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4", PatientAge="030M")
-    (study,) = analyse(tmp_path, eager, "cpu")[0]["studies"]
+    (study,) = analyse(tmp_path, eager, "cpu")["studies"]
     assert study["patient"]["age_months"] == 30
     for entry in (study, *(found for series in study["series"] for found in series["lesions"])):
         assert entry["stage"]["probabilities"]["MS"] == 0  # at 18 months or more
@@ -113,17 +135,19 @@ def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_
 @pytest.mark.parametrize("phantom", [True, False])
 def test_phantom_is_called_synthetic_and_a_patient_is_not(blind, tmp_path, phantom):
     _stack(tmp_path, QualityControlImage="YES" if phantom else "NO")
-    (study,) = analyse(tmp_path, blind, "cpu")[0]["studies"]
+    (study,) = analyse(tmp_path, blind, "cpu")["studies"]
     assert any("Synthetic" in note for note in study["stage"]["notes"]) == phantom
 
 
 def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path):
     write(mr_image(PIXELS, ImagePositionPatient=None, ImageOrientationPatient=None), tmp_path / "x")
-    report, analyses = analyse(tmp_path, eager, "cpu")
+    patients = []
+    report = analyse(tmp_path, eager, "cpu", finish=patients.append)
     (entry,) = report["studies"][0]["series"][0]["lesions"]
     assert (entry["centre_mm"], entry["box_mm"]) == (None, None)
     assert entry["boxes"]
-    assert millimetres(analyses[0].lesions[0], analyses[0]) == (None, None)
+    ((found,),) = patients[0].analyses
+    assert millimetres(found.lesions[0], found) == (None, None)
 
 
 @settings(deadline=None, max_examples=60)
@@ -266,7 +290,7 @@ def test_every_series_that_a_rule_takes_is_analysed_and_named(blind, tmp_path):
     _stack(tmp_path / "a", SeriesInstanceUID="2.25.3", SeriesDescription="T2 first")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4", SeriesDescription="T2 second")
     _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", SeriesDescription="T1")
-    (study,) = analyse(tmp_path, blind, "cpu")[0]["studies"]
+    (study,) = analyse(tmp_path, blind, "cpu")["studies"]
     assert [(s["status"], s["rule"]) for s in study["series"]] == [
         ("analysed", "axial T2"),
         ("analysed", "axial T2"),
@@ -281,17 +305,17 @@ def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
         for n in range(2):
             pixels = np.random.default_rng([number, n]).integers(0, 900, (48, 40))
             write(mr_image(pixels, (0, 0, 5.0 * n), EchoTime=echo), tmp_path / f"{echo}-{n}")
-    report, analyses = analyse(tmp_path, blind, "cpu")
-    (study,) = report["studies"]
+    (study,) = analyse(tmp_path, blind, "cpu")["studies"]
     assert [s["stack"] for s in study["series"]] == ["echo 70 ms", "echo 90 ms"]
-    assert len(analyses) == 2 and "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study["stage"]["notes"][-1]
+    assert [s["status"] for s in study["series"]] == ["analysed"] * 2
+    assert "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study["stage"]["notes"][-1]
 
 
 def test_frame_that_is_refused_is_in_the_report_beside_the_used_rest_of_its_file(blind, tmp_path):
     images = [mr_image(np.random.default_rng(n).integers(0, 900, (48, 40)), (0, 0, 5.0 * n)) for n in range(3)]
     images[2].PixelData = bytes(2 * 48 * 40)
     path = write(enhanced(images), tmp_path / "x")
-    report, _ = analyse(tmp_path, blind, "cpu")
+    report = analyse(tmp_path, blind, "cpu")
     assert report["files"] == [
         {
             "path": str(path),
@@ -308,9 +332,8 @@ def test_frame_that_is_refused_is_in_the_report_beside_the_used_rest_of_its_file
 def test_rule_does_not_count_against_a_series_that_was_asked_for(blind, tmp_path):
     _stack(tmp_path / "a", SeriesInstanceUID="2.25.3", SeriesDescription="T1")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4")
-    report, analyses = analyse(tmp_path, blind, "cpu", only_series="2.25.3")
-    assert [a.series.series_uid for a in analyses.values()] == ["2.25.3"]
-    assert [(s["rule"], s["status"]) for s in report["studies"][0]["series"]] == [
-        ("--series", "analysed"),
-        ("--series", "refused"),
+    report = analyse(tmp_path, blind, "cpu", only_series="2.25.3")
+    assert [(s["series_uid"], s["rule"], s["status"]) for s in report["studies"][0]["series"]] == [
+        ("2.25.3", "--series", "analysed"),
+        ("2.25.4", "--series", "refused"),
     ]

@@ -12,8 +12,8 @@ import pytest
 from conftest import run_tool
 from make_analysis import analysis, lesion
 from make_dicom import mr_image, write
-from nbcad.pipeline import analyse
-from nbcad.report import html, write_html, write_json
+from nbcad.pipeline import PatientAnalysis, analyse
+from nbcad.report import html, pictures_of, write_html, write_json
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
@@ -56,8 +56,9 @@ class Page(HTMLParser):
 
 
 def _page(folder, models, out) -> Page:
-    report, analyses = analyse(folder, models, "cpu")
-    write_html(report, analyses, out / "report.html")
+    pictures = []
+    report = analyse(folder, models, "cpu", finish=lambda patient: pictures.extend(pictures_of(patient)))
+    write_html(report, pictures, out / "report.html")
     return Page((out / "report.html").read_text(encoding="utf-8"))
 
 
@@ -71,7 +72,7 @@ def folder(tmp_path):
 def _page_of(series, models, out) -> Page:
     """The page of one analysis made by hand."""
     write(mr_image(PIXELS), out / "one" / "x")
-    report, _ = analyse(out / "one", models, "cpu")
+    report = analyse(out / "one", models, "cpu")
     entry = report["studies"][0]["series"][0]
     entry["lesions"] = [
         {
@@ -84,7 +85,7 @@ def _page_of(series, models, out) -> Page:
         }
         for n, found in enumerate(series.lesions, start=1)
     ]
-    write_html(report, {0: series}, out / "report.html")
+    write_html(report, pictures_of(PatientAnalysis(1, report["studies"], [[series]])), out / "report.html")
     return Page((out / "report.html").read_text(encoding="utf-8"))
 
 
@@ -169,9 +170,11 @@ def test_page_of_an_input_without_mr_images_says_so(eager, folder, tmp_path):
 def test_page_without_a_lesion_shows_the_hottest_slice_and_claims_no_certainty(blind, folder, tmp_path):
     for z in (0, 5, 10):
         write(mr_image(PIXELS, (0, 0, z)), folder / str(z))
-    report, analyses = analyse(folder, blind, "cpu")
-    analyses[0].heat[:, 0], analyses[0].heat[1, 0, 2, 2] = 0.9, 0.1
-    write_html(report, analyses, tmp_path / "report.html")
+    patients = []
+    report = analyse(folder, blind, "cpu", finish=patients.append)
+    ((found,),) = patients[0].analyses
+    found.heat[:, 0], found.heat[1, 0, 2, 2] = 0.9, 0.1
+    write_html(report, pictures_of(patients[0]), tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text())
     assert "No lesion found." in page.text and "Image-suggested stage: normal" in page.text
     assert "highest tumour probability: slice 2 of 3" in page.text and len(page.all("img")) == 2

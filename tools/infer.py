@@ -22,14 +22,17 @@ def main() -> int:
     options = arguments.parse_args()
 
     from nbcad.pipeline import analyse, load_models
-    from nbcad.report import write_html, write_json
+    from nbcad.report import pictures_of, write_html, write_json
 
     cli.existing(options.dicom, "DICOM input")
     for name in ("report.json", "report.html"):
         cli.refuse_existing(options.out / name, options.force)
     models = load_models(options.models, options.device, options.stage)
-    report, analyses = analyse(options.dicom, models, options.device, options.series)
-    write_html(report, analyses, options.out / "report.html")
+    pictures = []
+    report = analyse(
+        options.dicom, models, options.device, options.series, lambda patient: pictures.extend(pictures_of(patient))
+    )
+    write_html(report, pictures, options.out / "report.html")
     write_json(report, options.out / "report.json")
     summary = report["summary"]
     for study in report["studies"]:

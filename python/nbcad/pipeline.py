@@ -5,6 +5,7 @@ import json
 import platform
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -58,6 +59,21 @@ class SeriesAnalysis:
     def tumour(self) -> np.ndarray:
         """(n,) highest tumour probability of each slice."""
         return 1 - self.heat[:, 0].min(axis=(1, 2))
+
+
+@dataclass
+class PatientAnalysis:
+    """What was found in one patient, for as long as its pictures are needed."""
+
+    number: int  # from 1, in the report's order
+    studies: list[dict]  # the report's entries
+    analyses: list[list[SeriesAnalysis | None]]  # behind each series of each study; None: not analysed
+
+    def series(self) -> Iterator[tuple[dict, dict, SeriesAnalysis | None]]:
+        """Each series: its study's entry, its own entry, and the analysis behind it."""
+        for study, analyses in zip(self.studies, self.analyses, strict=True):
+            for entry, analysis in zip(study["series"], analyses, strict=True):
+                yield study, entry, analysis
 
 
 def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> Models:
@@ -126,45 +142,100 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
 
 
 def analyse(
-    path: Path, models: Models, device: str, only_series: str | None = None
-) -> tuple[dict, dict[int, SeriesAnalysis]]:
-    """Analyse everything below ``path``.
+    path: Path,
+    models: Models,
+    device: str,
+    only_series: str | None = None,
+    finish: Callable[[PatientAnalysis], None] | None = None,
+) -> dict:
+    """Analyse everything below ``path``, a patient at a time.
 
     Args:
         path: DICOM folder, file or zip.
         models: the trained models.
         device: written into the report.
         only_series: a SeriesInstanceUID that is analysed whatever the rules of `series_rules` say, and nothing else.
+        finish: called with each patient's analysis, which is not kept: one patient's images are in memory at a time.
 
     Returns:
-        The report as in README.md ("report.json"), and the analysis behind each analysed series by the number that its
-        entry has among all series of the report.
+        The report as in README.md ("report.json").
 
     Raises:
         InputError: nothing stands at ``path``, ``only_series`` is not among its series, or the rules are malformed.
     """
     rules = read_rules()
-    seconds: dict[str, float] = {}
+    seconds = {"read": 0.0, "analyse": 0.0, "write": 0.0}
     with _timed(seconds, "read"):
         archive = read_archive(path)
     if only_series and only_series not in {s.series_uid for s in archive.series}:
         raise InputError(f"{path} holds no readable MR series {only_series}")
-    decisions = [_decide(series, rules, only_series) for series in archive.series]
-    analyses: dict[int, SeriesAnalysis] = {}
-    with _timed(seconds, "analyse"):
-        for number, series in enumerate(cli.progress(archive.series, desc="analyse", unit="series")):
-            if decisions[number].reason:
-                for image in series.slices:
-                    image.set_aside(IGNORED, decisions[number].reason)
-                continue
+    studies = []
+    with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
+
+        def of_patient(number: int, group: list[list[Series]]) -> list[dict]:
+            with _timed(seconds, "analyse"):
+                found = [_analyse_study(series, models, rules, only_series, progress.update) for series in group]
+            patient = PatientAnalysis(number, *map(list, zip(*found, strict=True)))
+            if finish:
+                with _timed(seconds, "write"):
+                    finish(patient)
+            return patient.studies
+
+        for number, group in enumerate(_by_patient(archive.series), start=1):
+            studies += of_patient(number, group)
+    return _report(archive, studies, models, device) | {
+        "timing_s": {step: round(value, 3) for step, value in seconds.items()}
+    }
+
+
+def _by_patient(series: list[Series]) -> Iterator[list[list[Series]]]:
+    """The studies of each patient; series come sorted by patient and study."""
+    # By patient too: a study UID that two patients share, as careless anonymisers leave it, must not make them one.
+    studies = [list(members) for _, members in groupby(series, key=lambda s: (s.patient_id, s.study_uid))]
+    # Nothing says that studies without Patient ID are of one patient.
+    for _, members in groupby(studies, key=lambda s: (s[0].patient_id, "" if s[0].patient_id else s[0].study_uid)):
+        yield list(members)
+
+
+def _analyse_study(
+    members: list[Series], models: Models, rules: list[Rule], only_series: str | None, done: Callable[[], object]
+) -> tuple[dict, list[SeriesAnalysis | None]]:
+    """The report's entry of one study, and the analysis behind each of its series."""
+    decisions, analyses = [], []
+    for series in members:
+        decision, analysis = _decide(series, rules, only_series), None
+        if decision.reason:
+            for image in series.slices:
+                image.set_aside(IGNORED, decision.reason)
+        else:
             analysis = analyse_series(series, models)
             if analysis is None:
-                decisions[number] = replace(decisions[number], reason="none of its images can be read")
-            else:
-                analyses[number] = analysis
-    report = _report(archive, analyses, decisions, models, device)
-    report["timing_s"] = seconds
-    return report, analyses
+                decision = replace(decision, reason="none of its images can be read")
+        decisions.append(decision)
+        analyses.append(analysis)
+        done()
+    age_months = next((series.age_months for series in members if series.age_months is not None), None)
+    found = [analysis for analysis in analyses if analysis]
+    stage_entry = study_stage(found, age_months, models)
+    if len(found) > 1:
+        names = ", ".join(_named(analysis.series) for analysis in found)
+        stage_entry["notes"].append(f"{len(found)} series were analysed: {names}.")
+    if any(series.phantom for series in members):
+        stage_entry["notes"].append(SYNTHETIC)
+    entry = {
+        "study_uid": members[0].study_uid,
+        "patient": {"id": members[0].patient_id, "age_months": age_months},
+        "stage": stage_entry,
+        "series": [
+            _series_entry(series, analysis, decision, age_months, models)
+            for series, analysis, decision in zip(members, analyses, decisions, strict=True)
+        ],
+    }
+    return entry, analyses
+
+
+def _named(series: Series) -> str:
+    return f"{series.description or series.series_uid}{f' ({series.stack})' if series.stack else ''}"
 
 
 def _decide(series: Series, rules: list[Rule], only_series: str | None) -> Decision:
@@ -177,31 +248,10 @@ def _decide(series: Series, rules: list[Rule], only_series: str | None) -> Decis
 def _timed(seconds: dict[str, float], step: str):
     started = time.monotonic()
     yield
-    seconds[step] = round(time.monotonic() - started, 3)
+    seconds[step] += time.monotonic() - started
 
 
-def _report(archive: Archive, analyses: dict, decisions: list[Decision], models: Models, device: str) -> dict:
-    studies = []
-    # By patient too: a study UID that two patients share, as careless anonymisers leave it, must not make them one.
-    same_study = groupby(enumerate(archive.series), key=lambda item: (item[1].patient_id, item[1].study_uid))
-    for (patient_id, study_uid), members in same_study:
-        members = list(members)
-        age_months = next((s.age_months for _, s in members if s.age_months is not None), None)
-        stage_entry = study_stage([analyses[n] for n, _ in members if n in analyses], age_months, models)
-        analysed = [series for n, series in members if n in analyses]
-        if len(analysed) > 1:
-            names = ", ".join(f"{s.description or s.series_uid}{f' ({s.stack})' if s.stack else ''}" for s in analysed)
-            stage_entry["notes"].append(f"{len(analysed)} series were analysed: {names}.")
-        if any(series.phantom for _, series in members):
-            stage_entry["notes"].append(SYNTHETIC)
-        studies.append(
-            {
-                "study_uid": study_uid,
-                "patient": {"id": patient_id, "age_months": age_months},
-                "stage": stage_entry,
-                "series": [_series_entry(s, analyses.get(n), decisions[n], age_months, models) for n, s in members],
-            }
-        )
+def _report(archive: Archive, studies: list[dict], models: Models, device: str) -> dict:
     status = [record.status for record in archive.files]
     every = [entry for study in studies for entry in study["series"]]
     return {

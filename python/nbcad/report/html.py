@@ -6,18 +6,23 @@ import jinja2
 import numpy as np
 
 from nbcad import cli
-from nbcad.pipeline import SeriesAnalysis
+from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
 from nbcad.report.pictures import data_uri, evidence
 
 PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to the page
 
 
-def write_html(report: dict, analyses: dict[int, SeriesAnalysis], path: Path) -> None:
+def pictures_of(patient: PatientAnalysis) -> list[dict]:
+    """What `write_html` shows of each series of a patient; empty for those not analysed."""
+    return [_evidence_of(analysis) if analysis else {} for *_, analysis in patient.series()]
+
+
+def write_html(report: dict, pictures: list[dict], path: Path) -> None:
     """Write the page.
 
     Args:
         report: of `pipeline.analyse`.
-        analyses: the same call's analyses, by the number of the series in the report.
+        pictures: `pictures_of` all its patients.
         path: of the page.
     """
     environment = jinja2.Environment(
@@ -29,7 +34,6 @@ def write_html(report: dict, analyses: dict[int, SeriesAnalysis], path: Path) ->
     )
     environment.filters["percent"] = percent
     environment.filters["mm"] = lambda point: ", ".join(str(round(value)) for value in point)
-    pictures = {number: _evidence_of(analysis) for number, analysis in analyses.items()}
     page = environment.get_template("report.html.j2").render(
         report=report, pictures=pictures, not_used=_by_reason(report["files"])
     )
