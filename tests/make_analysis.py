@@ -33,7 +33,7 @@ def untrained(threshold: float) -> Models:
         svm=svm,
         stage_fcn=caffe.Net(localise.FCN, caffe.TEST),
         stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
-        point=OperatingPoint(threshold, 1),
+        point=OperatingPoint(threshold, threshold),
         stages=stage_labels(),
         n4=False,
         sha256={"organ_net": "0" * 64},

@@ -107,7 +107,7 @@ def test_every_predicted_box_maps_back_to_the_pixels_that_made_it(
     folder = tmp_path_factory.mktemp("series")
     series = _stored(folder, shape, spacing, plane, step_mm, np.random.default_rng(5))
     assert series.slice_step_mm == pytest.approx(step_mm, abs=1e-4)
-    (lesion,) = find_lesions(_heat(series, 0, 2, box), series.slices, OperatingPoint(0.5, 1))
+    (lesion,) = find_lesions(_heat(series, 0, 2, box), series.slices, OperatingPoint(0.5, 0.5))
     assert set(lesion.boxes) == {0, 1}
     for found in lesion.boxes.values():
         row0, col0, row1, col1 = whole_pixels(found)

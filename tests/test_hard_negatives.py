@@ -54,7 +54,7 @@ def test_windows_are_cut_round_false_places_and_off_lesions_of_slices_however_st
 def test_a_place_of_the_heat_map_lies_where_a_lesion_there_has_its_centre():
     slices = _slices((0, 1, 0), (-1, 0, 0))
     hot = [(n, row, column) for n in range(3) for row in (7, 8, 9) for column in (9, 10, 11)]
-    (lesion,) = localise.find_lesions(_heat(slices, *hot), slices, localise.OperatingPoint(0.1, 1))
+    (lesion,) = localise.find_lesions(_heat(slices, *hot), slices, localise.OperatingPoint(0.1, 0.1))
     row, column = localise.place_in_stored((8, 10), slices[0])
     assert lesion.centre[1:] == pytest.approx((row - 0.5, column - 0.5))
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 import make_slices
 from nbcad import caffe_net, localise
 from nbcad.caffe_net import caffe
-from nbcad.localise import STRIDE, OperatingPoint, find_lesions, smoothed_tumour
+from nbcad.localise import STRIDE, OperatingPoint, find_lesions, smoothed_log_odds
 from nbcad.preprocess import STAGE_WINDOW, Canonical
 
 
@@ -54,31 +55,58 @@ def test_hot_places_become_a_lesion_where_they_lie_in_the_stored_image(along_row
     turned = Canonical.of(slices[0].geometry)
     shape = turned.shape((64, 80))
     heat = _heat_with_blob((5, shape[0] // 4 + 1, shape[1] // 4 + 1), np.s_[1:4, 4:7, 9:12])
-    (lesion,) = find_lesions(heat, slices, OperatingPoint(0.1, 2))
+    (lesion,) = find_lesions(heat, slices, OperatingPoint(0.1, 0.1))
     assert set(lesion.boxes) == {1, 2, 3}
     assert lesion.boxes[2] == turned.box_to_stored((14, 34, 26, 46), (64, 80))
     row, column, _, _ = turned.box_to_stored((20, 40, 20, 40), (64, 80))
     assert lesion.centre == pytest.approx((2, row - 0.5, column - 0.5))
-    tumour = smoothed_tumour(heat)
-    assert lesion.probability == pytest.approx(tumour[1:4].max(axis=(1, 2)).mean())
+    assert lesion.probability == pytest.approx(expit(smoothed_log_odds(heat).max()))
     np.testing.assert_allclose(lesion.stages, [0, 1, 0, 0], atol=1e-6)
 
 
-def test_lesion_on_fewer_slices_than_asked_for_is_left_out():
-    heat = _heat_with_blob((5, 17, 21), np.s_[2:3, 4:7, 9:12])
-    point = OperatingPoint(0.9 * float(smoothed_tumour(heat).max()), 2)
-    assert find_lesions(heat, make_slices.slices(5, 64, 80), point) == []
-    assert len(find_lesions(heat, make_slices.slices(5, 64, 80), OperatingPoint(point.threshold, 1))) == 1
+def test_threshold_is_of_the_peak_and_extent_of_the_places_round_it():
+    heat = _heat_with_blob((5, 17, 21), np.s_[1:4, 4:7, 9:12])
+    slices, peak = make_slices.slices(5, 64, 80), float(expit(smoothed_log_odds(heat).max()))
+    assert find_lesions(heat, slices, OperatingPoint(peak + 1e-6, 0.1)) == []
+    (narrow,) = find_lesions(heat, slices, OperatingPoint(peak - 1e-6, 0.1))
+    (wide,) = find_lesions(heat, slices, OperatingPoint(peak - 1e-6, 1e-3))
+    assert set(narrow.boxes) == {1, 2, 3} and set(wide.boxes) == {0, 1, 2, 3, 4}
+    assert wide.probability == narrow.probability == pytest.approx(peak)
+
+
+def _two_peaks(valley) -> np.ndarray:
+    """Heat of two peaks of probability 0.9 and a place of ``valley`` between them; it is not smoothed."""
+    heat = np.zeros((1, 5, 17, 21), np.float32)
+    heat[:, 0] = 0.9999
+    heat[0, 0, 8, [8, 9, 10, 11, 12]] = 1 - np.array([0.9, 0.9, valley, 0.9, 0.9])
+    heat[:, 1] = 1 - heat[:, 0]
+    return heat
+
+
+@pytest.mark.parametrize(("valley", "lesions"), [(0.85, 2), (0.89, 1), (0.9, 1)])
+def test_connected_heat_is_divided_at_a_valley_and_not_at_a_ripple(monkeypatch, valley, lesions):
+    monkeypatch.setattr(localise, "SMOOTHING", (0, 0, 0))
+    found = find_lesions(_two_peaks(valley), make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))
+    assert len(found) == lesions
+    columns = sorted((box[1], box[3]) for lesion in found for box in lesion.boxes.values())
+    assert (columns[0][0], columns[-1][1]) == (30, 50)
+    assert all(before[1] == after[0] for before, after in zip(columns, columns[1:], strict=False))
+
+
+def test_heat_that_is_even_all_over_is_one_lesion():
+    heat = np.full((2, 5, 17, 21), 0.2, np.float32)
+    (lesion,) = find_lesions(heat, make_slices.slices(2, 64, 80), OperatingPoint(0.5, 0.5))
+    assert lesion.boxes[1] == (0, 0, 64, 80)
 
 
 def test_hot_place_at_the_edge_gets_a_box_inside_the_image():
     heat = _heat_with_blob((2, 17, 21), np.s_[:, 0:2, 19:21])
-    (lesion,) = find_lesions(heat, make_slices.slices(2, 64, 80), OperatingPoint(0.3, 1))
+    (lesion,) = find_lesions(heat, make_slices.slices(2, 64, 80), OperatingPoint(0.3, 0.3))
     assert lesion.boxes[0] == (0, 74, 6, 80)
 
 
 def test_smoothing_averages_log_odds_and_leaves_even_heat_alone():
     even = np.full((3, 5, 6, 6), 0.2, np.float32)
-    np.testing.assert_allclose(smoothed_tumour(even), 0.8, rtol=1e-5)
-    lonely = smoothed_tumour(_heat_with_blob((5, 17, 21), np.s_[2, 8, 10]))
-    assert lonely[2, 8, 10] == lonely.max() < 0.9
+    np.testing.assert_allclose(smoothed_log_odds(even), logit(0.8), rtol=1e-5)
+    lonely = smoothed_log_odds(_heat_with_blob((5, 17, 21), np.s_[2, 8, 10]))
+    assert lonely[2, 8, 10] == lonely.max() < logit(0.9)

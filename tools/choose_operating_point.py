@@ -20,11 +20,9 @@ def main() -> int:
     n4 = lmdb_io.read_info(options.lmdb)["n4"]
     point = evaluation.choose_operating_point(options.database, options.run / "final.caffemodel", n4)
     evaluation.write(point, options.run / "operating_point.json")
-    chosen = next(
-        t for t in point["tried"] if (t["threshold"], t["min_slices"]) == (point["threshold"], point["min_slices"])
-    )
+    chosen = next(tried for tried in point["tried"] if tried["threshold"] == point["threshold"])
     print(
-        f"{options.run / 'operating_point.json'}: probability {point['threshold']} on {point['min_slices']} slices; "
+        f"{options.run / 'operating_point.json'}: probability {point['threshold']}; "
         f"validation: {chosen['hit']} of {chosen['true']} lesions, {chosen['false']} false "
         f"in {point['validation_patients']} patients"
     )

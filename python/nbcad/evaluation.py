@@ -19,7 +19,6 @@ from nbcad.truth import Truth, heat_of_split, of_split
 
 # Evenly spaced in log odds: how probable a net finds tumours depends on how many of its samples were normal.
 THRESHOLDS = tuple(np.round(expit(np.arange(-3, 4.1, 0.125)), 4).tolist())
-MIN_SLICES = (1, 2, 3)
 FALSE_LESIONS_A_PATIENT = 0.75  # at most, on the validation patients; on others it may be more
 LINEAR_SAMPLES = 10_000
 
@@ -35,33 +34,28 @@ def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> di
         n4: as in preprocessing.
 
     Returns:
-        The threshold and the least number of slices, with the figures of every setting tried.
+        The operating point, with the figures of every threshold tried.
     """
-    tried = {(t, m): LesionCount() for t in THRESHOLDS for m in MIN_SLICES}
+    tried = {threshold: LesionCount() for threshold in THRESHOLDS}
     patients = set()
     with closing(database.connect(sample_database)) as connection:
         for truth, slices, _, heat in heat_of_split(connection, "val", weights, n4):
             patients.add(truth.patient)
             for threshold in THRESHOLDS:
-                found = truth.judged(localise.find_lesions(heat, slices, OperatingPoint(threshold, min_slices=1)))
-                for least in MIN_SLICES:
-                    long_enough = [lesion for lesion in found if len(lesion.boxes) >= least]
-                    tried[threshold, least] += match_lesions(truth.lesions, long_enough)
+                found = truth.judged(localise.find_lesions(heat, slices, OperatingPoint.of(threshold)))
+                tried[threshold] += match_lesions(truth.lesions, found)
     allowed = FALSE_LESIONS_A_PATIENT * len(patients)
-    within = {point: count for point, count in tried.items() if count.false <= allowed}
+    within = {threshold: count for threshold, count in tried.items() if count.false <= allowed}
     if within:
-        best = max(within, key=lambda point: (within[point].hit, -within[point].false))
+        best = max(within, key=lambda threshold: (within[threshold].hit, -within[threshold].false))
     else:
-        best = min(tried, key=lambda point: tried[point].false)
+        best = min(tried, key=lambda threshold: tried[threshold].false)
     return {
-        "threshold": best[0],
-        "min_slices": best[1],
+        "threshold": best,
+        "extent": OperatingPoint.of(best).extent,
         "n4": n4,
         "validation_patients": len(patients),
-        "tried": [
-            {"threshold": t, "min_slices": m, "true": c.true, "hit": c.hit, "false": c.false}
-            for (t, m), c in tried.items()
-        ],
+        "tried": [{"threshold": t, "true": c.true, "hit": c.hit, "false": c.false} for t, c in tried.items()],
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 from scipy.special import expit, logit
+from skimage import morphology, segmentation
 
 from nbcad import caffe_net
 from nbcad.caffe_net import Transform, caffe
@@ -19,16 +20,24 @@ FCN = "models/stage_lenet5/fcn.prototxt"
 TRAIN_VAL = "models/stage_lenet5/train_val.prototxt"
 STRIDE = 4  # pixels between windows: the product of the net's two pooling strides
 SMOOTHING = (0.9, 0.5, 0.5)  # standard deviations in slices and in places; chosen on patients held out
+PROMINENCE = 0.25  # by how much, in log odds, two peaks must stand out from the saddle between them to be two lesions
+EXTENT_BELOW = 1.25  # log odds below the threshold down to which places belong to a lesion
 _LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
 _SLICES_AT_ONCE = 8
+_NEIGHBOURS = np.ones((3, 3, 3))
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What makes heat a lesion; chosen on the validation patients."""
+    """What makes heat a lesion; chosen on the validation patients. Both are smoothed tumour probabilities."""
 
-    threshold: float  # smoothed tumour probability
-    min_slices: int  # that show it
+    threshold: float  # of a lesion's peak
+    extent: float  # of every place that belongs to it
+
+    @classmethod
+    def of(cls, threshold: float) -> "OperatingPoint":
+        """With the extent that goes with a threshold."""
+        return cls(threshold, float(expit(logit(threshold) - EXTENT_BELOW)))
 
 
 @dataclass
@@ -36,7 +45,7 @@ class Lesion:
     """One lesion of a series."""
 
     boxes: dict[int, Box]  # by slice index, in pixels of the stored image
-    probability: float  # mean over its slices of the highest smoothed tumour probability
+    probability: float  # the highest smoothed tumour probability
     stages: np.ndarray  # (tumour stages,) given that it is a tumour
     centre: tuple[float, float, float]  # slice index, row, column of the stored image, weighted by probability
 
@@ -83,8 +92,8 @@ def heat_maps(net: caffe.Net, transform: Transform, slices: list[Slice], volume:
     return np.concatenate(heat)
 
 
-def smoothed_tumour(heat: np.ndarray) -> np.ndarray:
-    """Tumour probability with its log odds averaged over neighbouring places and slices.
+def smoothed_log_odds(heat: np.ndarray) -> np.ndarray:
+    """Log odds of tumour, averaged over neighbouring places and slices.
 
     Args:
         heat: shape (n, classes, height, width), class 0 is normal.
@@ -93,24 +102,41 @@ def smoothed_tumour(heat: np.ndarray) -> np.ndarray:
         shape (n, height, width).
     """
     odds = logit(np.clip(1 - heat[:, 0], _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
-    return expit(ndimage.gaussian_filter(odds, SMOOTHING, mode="nearest"))
+    return ndimage.gaussian_filter(odds, SMOOTHING, mode="nearest")
 
 
 def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -> list[Lesion]:
-    """Lesions of one series: connected regions of heat, most probable first.
+    """Lesions of one series: peaks of heat, each with the places that lead up to it; most probable first.
+
+    Neighbouring metastases are as near to each other as the places of the heat map are. Connected heat would make one
+    of them, so it is divided at its valleys.
 
     Args:
         heat: result of `heat_maps`.
         slices: the same n slices.
         point: what makes heat a lesion.
     """
-    tumour = smoothed_tumour(heat)
-    regions, _ = ndimage.label(tumour >= point.threshold, structure=np.ones((3, 3, 3)))
-    lesions = []
-    for number, area in enumerate(ndimage.find_objects(regions), start=1):
-        if area[0].stop - area[0].start >= point.min_slices:
-            lesions.append(_lesion(regions == number, tumour, heat, slices[0]))
+    odds = smoothed_log_odds(heat)
+    basins = _basins(odds, odds >= logit(point.extent))
+    tumour = expit(odds)
+    lesions = [
+        _lesion(basins == number, tumour, heat, slices[0])
+        for number, area in enumerate(ndimage.find_objects(basins), start=1)
+        if tumour[area][basins[area] == number].max() >= point.threshold
+    ]
     return sorted(lesions, key=lambda lesion: -lesion.probability)
+
+
+def _basins(odds: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The places ``inside`` by the peak that they lead up to: whole numbers from 1, 0 outside; shape of both."""
+    floor = odds.min() - 1
+    # Peaks lowered by the prominence and filled up again from below: smaller ones are then part of a plateau.
+    seed, mask = np.where(inside, odds - PROMINENCE, floor), np.where(inside, odds, floor)
+    flattened = morphology.reconstruction(np.minimum(seed, mask), mask, footprint=_NEIGHBOURS)
+    # Padded, since heat that is even all over has no maximum of its own.
+    highest = morphology.local_maxima(np.pad(flattened, 1, constant_values=floor), footprint=_NEIGHBOURS)
+    peaks, _ = ndimage.label(highest[1:-1, 1:-1, 1:-1] & inside, _NEIGHBOURS)
+    return segmentation.watershed(-odds, peaks, connectivity=_NEIGHBOURS, mask=inside)
 
 
 def place_in_stored(place: Sequence[float], image: Slice) -> tuple[float, float]:
@@ -125,19 +151,18 @@ def place_in_stored(place: Sequence[float], image: Slice) -> tuple[float, float]
 def _lesion(region: np.ndarray, tumour: np.ndarray, heat: np.ndarray, image: Slice) -> Lesion:
     turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)
     cell = _cell_in_pixels(image, turn)
-    boxes, peaks = {}, []
+    boxes = {}
     for index in np.flatnonzero(region.any(axis=(1, 2))):
         ((rows, columns),) = ndimage.find_objects(region[index].astype(int))
         box = _clip(_box(rows, columns, cell), turn.shape(shape))
         boxes[int(index)] = turn.box_to_stored(box, shape)
-        peaks.append(tumour[index][region[index]].max())
     places, weights = np.argwhere(region), tumour[region]
     index, *place = np.average(places, axis=0, weights=weights)
     row, column = place_in_stored(place, image)
     stages = np.moveaxis(heat, 1, -1)[region][:, 1:].sum(axis=0)
     return Lesion(
         boxes=boxes,
-        probability=float(np.mean(peaks)),
+        probability=float(weights.max()),
         stages=stages / max(stages.sum(), np.finfo(np.float32).tiny),
         centre=(float(index), float(row) - 0.5, float(column) - 0.5),  # edges to pixel centres
     )

@@ -7,6 +7,7 @@ false-positive rate = 1 - specificity.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from nbcad.localise import Lesion
 from nbcad.preprocess import Box
@@ -107,7 +108,8 @@ class LesionCount:
 def match_lesions(true: list[dict[int, Box]], found: list[Lesion]) -> LesionCount:
     """Compare found lesions with the true ones of one series.
 
-    The two are one if the centre of either lies within a box of the other on that slice.
+    The two can be one if the centre of either lies within a box of the other on that slice. A found lesion stands for
+    one true lesion at most: of two neighbours that were found as one, one is missed.
 
     Args:
         true: each a box by slice index.
@@ -121,7 +123,8 @@ def match_lesions(true: list[dict[int, Box]], found: list[Lesion]) -> LesionCoun
     for row, (boxes, centre) in enumerate(zip(true, centres, strict=True)):
         for column, lesion in enumerate(found):
             meets[row, column] = _within(lesion.centre, boxes) or _within(centre, lesion.boxes)
-    return LesionCount(len(true), int(meets.any(axis=1).sum()), int((~meets.any(axis=0)).sum()))
+    pairs = linear_sum_assignment(meets, maximize=True)
+    return LesionCount(len(true), int(meets[pairs].sum()), int((~meets.any(axis=0)).sum()))
 
 
 def _centre(boxes: dict[int, Box]) -> tuple[float, float, float]:

@@ -97,7 +97,7 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
     caffe_net.use_device(device)
     try:
         facts = json.loads(paths["operating_point"].read_text())
-        point = OperatingPoint(facts["threshold"], facts["min_slices"])
+        point = OperatingPoint(facts["threshold"], facts["extent"])
         n4 = facts["n4"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{paths['operating_point']} cannot be read: {error}") from error
@@ -375,9 +375,6 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         probabilities = np.zeros(len(models.stages))
         probabilities[0] = 1.0
         notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
-        least = models.point.min_slices
-        if any(len(analysis.slices) < least for analysis in found):
-            notes.append(f"A series has fewer slices than the {least} that a lesion must show on to be reported.")
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
         probabilities = stage.patient_stage(stages, tumour, _lesion_sizes(found))
