@@ -4,10 +4,12 @@ import numpy as np
 
 from nbcad import caffe_net, localise, organ
 from nbcad.caffe_net import caffe
+from nbcad.calibration import Calibration
 from nbcad.labels import organ_labels, stage_labels
 from nbcad.localise import Lesion, OperatingPoint
+from nbcad.models import Models
 from nbcad.organ import OrganSvm
-from nbcad.pipeline import Models, SeriesAnalysis
+from nbcad.pipeline import SeriesAnalysis
 from nbcad.series import USED, FileRecord, Geometry, Series, Slice
 
 AXIAL = np.eye(3)[0], np.eye(3)[1]
@@ -34,6 +36,7 @@ def untrained(threshold: float) -> Models:
         stage_fcn=caffe.Net(localise.FCN, caffe.TEST),
         stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
         point=OperatingPoint(threshold, threshold),
+        calibration=Calibration(),
         stages=stage_labels(),
         n4=False,
         sha256={"organ_net": "0" * 64},

@@ -12,6 +12,7 @@ import pytest
 from conftest import run_tool
 from nbcad import caffe_net, conversion, database, lmdb_io, localise, organ, pipeline
 from nbcad.labels import organ_labels, stage_labels
+from nbcad.models import load_models
 from nbcad.preprocess import STAGE_WINDOW, Canonical, stage_grid_shape
 
 LABELLED = {"label", "probabilities"}
@@ -149,7 +150,7 @@ def _fed_by_inference(series, models: Path, task: str, monkeypatch) -> list[np.n
         return forward(net, inputs, blobs)
 
     monkeypatch.setattr(caffe_net, "forward", recorded)
-    pipeline.analyse_series(series, pipeline.load_models(models, "cpu"))
+    pipeline.analyse_series(series, load_models(models, "cpu"))
     return given[task]
 
 

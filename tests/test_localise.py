@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit
@@ -90,7 +92,7 @@ def test_connected_heat_is_divided_at_a_valley_and_not_at_a_ripple(monkeypatch, 
     assert len(found) == lesions
     columns = sorted((box[1], box[3]) for lesion in found for box in lesion.boxes.values())
     assert (columns[0][0], columns[-1][1]) == (30, 50)
-    assert all(before[1] == after[0] for before, after in zip(columns, columns[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(columns))
 
 
 def test_heat_that_is_even_all_over_is_one_lesion():

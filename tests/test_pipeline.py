@@ -1,5 +1,6 @@
 """The report as data: what stands in it, where lesions lie in the patient, how a patient's stage comes about."""
 
+import dataclasses
 import json
 import weakref
 from collections import Counter
@@ -13,10 +14,11 @@ from scipy.spatial.transform import Rotation
 from make_analysis import analysis, lesion
 from make_dicom import enhanced, mr_image, write
 from nbcad import localise, pipeline
+from nbcad.calibration import Calibration
 from nbcad.errors import ModelError
 from nbcad.localise import OperatingPoint
-from nbcad.pipeline import analyse, load_models, millimetres, study_stage, whole_pixels
-from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS
+from nbcad.pipeline import analyse, millimetres, study_stage, whole_pixels
+from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
 
@@ -222,13 +224,28 @@ def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
 
 
 @pytest.mark.parametrize(
-    ("age", "label", "note"), [(17, "MS", None), (18, "M", TOO_OLD_FOR_MS), (None, "MS", AGE_UNKNOWN)]
+    ("age", "label", "note"), [(17, "MS", None), (18, "M", TOO_OLD_FOR_MS), (None, "M", AGE_UNKNOWN)]
 )
 def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
     stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 0, 0.1, 0.9))])], age, blind)
     assert stage["label"] == label
     assert sum(stage["probabilities"].values()) == pytest.approx(1)
     assert [n for n in stage["notes"] if n in (AGE_UNKNOWN, TOO_OLD_FOR_MS)] == [note] * (note is not None)
+
+
+def test_patients_stages_are_calibrated(blind):
+    models = dataclasses.replace(blind, calibration=Calibration(patient_temperature=0.5))
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0.2, 0.8, 0, 0), 1.0)])], 12, models)
+    assert stage["probabilities"]["L2"] == pytest.approx(0.64 / 0.68, abs=1e-3)
+
+
+def test_what_only_a_surgeon_can_tell_apart_is_not_suggested(blind):
+    models = dataclasses.replace(blind, stages=["normal", "1", "2A", "2B", "3", "4", "4S"])
+    local, spread = (lesion({0: (2, 2, 5, 5)}, stages) for stages in ((0.2, 0.6, 0.1, 0.1, 0, 0), (0, 0, 0, 0, 0, 1)))
+    stage = study_stage([analysis([local])], 5, models)
+    assert stage["label"] is None and UNDETERMINED in stage["notes"]
+    assert study_stage([analysis([spread])], 5, models)["label"] == "4S"
+    assert study_stage([analysis([spread])], 12, models)["label"] == "4"
 
 
 @pytest.mark.parametrize(
@@ -246,17 +263,6 @@ def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, oth
         analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
     ]
     assert study_stage(found, 12, blind)["probabilities"]["L2"] == pytest.approx(share)
-
-
-@pytest.mark.parametrize("text", ["no json", "[]", "{}", '{"threshold": 0.5}'])
-def test_damaged_operating_point_is_one_error_that_names_the_file(tmp_path, text):
-    for folder, files in (("organ", pipeline.ORGAN_FILES), ("stage", pipeline.STAGE_FILES)):
-        (tmp_path / folder).mkdir()
-        for name in files.values():
-            (tmp_path / folder / name).touch()
-    (tmp_path / "stage" / "operating_point.json").write_text(text)
-    with pytest.raises(ModelError, match=r"operating_point\.json"):
-        load_models(tmp_path, "cpu")
 
 
 def test_weights_of_another_net_are_not_taken_for_the_stagers(eager, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, apply_age, patient_stage
+from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, apply_age, mean_stage
 
 LABELS = ["normal", "L1", "L2", "M", "MS"]
 LIKE_MS = np.array([0.05, 0.05, 0.1, 0.2, 0.6])
@@ -20,15 +20,24 @@ def test_ms_stays_under_18_months():
 
 
 def test_unknown_age_is_said_where_it_matters():
-    assert apply_age(LIKE_MS, LABELS, None)[1] == [AGE_UNKNOWN]
+    stages, notes = apply_age(LIKE_MS, LABELS, None)
+    np.testing.assert_allclose(stages, [0.05, 0.05, 0.1, 0.8, 0])  # MS is only given to who is known to be young
+    assert notes == [AGE_UNKNOWN]
     assert apply_age(np.array([0, 0.9, 0.1, 0, 0]), LABELS, None)[1] == []
 
 
+@pytest.mark.parametrize(("months", "young"), [(11, 0.8), (12, 0.0), (None, 0.0)])
+def test_4s_of_inss_is_under_12_months(months, young):
+    stages, notes = apply_age(np.array([0.1, 0.1, 0.8]), ["3", "4", "4S"], months)
+    assert stages[2] == young and stages.sum() == pytest.approx(1)
+    assert bool(notes) == (months != 11)
+
+
 def test_another_staging_system_is_left_alone():
-    stages, notes = apply_age(np.array([0.2, 0.8]), ["normal", "4S"], 40)
+    stages, notes = apply_age(np.array([0.2, 0.8]), ["I", "II"], 40)
     assert stages.tolist() == [0.2, 0.8] and notes == []
 
 
 def test_patient_bears_the_stage_of_its_lesions_by_size():
-    stage = patient_stage([np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0])], [0.6, 0.9], [1.0, 3.0])
-    assert stage == pytest.approx([0.1, 0.225, 0, 0.675, 0])
+    stage = mean_stage([np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0])], [1.0, 3.0])
+    assert stage == pytest.approx([0.25, 0, 0.75, 0])

@@ -19,7 +19,7 @@ def main() -> int:
 
     from nbcad import evaluation
     from nbcad.metrics import DEFINITIONS
-    from nbcad.pipeline import load_models
+    from nbcad.models import load_models
 
     figures = evaluation.evaluate(options.database, load_models(options.models, options.device, options.stage))
     if options.baselines:

@@ -15,7 +15,7 @@ def main() -> int:
     cli.add_device(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, organ
+    from nbcad import caffe_net, models, organ
     from nbcad.evaluation import organ_samples
     from nbcad.labels import organ_labels
 
@@ -27,6 +27,7 @@ def main() -> int:
     svm = organ.fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
     svm.info["validation_accuracy"] = float(svm.classifier.score(features["val"], data["val"][1]))
     organ.save(svm, options.run)
+    models.seal_organ(options.run)
     accuracy = f"cross-validation {svm.info['cross_validation_accuracy']:.3f}"
     accuracy += f", validation {svm.info['validation_accuracy']:.3f}"
     print(f"{options.run / 'svm.skops'}: {svm.blob}, C {svm.info['C']}, gamma {svm.info['gamma']:.3g}, {accuracy}")

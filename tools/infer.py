@@ -21,7 +21,8 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.pipeline import analyse, load_models
+    from nbcad.models import load_models
+    from nbcad.pipeline import analyse
     from nbcad.report import pictures_of, write_html, write_json
 
     cli.existing(options.dicom, "DICOM input")

@@ -1,6 +1,7 @@
 """What the trained models are worth: the paper's measures on patients held out, and baselines beside them."""
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nbcad import caffe_net, cli, database, lmdb_io, localise, organ
+from nbcad import caffe_net, calibration, cli, database, lmdb_io, organ
+from nbcad.calibration import Calibration
 from nbcad.labels import NORMAL, OTHER, organ_labels, stage_labels
-from nbcad.localise import OperatingPoint
-from nbcad.metrics import LesionCount, Measures, accuracy, confusion, match_lesions, one_against_rest
-from nbcad.pipeline import Models, SeriesAnalysis, analyse_series, study_stage
+from nbcad.localise import Lesion, OperatingPoint, Peaks
+from nbcad.metrics import LesionCount, Measures, accuracy, confusion, match_lesions, meets, one_against_rest
+from nbcad.models import Models
+from nbcad.pipeline import SeriesAnalysis, analyse_series, study_stage
 from nbcad.truth import Truth, heat_of_split, of_split
 
 # Evenly spaced in log odds: how probable a net finds tumours depends on how many of its samples were normal.
@@ -24,7 +27,7 @@ LINEAR_SAMPLES = 10_000
 
 
 def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> dict:
-    """Choose what makes heat a lesion, on the validation patients.
+    """Choose what makes heat a lesion, and calibrate the probabilities there, on the validation patients.
 
     The most sensitive setting with at most `FALSE_LESIONS_A_PATIENT`; among equals the one with fewest false lesions.
 
@@ -34,29 +37,62 @@ def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> di
         n4: as in preprocessing.
 
     Returns:
-        The operating point, with the figures of every threshold tried.
+        The operating point and the calibration, with the figures of every threshold tried.
     """
-    tried = {threshold: LesionCount() for threshold in THRESHOLDS}
-    patients = set()
     with closing(database.connect(sample_database)) as connection:
-        for truth, slices, _, heat in heat_of_split(connection, "val", weights, n4):
-            patients.add(truth.patient)
-            for threshold in THRESHOLDS:
-                found = truth.judged(localise.find_lesions(heat, slices, OperatingPoint.of(threshold)))
-                tried[threshold] += match_lesions(truth.lesions, found)
-    allowed = FALSE_LESIONS_A_PATIENT * len(patients)
+        series = [
+            (truth, Peaks(heat, slices)) for truth, slices, _, heat in heat_of_split(connection, "val", weights, n4)
+        ]
+    tried = {
+        threshold: sum(
+            (match_lesions(truth.lesions, truth.judged(peaks.lesions(point))) for truth, peaks in series), LesionCount()
+        )
+        for threshold, point in ((threshold, OperatingPoint.of(threshold)) for threshold in THRESHOLDS)
+    }
+    patients = len({truth.patient for truth, _ in series})
+    allowed = FALSE_LESIONS_A_PATIENT * patients
     within = {threshold: count for threshold, count in tried.items() if count.false <= allowed}
     if within:
         best = max(within, key=lambda threshold: (within[threshold].hit, -within[threshold].false))
     else:
         best = min(tried, key=lambda threshold: tried[threshold].false)
+    point = OperatingPoint.of(best)
     return {
-        "threshold": best,
-        "extent": OperatingPoint.of(best).extent,
+        "threshold": point.threshold,
+        "extent": point.extent,
+        "calibration": _calibrate(series, point).as_dict(),
         "n4": n4,
-        "validation_patients": len(patients),
+        "validation_patients": patients,
         "tried": [{"threshold": t, "true": c.true, "hit": c.hit, "false": c.false} for t, c in tried.items()],
     }
+
+
+def _calibrate(series: list[tuple[Truth, Peaks]], point: OperatingPoint) -> Calibration:
+    """Calibrate what is found at an operating point: of lesions the probability, of lesions and patients the stage."""
+    names = [label for label in stage_labels() if label != NORMAL]
+    peaks, true = [], []  # of every peak that is high enough to belong to a lesion: more cases than those reported
+    stages: dict[str, list[np.ndarray]] = {}
+    of_patient = {truth.patient: truth.stage for truth, _ in series}
+    for truth, found in series:
+        for lesion, hit in _hits(truth, found.lesions(OperatingPoint(point.extent, point.extent))):
+            peaks.append(lesion.probability)
+            true.append(hit)
+            if hit and lesion.probability >= point.threshold and truth.stage in names:
+                stages.setdefault(truth.patient, []).append(lesion.stages)
+    every = [(one, names.index(of_patient[patient])) for patient, found in stages.items() for one in found]
+    means = [(np.mean(found, axis=0), names.index(of_patient[patient])) for patient, found in stages.items()]
+    slope, intercept = calibration.fit_lesions(peaks, true)
+    return Calibration(
+        slope=slope,
+        intercept=intercept,
+        lesion_temperature=calibration.fit_temperature(*zip(*every, strict=True)) if every else 1.0,
+        patient_temperature=calibration.fit_temperature(*zip(*means, strict=True)) if means else 1.0,
+    )
+
+
+def _hits(truth: Truth, found: list[Lesion]) -> Iterator[tuple[Lesion, bool]]:
+    judged = truth.judged(found)
+    return zip(judged, meets(truth.lesions, judged).any(axis=0).tolist(), strict=True)
 
 
 def evaluate(sample_database: Path, models: Models) -> dict:

@@ -105,38 +105,52 @@ def smoothed_log_odds(heat: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(odds, SMOOTHING, mode="nearest")
 
 
-def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -> list[Lesion]:
-    """Lesions of one series: peaks of heat, each with the places that lead up to it; most probable first.
+class Peaks:
+    """Heat of one series, divided at its valleys: each peak with the places that lead up to it.
 
     Neighbouring metastases are as near to each other as the places of the heat map are. Connected heat would make one
-    of them, so it is divided at its valleys.
+    lesion of them.
+    """
+
+    def __init__(self, heat: np.ndarray, slices: list[Slice]):
+        """Divide the result of `heat_maps` on n slices."""
+        self._heat, self._image = heat, slices[0]
+        odds = smoothed_log_odds(heat)
+        self._tumour = expit(odds)
+        self._basins = _basins(odds)
+        self._numbers = np.arange(1, self._basins.max() + 1)
+        self._peaks = ndimage.maximum(self._tumour, self._basins, self._numbers)
+
+    def lesions(self, point: OperatingPoint) -> list[Lesion]:
+        """The peaks that are lesions, most probable first."""
+        lesions = [
+            _lesion((self._basins == number) & (self._tumour >= point.extent), self._tumour, self._heat, self._image)
+            for number in self._numbers[self._peaks >= point.threshold]
+        ]
+        return sorted(lesions, key=lambda lesion: -lesion.probability)
+
+
+def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -> list[Lesion]:
+    """Lesions of one series, most probable first.
 
     Args:
         heat: result of `heat_maps`.
         slices: the same n slices.
         point: what makes heat a lesion.
     """
-    odds = smoothed_log_odds(heat)
-    basins = _basins(odds, odds >= logit(point.extent))
-    tumour = expit(odds)
-    lesions = [
-        _lesion(basins == number, tumour, heat, slices[0])
-        for number, area in enumerate(ndimage.find_objects(basins), start=1)
-        if tumour[area][basins[area] == number].max() >= point.threshold
-    ]
-    return sorted(lesions, key=lambda lesion: -lesion.probability)
+    return Peaks(heat, slices).lesions(point)
 
 
-def _basins(odds: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The places ``inside`` by the peak that they lead up to: whole numbers from 1, 0 outside; shape of both."""
-    floor = odds.min() - 1
+def _basins(odds: np.ndarray) -> np.ndarray:
+    """For each place the number, from 1, of the peak that it leads up to; shape of ``odds``."""
     # Peaks lowered by the prominence and filled up again from below: smaller ones are then part of a plateau.
-    seed, mask = np.where(inside, odds - PROMINENCE, floor), np.where(inside, odds, floor)
-    flattened = morphology.reconstruction(np.minimum(seed, mask), mask, footprint=_NEIGHBOURS)
+    flattened = morphology.reconstruction(odds - PROMINENCE, odds, footprint=_NEIGHBOURS)
     # Padded, since heat that is even all over has no maximum of its own.
-    highest = morphology.local_maxima(np.pad(flattened, 1, constant_values=floor), footprint=_NEIGHBOURS)
-    peaks, _ = ndimage.label(highest[1:-1, 1:-1, 1:-1] & inside, _NEIGHBOURS)
-    return segmentation.watershed(-odds, peaks, connectivity=_NEIGHBOURS, mask=inside)
+    highest = morphology.local_maxima(np.pad(flattened, 1, constant_values=flattened.min() - 1), footprint=_NEIGHBOURS)[
+        1:-1, 1:-1, 1:-1
+    ]
+    peaks, _ = ndimage.label(highest, _NEIGHBOURS)
+    return segmentation.watershed(-odds, peaks, connectivity=_NEIGHBOURS)
 
 
 def place_in_stored(place: Sequence[float], image: Slice) -> tuple[float, float]:

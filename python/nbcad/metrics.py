@@ -118,13 +118,19 @@ def match_lesions(true: list[dict[int, Box]], found: list[Lesion]) -> LesionCoun
     Returns:
         Counts; several found lesions in one true lesion are one hit, a found one that meets no true one is false.
     """
-    centres = [_centre(boxes) for boxes in true]
-    meets = np.zeros((len(true), len(found)), bool)
-    for row, (boxes, centre) in enumerate(zip(true, centres, strict=True)):
+    met = meets(true, found)
+    pairs = linear_sum_assignment(met, maximize=True)
+    return LesionCount(len(true), int(met[pairs].sum()), int((~met.any(axis=0)).sum()))
+
+
+def meets(true: list[dict[int, Box]], found: list[Lesion]) -> np.ndarray:
+    """Which found lesions could be which true ones, as of `match_lesions`: boolean, shape (true, found)."""
+    met = np.zeros((len(true), len(found)), bool)
+    for row, boxes in enumerate(true):
+        centre = _centre(boxes)
         for column, lesion in enumerate(found):
-            meets[row, column] = _within(lesion.centre, boxes) or _within(centre, lesion.boxes)
-    pairs = linear_sum_assignment(meets, maximize=True)
-    return LesionCount(len(true), int(meets[pairs].sum()), int((~meets.any(axis=0)).sum()))
+            met[row, column] = _within(lesion.centre, boxes) or _within(centre, lesion.boxes)
+    return met
 
 
 def _centre(boxes: dict[int, Box]) -> tuple[float, float, float]:

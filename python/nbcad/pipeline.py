@@ -1,7 +1,5 @@
 """The trained models on DICOM: region, lesions and stage of every series and patient, and what became of every file."""
 
-import hashlib
-import json
 import platform
 import time
 from collections import Counter
@@ -15,32 +13,15 @@ import numpy as np
 
 import nbcad
 from nbcad import caffe_net, cli, localise, organ, stage
-from nbcad.errors import InputError, ModelError
-from nbcad.labels import NORMAL, organ_labels, stage_labels
-from nbcad.localise import Lesion, OperatingPoint
-from nbcad.organ import OrganSvm
+from nbcad.errors import InputError
+from nbcad.labels import NORMAL
+from nbcad.localise import Lesion
+from nbcad.models import Models
 from nbcad.preprocess import Box, Canonical, enhance, organ_input
 from nbcad.series import IGNORED, USED, Archive, Series, Slice, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
 
-ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
-STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
 SYNTHETIC = "Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient."
-
-
-@dataclass
-class Models:
-    """Everything that was trained, ready to use."""
-
-    organ_net: caffe_net.caffe.Net
-    organ_transform: caffe_net.Transform
-    svm: OrganSvm
-    stage_fcn: caffe_net.caffe.Net
-    stage_transform: caffe_net.Transform
-    point: OperatingPoint
-    stages: list[str]
-    n4: bool
-    sha256: dict[str, str]
 
 
 @dataclass
@@ -76,47 +57,6 @@ class PatientAnalysis:
                 yield study, entry, analysis
 
 
-def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> Models:
-    """Load trained models.
-
-    Args:
-        folder: what ``make train-organ`` and ``make train-stage`` left, in ``organ`` and ``stage``.
-        device: "cpu" or "cuda:N".
-        stage_folder: of another stager than ``folder/stage``.
-
-    Raises:
-        ModelError: a file is missing or does not fit.
-        DeviceError: the device is not there.
-    """
-    stage_folder = stage_folder or folder / "stage"
-    paths = {name: folder / "organ" / file for name, file in ORGAN_FILES.items()}
-    paths |= {name: stage_folder / file for name, file in STAGE_FILES.items()}
-    for path in paths.values():
-        if not path.is_file():
-            raise ModelError(f"model file {path} does not exist; run `make train-organ` and `make train-stage`")
-    caffe_net.use_device(device)
-    try:
-        facts = json.loads(paths["operating_point"].read_text())
-        point = OperatingPoint(facts["threshold"], facts["extent"])
-        n4 = facts["n4"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{paths['operating_point']} cannot be read: {error}") from error
-    svm = organ.load(paths["organ_svm"].parent)
-    if svm.labels != organ_labels():
-        raise ModelError(f"{paths['organ_svm_info']}: labels {svm.labels} are not those of data/labels/organ.txt")
-    return Models(
-        organ_net=caffe_net.load_net(organ.DEPLOY, paths["organ_net"]),
-        organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
-        svm=svm,
-        stage_fcn=localise.to_fully_convolutional(paths["stage_net"]),
-        stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
-        point=point,
-        stages=stage_labels(),
-        n4=n4,
-        sha256={name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()},
-    )
-
-
 def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     """Region, heat and lesions of one series; None if none of its slices can be read."""
     slices, pixels = read_pixels(series)
@@ -130,6 +70,7 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
     heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     organs, probabilities = models.svm.sort(features)
+    lesions = localise.find_lesions(heat, slices, models.point)
     return SeriesAnalysis(
         series=series,
         slices=slices,
@@ -137,7 +78,7 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
         organs=organs,
         organ_probabilities=probabilities,
         heat=heat,
-        lesions=localise.find_lesions(heat, slices, models.point),
+        lesions=[models.calibration.lesion(lesion) for lesion in lesions],
     )
 
 
@@ -377,11 +318,14 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
-        probabilities = stage.patient_stage(stages, tumour, _lesion_sizes(found))
+        mean = models.calibration.patient(stage.mean_stage(stages, _lesion_sizes(found)))
+        probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
         probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
         notes = ["The stage is suggested by the images alone.", *notes]
-    best = int(np.argmax(probabilities[1:])) + 1 if lesions else 0
-    return _labelled(models.stages[best], models.stages, probabilities) | {"notes": notes}
+    best = models.stages[int(np.argmax(probabilities[1:])) + 1 if lesions else 0]
+    if best in stage.SURGICAL:
+        best, notes = None, [*notes, stage.UNDETERMINED]
+    return _labelled(best, models.stages, probabilities) | {"notes": notes}
 
 
 def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
@@ -397,7 +341,7 @@ def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
     ]
 
 
-def _labelled(label: str, names: list[str], probabilities: np.ndarray) -> dict:
+def _labelled(label: str | None, names: list[str], probabilities: np.ndarray) -> dict:
     return {"label": label, "probabilities": {n: _rounded(p) for n, p in zip(names, probabilities, strict=True)}}
 
 

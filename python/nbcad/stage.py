@@ -2,53 +2,82 @@
 
 L1 localised, one compartment, no image-defined risk factor; L2 with at least one; M distant metastases; MS under 18
 months with metastases confined to skin, liver and/or bone marrow. What the images suggest, no diagnosis.
+
+With data/labels/stage_inss.txt the International Neuroblastoma Staging System (Brodeur et al. 1993): 4S is under 12
+months, and 1, 2A and 2B are a surgeon's and a pathologist's to tell apart.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-MS_MONTHS = 18
 AGE_UNKNOWN = "The patient's age is not known: M and MS cannot be told apart."
 TOO_OLD_FOR_MS = "At 18 months or more MS is excluded by definition; what looked like MS counts as M."
+SURGICAL = ("1", "2A", "2B")  # of INSS
+UNDETERMINED = (
+    "The tumour looks localised. INSS 1, 2A and 2B differ in resection and in lymph nodes under the microscope: "
+    "which of them it is cannot be determined from MR alone."
+)
+
+
+@dataclass(frozen=True)
+class AgeRule:
+    """A stage of the young that spreads like another, and what is said where it cannot be given."""
+
+    spread: str
+    young: str
+    months: int  # from which on it is excluded
+    unknown: str
+    too_old: str
+
+
+AGE_RULES = (
+    AgeRule("M", "MS", 18, AGE_UNKNOWN, TOO_OLD_FOR_MS),
+    AgeRule(
+        "4",
+        "4S",
+        12,
+        "The patient's age is not known: 4 and 4S cannot be told apart.",
+        "At 12 months or more 4S is excluded by definition; what looked like 4S counts as 4.",
+    ),
+)
 
 
 def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> tuple[np.ndarray, list[str]]:
-    """Move MS to M where the patient is not under 18 months.
+    """Give a stage of the young only to a patient who is known to be young enough; else it counts as the other.
 
     Args:
         stages: probabilities, shape (labels,).
-        labels: their names; without M and MS (another staging system) nothing is changed.
+        labels: their names; without the two stages of an age rule nothing is changed.
         age_months: at the study, or None.
 
     Returns:
         Probabilities, and notes for the reader.
     """
-    if not {"M", "MS"} <= set(labels):
-        return stages, []
-    m, ms = labels.index("M"), labels.index("MS")
-    if age_months is None:
-        return stages, [AGE_UNKNOWN] if labels[int(np.argmax(stages))] in ("M", "MS") else []
-    if age_months < MS_MONTHS:
-        return stages, []
-    notes = [TOO_OLD_FOR_MS] if int(np.argmax(stages)) == ms else []
-    moved = stages.copy()
-    moved[m] += moved[ms]
-    moved[ms] = 0
-    return moved, notes
+    for rule in AGE_RULES:
+        if not {rule.spread, rule.young} <= set(labels) or (age_months is not None and age_months < rule.months):
+            continue
+        spread, young = labels.index(rule.spread), labels.index(rule.young)
+        best = int(np.argmax(stages))
+        stages = stages.copy()
+        stages[spread] += stages[young]
+        stages[young] = 0
+        if age_months is None:
+            return stages, [rule.unknown] if int(np.argmax(stages)) == spread else []
+        return stages, [rule.too_old] if best == young else []
+    return stages, []
 
 
-def patient_stage(lesion_stages: list[np.ndarray], tumour: list[float], sizes: list[float]) -> np.ndarray:
-    """Probabilities of normal and of each stage for a patient with at least one lesion.
+def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
+    """Stages of a patient, given that there is a tumour: the lesions' stages, averaged each with its size.
 
-    Every lesion bears the patient's stage (D11 in README.md), so the lesions' stages are averaged, each with its size;
-    the most probable lesion tells whether there is a tumour at all.
+    Every lesion bears the patient's stage (D11 in README.md).
 
     Args:
         lesion_stages: for each lesion probabilities of shape (tumour stages,), given that it is one.
-        tumour: each lesion's probability.
         sizes: each lesion's volume, in any one unit.
 
     Returns:
-        shape (1 + tumour stages,), normal first; sums to 1.
+        shape (tumour stages,); sums to 1.
     """
-    mean = np.average(lesion_stages, axis=0, weights=sizes)
-    return np.concatenate([[1 - max(tumour)], max(tumour) * mean])
+    return np.average(lesion_stages, axis=0, weights=sizes)

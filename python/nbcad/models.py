@@ -1,0 +1,121 @@
+"""The folders of trained models: sealed with a hash of every file when complete, and loaded only as sealed."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbcad import caffe_net, cli, localise, organ
+from nbcad.calibration import Calibration
+from nbcad.errors import ModelError
+from nbcad.labels import organ_labels, stage_labels
+from nbcad.localise import OperatingPoint
+from nbcad.organ import OrganSvm
+
+SEAL = "model.json"
+SCHEMA = "nbcad-model/1"
+ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
+STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
+_REMEDY = {
+    "organ": "run `make train-organ`, or tools/fit_organ_svm.py if the net is as it should be",
+    "stage": "run `make train-stage`, or tools/choose_operating_point.py if the net is as it should be",
+}
+
+
+@dataclass
+class Models:
+    """Everything that was trained, ready to use."""
+
+    organ_net: caffe_net.caffe.Net
+    organ_transform: caffe_net.Transform
+    svm: OrganSvm
+    stage_fcn: caffe_net.caffe.Net
+    stage_transform: caffe_net.Transform
+    point: OperatingPoint
+    calibration: Calibration
+    stages: list[str]
+    n4: bool
+    sha256: dict[str, str]
+
+
+def seal_organ(folder: Path) -> None:
+    """Write the hashes of an organ model's files beside them."""
+    _seal(folder, "organ", ORGAN_FILES, organ_labels())
+
+
+def seal_stage(folder: Path) -> None:
+    """Write the hashes of a stager's files beside them."""
+    _seal(folder, "stage", STAGE_FILES, stage_labels())
+
+
+def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> Models:
+    """Load trained models.
+
+    Args:
+        folder: what ``make train-organ`` and ``make train-stage`` left, in ``organ`` and ``stage``.
+        device: "cpu" or "cuda:N".
+        stage_folder: of another stager than ``folder/stage``.
+
+    Raises:
+        ModelError: a file is missing, not the one that was sealed, or does not fit.
+        DeviceError: the device is not there.
+    """
+    stage_folder = stage_folder or folder / "stage"
+    sha256 = _checked(folder / "organ", "organ", ORGAN_FILES, organ_labels())
+    sha256 |= _checked(stage_folder, "stage", STAGE_FILES, stage_labels())
+    caffe_net.use_device(device)
+    point = stage_folder / STAGE_FILES["operating_point"]
+    try:
+        facts = json.loads(point.read_text())
+        operating_point = OperatingPoint(facts["threshold"], facts["extent"])
+        calibration, n4 = Calibration(**facts["calibration"]), facts["n4"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{point} cannot be read: {error}") from error
+    return Models(
+        organ_net=caffe_net.load_net(organ.DEPLOY, folder / "organ" / ORGAN_FILES["organ_net"]),
+        organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
+        svm=organ.load(folder / "organ"),
+        stage_fcn=localise.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"]),
+        stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
+        point=operating_point,
+        calibration=calibration,
+        stages=stage_labels(),
+        n4=n4,
+        sha256=sha256,
+    )
+
+
+def _seal(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> None:
+    hashes = {name: _sha256(folder / name) for name in files.values()}
+    seal = {"schema": SCHEMA, "kind": kind, "labels": list(labels), "sha256": hashes}
+    with cli.replacing_file(folder / SEAL) as temporary:
+        temporary.write_text(json.dumps(seal, indent=2) + "\n")
+
+
+def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each file, by what it is.
+
+    Raises:
+        ModelError: see `load_models`.
+    """
+    for path in (folder / name for name in (*files.values(), SEAL)):
+        if not path.is_file():
+            raise ModelError(f"model file {path} does not exist; {_REMEDY[kind]}")
+    try:
+        seal = json.loads((folder / SEAL).read_text())
+        for what, wanted in (("schema", SCHEMA), ("kind", kind), ("labels", list(labels))):
+            if seal[what] != wanted:
+                raise ModelError(f"{folder / SEAL}: {what} is {seal[what]}, not {wanted}; {_REMEDY[kind]}")
+        hashes = {name: str(seal["sha256"][name]) for name in files.values()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / SEAL} cannot be read: {error}; {_REMEDY[kind]}") from error
+    for name, wanted in hashes.items():
+        if _sha256(folder / name) != wanted:
+            raise ModelError(f"model file {folder / name} is not the one that {SEAL} names; {_REMEDY[kind]}")
+    return {what: hashes[name] for what, name in files.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,85 @@
+"""Folders of models: what is not what was sealed is refused by name."""
+
+import json
+import shutil
+
+import pytest
+
+from conftest import run_tool
+from nbcad import models
+from nbcad.errors import ModelError
+from nbcad.models import SEAL, load_models
+
+
+@pytest.fixture
+def folder(flow, tmp_path):
+    """A copy of trained models that a test may damage."""
+    shutil.copytree(flow.models, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+FILES = [("organ", name) for name in models.ORGAN_FILES.values()]
+FILES += [("stage", name) for name in models.STAGE_FILES.values()]
+
+
+def test_models_load_as_they_were_sealed(folder):
+    loaded = load_models(folder, "cpu")
+    assert loaded.sha256.keys() == models.ORGAN_FILES.keys() | models.STAGE_FILES.keys()
+    assert loaded.sha256["stage_net"] == json.loads((folder / "stage" / SEAL).read_text())["sha256"]["final.caffemodel"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [*FILES, ("organ", SEAL), ("stage", SEAL)])
+def test_missing_file_is_refused_by_name(folder, kind, name):
+    (folder / kind / name).unlink()
+    with pytest.raises(ModelError, match=rf"{kind}/{name} does not exist; run `make train-{kind}`"):
+        load_models(folder, "cpu")
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_altered_file_is_refused_by_name(folder, kind, name):
+    path = folder / kind / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{kind}/{name} is not the one that model\.json names"):
+        load_models(folder, "cpu")
+
+
+def test_folder_of_the_other_model_is_refused(folder):
+    for name in ("final.caffemodel", SEAL):
+        shutil.copy(folder / "organ" / name, folder / "stage" / name)
+    with pytest.raises(ModelError, match="kind is organ, not stage"):
+        load_models(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("schema", "other/1"), ("kind", "organ"), ("labels", ["normal", "1", "2A"])]
+)
+def test_foreign_seal_is_refused_with_what_it_says(folder, key, value):
+    seal = json.loads((folder / "stage" / SEAL).read_text()) | {key: value}
+    (folder / "stage" / SEAL).write_text(json.dumps(seal))
+    with pytest.raises(ModelError, match=rf"model\.json: {key} is "):
+        load_models(folder, "cpu")
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}", '{"schema": "nbcad-model/1"}'])
+def test_damaged_seal_is_one_error_that_names_the_file(folder, text):
+    (folder / "organ" / SEAL).write_text(text)
+    with pytest.raises(ModelError, match=r"model\.json cannot be read"):
+        load_models(folder, "cpu")
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}", '{"threshold": 0.5}'])
+def test_damaged_operating_point_is_one_error_that_names_the_file(folder, text):
+    (folder / "stage" / "operating_point.json").write_text(text)
+    models.seal_stage(folder / "stage")
+    with pytest.raises(ModelError, match=r"operating_point\.json cannot be read"):
+        load_models(folder, "cpu")
+
+
+def test_infer_with_an_altered_model_is_one_line_and_leaves_nothing(folder, flow, tmp_path):
+    with (folder / "stage" / "final.caffemodel").open("ab") as file:
+        file.write(b"0")
+    done = run_tool("infer", flow.phantom / "dicom", "--models", folder, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "stage/final.caffemodel is not the one" in done.stderr and not (tmp_path / "out").exists()
