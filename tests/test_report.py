@@ -13,7 +13,7 @@ from conftest import run_tool
 from make_analysis import analysis, lesion
 from make_dicom import mr_image, write
 from nbcad.pipeline import PatientAnalysis, analyse
-from nbcad.report import html, pictures_of, write_html, write_json
+from nbcad.report import html, pictures, pictures_of, write_html, write_json
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
@@ -198,9 +198,9 @@ def test_file_name_that_is_no_text_does_not_stop_the_report(blind, folder, tmp_p
 
 
 def test_page_of_very_many_lesions_stays_small_and_says_what_it_leaves_out(blind, tmp_path):
-    lesions = [lesion({n: (2, 2, 6, 6)}) for n in range(html.PICTURES + 3)]
+    lesions = [lesion({n: (2, 2, 6, 6)}) for n in range(pictures.PICTURES + 3)]
     page = _page_of(analysis(lesions, count=len(lesions)), blind, tmp_path)
-    assert len(page.all("img")) == 2 * html.PICTURES
+    assert len(page.all("img")) == 2 * pictures.PICTURES
     assert "3 less probable lesions are listed above without a picture" in page.text
     assert len(page.all("tr")) == 1 + len(lesions)
 

@@ -25,6 +25,7 @@ from nbcad.series_rules import Decision, Rule, decide, read_rules
 
 ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
 STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
+SCHEMA = "nbcad-report/1"
 SYNTHETIC = "Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient."
 
 
@@ -255,7 +256,7 @@ def _report(archive: Archive, studies: list[dict], models: Models, device: str) 
     status = [record.status for record in archive.files]
     every = [entry for study in studies for entry in study["series"]]
     return {
-        "schema": "nbcad-report/1",
+        "schema": SCHEMA,
         "research_use_only": True,
         "software": {
             "nbcad": nbcad.__version__,
@@ -293,6 +294,7 @@ def _series_entry(
         "notes": notes,
         "slices": [],
         "lesions": [],
+        "dicom": [],
     }
     if analysis is None:
         return entry
