@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import run_tool
 from make_analysis import analysis, lesion
 from make_dicom import mr_image, write
 from nbcad.pipeline import PatientAnalysis, analyse
@@ -270,10 +269,3 @@ def test_json_reads_back_and_what_json_cannot_hold_leaves_the_old_file(tmp_path)
         write_json({"a": float("nan")}, path)
     assert json.loads(path.read_text()) == {"a": [1, None, "ä"]}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_page_without_its_json_is_not_overwritten_unasked_either(folder, tmp_path):
-    (tmp_path / "report.html").write_text("mine")
-    done = run_tool("infer", folder, "--out", tmp_path)
-    assert done.returncode == 1 and "--force" in done.stderr and "report.html" in done.stderr
-    assert (tmp_path / "report.html").read_text() == "mine"

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmwrite
+from pydicom import config, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, MRImageStorage, generate_uid
 
@@ -54,11 +54,16 @@ def why_not(of: Analysed) -> str:
     uids = [("StudyInstanceUID", series.study_uid), ("SeriesInstanceUID", series.series_uid)]
     uids += [("SOPInstanceUID", image.sop_uid) for image in of.analysis.slices]
     for keyword, uid in uids:
-        if not UID(uid).is_valid:
+        if not valid(uid):
             return f"{named(keyword)} {uid} is no valid UID"
     if of.header.PatientID != series.patient_id.strip():
         return f"{named('PatientID')} cannot be copied"
     return ""
+
+
+def valid(uid: str) -> bool:
+    """Whether a UID is one (PS3.5 9.1)."""
+    return UID(uid, config.IGNORE).is_valid
 
 
 def shared(of: Analysed, first_series: int, description: str) -> dict:

@@ -12,10 +12,10 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import generate_uid
 
 from nbcad.labels import NORMAL, OTHER
-from nbcad.report.objects import NAME, RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared
+from nbcad.report.objects import NAME, RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
 from nbcad.series import Slice
 
 _PRIVATE = "99NBCAD"  # private schemes begin with 99 (PS3.16 8)
@@ -76,7 +76,7 @@ def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
 def has_millimetres(of: Analysed) -> bool:
     """Whether places in the patient can be written: all images state one valid frame of reference."""
     uids = {image.frame_of_reference_uid for image in of.analysis.slices}
-    return of.analysis.slices[0].geometry is not None and len(uids) == 1 and UID(next(iter(uids))).is_valid
+    return of.analysis.slices[0].geometry is not None and len(uids) == 1 and valid(next(iter(uids)))
 
 
 def _evidence(of: Analysed) -> list[Dataset]:

@@ -9,8 +9,10 @@ from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
+from nbcad.series.functional_groups import items
 from nbcad.series.header import named, without_deflation
 from nbcad.series.sources import HEADER_BYTES, HEADER_READS, MALFORMED, Refusal, one_line
 from nbcad.series.types import Slice
@@ -25,7 +27,9 @@ _IF_THERE = (
     "IssuerOfPatientID", "PatientBirthTime", "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod",
     "StudyDescription", "PatientAge", "PatientSize", "PatientWeight",
 )  # fmt: skip
-_TAGS = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_ALWAYS, *_IF_THERE)]
+_METHOD = "DeidentificationMethodCodeSequence"  # of which PatientIdentityRemoved asks for one form or the other
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
+_TAGS = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_ALWAYS, *_IF_THERE, _METHOD)]
 _SEXES = ("M", "F", "O")
 _PLAIN = re.compile(rb"[\x00-\x1a\x1c-\x7e]*")  # the same in all character sets: ASCII without escape sequences
 _PIXELS = 0x7FE00008
@@ -50,25 +54,30 @@ def read_study(image: Slice) -> tuple[Dataset, list[str]]:
                 header = read_partial(
                     without_deflation(file), lambda tag, *_: int(tag) >= _PIXELS, force=True, specific_tags=_TAGS
                 )
+                encodings = _encodings(header)
+                study, notes = _copied(header, (*_ALWAYS, *_IF_THERE), encodings)
+                if codes := [_copied(item, _CODE, encodings) for item in items(header, _METHOD, budget)]:
+                    setattr(study, _METHOD, [code for code, _ in codes])
         except MALFORMED as error:
             raise Refusal(f"header cannot be read again: {one_line(error)}") from error
-        return _study(header)
+    for keyword in _ALWAYS:
+        if keyword not in study:
+            setattr(study, keyword, "")
+    return study, [*notes, *(note for _, of_code in codes for note in of_code)]
 
 
-def _study(header: Dataset) -> tuple[Dataset, list[str]]:
-    study, notes = Dataset(), []
-    encodings = _encodings(header)
-    for keyword in (*_ALWAYS, *_IF_THERE):
-        value = ""
+def _copied(header: Dataset, keywords: tuple[str, ...], encodings: list[str] | None) -> tuple[Dataset, list[str]]:
+    """Those of the elements that have a value which can be written, and why others cannot."""
+    copy, notes = Dataset(), []
+    for keyword in keywords:
         try:
-            value = _value(header.get_item(keyword), keyword, encodings)
+            if value := _value(header.get_item(keyword), keyword, encodings):
+                setattr(copy, keyword, value)
         except Refusal as reason:
             notes.append(f"{named(keyword)} is not copied: {reason}")
         except MALFORMED:  # what it says may hold the value
             notes.append(f"{named(keyword)} is not copied: it cannot be read")
-        if value or keyword in _ALWAYS:
-            setattr(study, keyword, value)
-    return study, notes
+    return copy, notes
 
 
 def _encodings(header: Dataset) -> list[str] | None:
@@ -96,10 +105,11 @@ def _value(raw: RawDataElement | DataElement | None, keyword: str, encodings: li
         element = convert_raw_data_element(raw, encoding=encodings)
     else:
         element = raw
-    text = "" if element.value is None else str(element.value)
+    values = element.value if isinstance(element.value, MultiValue) else [element.value]
+    text = "\\".join("" if value is None else str(value) for value in values)
     if _REPLACED in text:
         raise Refusal("it cannot be decoded by (0008,0005) Specific Character Set")
-    if element.VM > 1 and dictionary_VM(keyword) == "1":
+    if len(values) > 1 and dictionary_VM(keyword) == "1":
         raise Refusal("it has several values")
     try:
         DataElement(Tag(keyword), dictionary_VR(keyword), text, validation_mode=config.RAISE)
