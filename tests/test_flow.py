@@ -94,7 +94,7 @@ def test_infer_on_a_full_disk_is_one_line_and_leaves_the_old_report(flow, patien
     full = 100_000  # bytes that a file may have: enough for the SR, not for a picture; the kernel then says EFBIG
     process = _infer(flow, patient, old, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)))
     errors = process.communicate()[1].splitlines()
-    assert process.returncode == 1 and "File too large" in errors[-1]
+    assert process.returncode == 1 and f"no space for {old}: File too large" in errors[-1]
     assert not any("Traceback" in line for line in errors)
     assert _contents(old) == before and [p.name for p in old.parent.iterdir()] == ["out"]
 

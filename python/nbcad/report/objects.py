@@ -1,6 +1,7 @@
 """What our DICOM objects share: patient and study of the source, a series of their own, who made them and what for."""
 
 import hashlib
+import io
 import json
 import uuid
 from dataclasses import dataclass
@@ -90,7 +91,9 @@ def write(dataset: Dataset, of: Analysed, path: Path) -> None:
     dataset.update(of.header)
     if of.analysis.series.phantom:
         dataset.QualityControlSubject = "YES"
-    dcmwrite(path, dataset, enforce_file_format=True)
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    path.write_bytes(buffer.getvalue())  # pydicom puts a traceback into what a full disk says
 
 
 def frame_number(image: Slice) -> int | None:

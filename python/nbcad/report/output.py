@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbcad import cli
-from nbcad.errors import InputError, OutputExistsError
+from nbcad.errors import InputError, OutputError, OutputExistsError
 from nbcad.pipeline import SCHEMA
 
 JSON, HTML, DICOM = "report.json", "report.html", "dicom"
@@ -26,14 +26,22 @@ def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
     Raises:
         OutputExistsError: something else stands there.
         InputError: ``out`` cannot be replaced, or would take the images with it.
+        OutputError: there is no space for it.
     """
     out = out.resolve()  # a link's target is replaced, not the link
     if source.resolve().is_relative_to(out):
         raise InputError(f"{source} lies in --out {out}, which is replaced as a whole; give another --out")
     _refuse(out, force)
-    with cli.replacing_folder(out) as folder:
-        yield folder
-        _refuse(out, force)  # it may have been filled meanwhile
+    try:
+        with cli.replacing_folder(out) as folder:
+            yield folder
+            _refuse(out, force)  # it may have been filled meanwhile
+    except OSError as error:
+        if error.errno not in cli.NO_SPACE:
+            raise
+        raise OutputError(
+            f"no space for {out}: {error.strerror}; it is as it was, run the same again with more"
+        ) from error
 
 
 def _refuse(out: Path, force: bool) -> None:
