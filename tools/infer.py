@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Find, place and stage neuroblastoma on DICOM: report.json, report.html and DICOM objects. Research use only."""
+"""Find, place and stage neuroblastoma on DICOM: report.json, report.html and objects for a PACS. Research use only."""
 
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def main() -> int:
         f"{summary['lesions']} lesions in {summary['slices']} slices; files: {summary['files_used']} used, "
         f"{summary['files_refused']} refused, {summary['files_ignored']} ignored"
     )
+    without = [
+        s for study in report["studies"] for s in study["series"] if s["status"] == "analysed" and not s["dicom"]
+    ]
+    if without:
+        print(f"{len(without)} series without DICOM objects; their notes say why")
     print(f"report: {options.out / HTML} (research use only, not for clinical diagnosis)")
     return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
 
