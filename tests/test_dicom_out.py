@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import highdicom
@@ -18,10 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import Comprehensive3DSRStorage, EnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MRImageStorage,
+)
 
 from make_analysis import lesion
-from make_dicom import enhanced, mr_image, write
+from make_dicom import as_stored, enhanced, mr_image, write
 from nbcad import pipeline
 from nbcad.labels import OTHER
 from nbcad.pipeline import analyse
@@ -241,6 +249,20 @@ def test_objects_belong_to_the_sources_patient_and_study_and_say_what_they_are(e
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     top = [i.TextValue for i in report.ContentSequence if i.ValueType == "TEXT" and "TextValue" in i]
     assert "Research use only. Not for clinical diagnosis." in top
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, "zip"])
+def test_patient_and_study_are_the_same_however_the_images_are_stored(blind, tmp_path, syntax):
+    image = _image(0, SpecificCharacterSet="GB18030", PatientName="王^小东", PatientWeight="17.5")
+    if syntax == "zip":
+        path = write(image, tmp_path / "x")
+        with zipfile.ZipFile(tmp_path / "in", "w") as archive:
+            archive.write(path, "some/x")
+    else:
+        write(as_stored(image, syntax), tmp_path / "in" / "x")
+    assert _series(_written(tmp_path / "in", blind, tmp_path / "out"))["notes"] == []
+    made = pydicom.dcmread(tmp_path / "out" / "0001.sr.dcm")
+    assert (made.PatientName, made.PatientWeight, made.StudyDate) == ("王^小东", 17.5, "20180321")
 
 
 def test_phantom_is_marked_as_none_of_a_patient(blind, tmp_path):

@@ -57,7 +57,7 @@ def why_not(of: Analysed) -> str:
     for keyword, uid in uids:
         if not valid(uid):
             return f"{named(keyword)} {uid} is no valid UID"
-    if of.header.PatientID != series.patient_id.strip():
+    if of.header.PatientID.strip() != series.patient_id.strip():
         return f"{named('PatientID')} cannot be copied"
     return ""
 
