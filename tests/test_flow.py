@@ -1,7 +1,10 @@
 """The main job, by the tools themselves: from DICOM to report."""
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -57,12 +60,57 @@ def test_infer_writes_a_report_as_documented_and_accounts_for_every_file(flow, p
 
 
 def test_infer_does_not_overwrite_a_report_unless_forced(flow, patient, tmp_path):
-    arguments = (patient, "--out", tmp_path, "--models", flow.models)
-    (tmp_path / "report.json").write_text("mine")
+    out = tmp_path / "out"
+    arguments = (patient, "--out", out, "--models", flow.models)
+    assert run_tool("infer", *arguments).returncode == 0
+    before = _contents(out)
+    assert {"report.json", "report.html", "dicom/0001.sr.dcm", "dicom/0001-01.sc.dcm"} <= set(before)
     refused = run_tool("infer", *arguments)
-    assert refused.returncode == 1 and "--force" in refused.stderr
-    assert (tmp_path / "report.json").read_text() == "mine"
+    assert refused.returncode == 1 and "--force" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert _contents(out) == before
+    (out / "dicom" / "0009.sr.dcm").write_text("of a longer report")
     assert run_tool("infer", *arguments, "--force").returncode == 0
+    assert set(_contents(out)) == set(before) and _contents(out) != before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def old(tmp_path) -> Path:
+    """A report of ours, as far as its folder tells."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text(json.dumps({"schema": pipeline.SCHEMA}))
+    (tmp_path / "out" / "report.html").write_text("old")
+    return tmp_path / "out"
+
+
+def _infer(flow, patient, out: Path, **options) -> subprocess.Popen:
+    command = [sys.executable, "tools/infer.py", patient, "--out", out, "--models", flow.models, "--force"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_infer_on_a_full_disk_is_one_line_and_leaves_the_old_report(flow, patient, old):
+    before = _contents(old)
+    full = 100_000  # bytes that a file may have: enough for the SR, not for a picture; the kernel then says EFBIG
+    process = _infer(flow, patient, old, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)))
+    errors = process.communicate()[1].splitlines()
+    assert process.returncode == 1 and f"no space for {old}: File too large" in errors[-1]
+    assert not any("Traceback" in line for line in errors)
+    assert _contents(old) == before and [p.name for p in old.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("moment", ["dicom/*.sr.dcm", "report.html"])
+def test_infer_killed_while_it_writes_leaves_the_old_report(flow, patient, old, moment):
+    before = _contents(old)
+    process = _infer(flow, patient, old)
+    while not list(old.parent.glob(f".out.*.part/{moment}")):
+        assert process.poll() is None, process.communicate()[1]
+    process.kill()
+    process.communicate()
+    assert _contents(old) == before
 
 
 def test_infer_on_mixed_files_ends_with_3_and_every_file_accounted_for(flow, tmp_path):

@@ -42,7 +42,7 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     assert (set(study["patient"]), set(study["stage"])) == ({"id", "age_months"}, labelled | {"notes"})
     for series in study["series"]:
         facts = {"series_uid", "description", "stack", "status", "rule", "reason", "notes"}
-        assert set(series) == facts | {"slices", "lesions"}
+        assert set(series) == facts | {"slices", "lesions", "dicom"}
     assert [s["status"] for s in study["series"]] == ["analysed", "refused"]
     found = study["series"][0]
     assert all(set(s) == {"sop_uid", "frame", "organ", "tumour_probability"} for s in found["slices"])

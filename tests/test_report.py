@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import run_tool
 from make_analysis import analysis, lesion
 from make_dicom import mr_image, write
 from nbcad.pipeline import PatientAnalysis, analyse
-from nbcad.report import html, pictures_of, write_html, write_json
+from nbcad.report import html, pictures, pictures_of, write_html, write_json
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
@@ -198,9 +197,9 @@ def test_file_name_that_is_no_text_does_not_stop_the_report(blind, folder, tmp_p
 
 
 def test_page_of_very_many_lesions_stays_small_and_says_what_it_leaves_out(blind, tmp_path):
-    lesions = [lesion({n: (2, 2, 6, 6)}) for n in range(html.PICTURES + 3)]
+    lesions = [lesion({n: (2, 2, 6, 6)}) for n in range(pictures.PICTURES + 3)]
     page = _page_of(analysis(lesions, count=len(lesions)), blind, tmp_path)
-    assert len(page.all("img")) == 2 * html.PICTURES
+    assert len(page.all("img")) == 2 * pictures.PICTURES
     assert "3 less probable lesions are listed above without a picture" in page.text
     assert len(page.all("tr")) == 1 + len(lesions)
 
@@ -270,10 +269,3 @@ def test_json_reads_back_and_what_json_cannot_hold_leaves_the_old_file(tmp_path)
         write_json({"a": float("nan")}, path)
     assert json.loads(path.read_text()) == {"a": [1, None, "ä"]}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_page_without_its_json_is_not_overwritten_unasked_either(folder, tmp_path):
-    (tmp_path / "report.html").write_text("mine")
-    done = run_tool("infer", folder, "--out", tmp_path)
-    assert done.returncode == 1 and "--force" in done.stderr and "report.html" in done.stderr
-    assert (tmp_path / "report.html").read_text() == "mine"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Find, place and stage neuroblastoma on DICOM: report.json and report.html. Research use only."""
+"""Find, place and stage neuroblastoma on DICOM: report.json, report.html and objects for a PACS. Research use only."""
 
 from pathlib import Path
 
@@ -23,18 +23,20 @@ def main() -> int:
 
     from nbcad.models import load_models
     from nbcad.pipeline import analyse
-    from nbcad.report import pictures_of, write_html, write_json
+    from nbcad.report import DICOM, HTML, JSON, DicomWriter, pictures_of, report_folder, write_html, write_json
 
     cli.existing(options.dicom, "DICOM input")
-    for name in ("report.json", "report.html"):
-        cli.refuse_existing(options.out / name, options.force)
-    models = load_models(options.models, options.device, options.stage)
-    pictures = []
-    report = analyse(
-        options.dicom, models, options.device, options.series, lambda patient: pictures.extend(pictures_of(patient))
-    )
-    write_html(report, pictures, options.out / "report.html")
-    write_json(report, options.out / "report.json")
+    with report_folder(options.out, options.dicom, options.force) as folder:
+        models = load_models(options.models, options.device, options.stage)
+        objects, pictures = DicomWriter(models, folder / DICOM), []
+
+        def finish(patient) -> None:
+            objects.write(patient)
+            pictures.extend(pictures_of(patient))
+
+        report = analyse(options.dicom, models, options.device, options.series, finish)
+        write_html(report, pictures, folder / HTML)
+        write_json(report, folder / JSON)
     summary = report["summary"]
     for study in report["studies"]:
         print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")
@@ -42,7 +44,12 @@ def main() -> int:
         f"{summary['lesions']} lesions in {summary['slices']} slices; files: {summary['files_used']} used, "
         f"{summary['files_refused']} refused, {summary['files_ignored']} ignored"
     )
-    print(f"report: {options.out / 'report.html'} (research use only, not for clinical diagnosis)")
+    without = [
+        s for study in report["studies"] for s in study["series"] if s["status"] == "analysed" and not s["dicom"]
+    ]
+    if without:
+        print(f"{len(without)} series without DICOM objects; their notes say why")
+    print(f"report: {options.out / HTML} (research use only, not for clinical diagnosis)")
     return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
 
 

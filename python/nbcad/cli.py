@@ -23,6 +23,8 @@ USAGE = 2
 PARTLY_REFUSED = 3
 INTERRUPTED = 130
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota or file system says
+
 
 def run(main: Callable[[], int | None]) -> None:
     """Call a tool's ``main`` and leave with its exit code.

@@ -5,7 +5,6 @@ one flat file an LMDB; then each file becomes an LMDB in key order. A process ki
 LMDBs or the new one, and in the working folder what was done.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -93,7 +92,7 @@ def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: boo
                 _make_images(connection, sample_database, info, work, workers)
                 _write_lmdbs(connection, info, work)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                if error.errno not in cli.NO_SPACE:
                     raise
                 raise DatabaseError(
                     f"no space for {work}: {error.strerror}; run the same again with more and it goes on from there"

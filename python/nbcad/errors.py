@@ -9,7 +9,11 @@ class InputError(NbcadError):
     """A file or folder given by the user is missing, unreadable or not what it should be."""
 
 
-class OutputExistsError(NbcadError):
+class OutputError(NbcadError):
+    """Output cannot be written."""
+
+
+class OutputExistsError(OutputError):
     """Output stands there already and ``--force`` was not given."""
 
 

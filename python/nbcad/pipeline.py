@@ -21,6 +21,7 @@ from nbcad.preprocess import Box, Canonical, enhance, organ_input
 from nbcad.series import IGNORED, USED, Archive, Series, Slice, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
 
+SCHEMA = "nbcad-report/1"
 SYNTHETIC = "Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient."
 
 
@@ -196,7 +197,7 @@ def _report(archive: Archive, studies: list[dict], models: Models, device: str) 
     status = [record.status for record in archive.files]
     every = [entry for study in studies for entry in study["series"]]
     return {
-        "schema": "nbcad-report/1",
+        "schema": SCHEMA,
         "research_use_only": True,
         "software": {
             "nbcad": nbcad.__version__,
@@ -234,6 +235,7 @@ def _series_entry(
         "notes": notes,
         "slices": [],
         "lesions": [],
+        "dicom": [],
     }
     if analysis is None:
         return entry

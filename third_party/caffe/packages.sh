@@ -27,12 +27,22 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy=/usr/sbin/policy-rc.d
+clean_up() { rm -f "$log"; [ -z "${ours:-}" ] || "${as_root[@]}" rm -f "$policy"; }
+trap clean_up EXIT
 echo "setup: installing $(wc -w <<<"$missing") Debian packages" >&2
 # Whether an index that failed to load mattered is seen by the installation.
 "${apt[@]}" update >"$log" 2>&1 || true
+# A service that a package brings is started neither now nor at the next boot: only its program is wanted.
+if [ ! -e "$policy" ]; then
+    ours=1
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy"
+fi
 # shellcheck disable=SC2086
 if ! "${apt[@]}" install --no-install-recommends $missing >>"$log" 2>&1; then
     grep -E '^(E|W):' "$log" >&2 || tail -n 5 "$log" >&2
     fail "apt-get could not install the Debian packages (its words are above): $missing"
 fi
+for package in $missing; do
+    [ ! -e "/etc/init.d/$package" ] || "${as_root[@]}" update-rc.d "$package" disable
+done

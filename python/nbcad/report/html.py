@@ -3,13 +3,10 @@
 from pathlib import Path
 
 import jinja2
-import numpy as np
 
 from nbcad import cli
 from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
-from nbcad.report.pictures import data_uri, evidence
-
-PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to the page
+from nbcad.report.pictures import data_uri, evidence, evidence_slices
 
 
 def pictures_of(patient: PatientAnalysis) -> list[dict]:
@@ -62,16 +59,14 @@ def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
 
 def _evidence_of(analysis: SeriesAnalysis) -> dict:
     """The middle slices of the most probable lesions; without a lesion the slice with the highest probability."""
-    if not analysis.lesions:
-        index = int(np.argmax(analysis.tumour))
-        return {"shown": [_picture(analysis, index, "No lesion; highest tumour probability")], "without": 0}
-    middles: dict[int, list[str]] = {}
-    for number, lesion in enumerate(analysis.lesions, start=1):
-        middles.setdefault(list(lesion.boxes)[len(lesion.boxes) // 2], []).append(str(number))
-    shown = list(middles.items())[:PICTURES]
+    shown = evidence_slices(analysis)
+    captions = {
+        index: f"Lesion {', '.join(map(str, numbers))}" if numbers else "No lesion; highest tumour probability"
+        for index, numbers in shown.items()
+    }
     return {
-        "shown": [_picture(analysis, index, f"Lesion {', '.join(numbers)}") for index, numbers in shown],
-        "without": len(analysis.lesions) - sum(len(numbers) for _, numbers in shown),
+        "shown": [_picture(analysis, index, caption) for index, caption in captions.items()],
+        "without": len(analysis.lesions) - sum(map(len, shown.values())),
     }
 
 

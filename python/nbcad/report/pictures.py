@@ -9,9 +9,24 @@ from nbcad.localise import STRIDE
 from nbcad.pipeline import SeriesAnalysis
 from nbcad.preprocess import STAGE_MM_PER_PIXEL, Canonical
 
+PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to a page, 0.9 MB to what is sent
 PICTURE_PIXELS = 512  # of the longer side
 _BOX_COLOUR = (60, 200, 255)  # BGR
 _HEAT_SHOWN_FROM = 0.3
+
+
+def evidence_slices(analysis: SeriesAnalysis) -> dict[int, list[int]]:
+    """The middle slices of the most probable lesions, `PICTURES` at most; without a lesion the hottest slice.
+
+    Returns:
+        By index of the slice the numbers, from 1, of the lesions whose middle it is.
+    """
+    if not analysis.lesions:
+        return {int(np.argmax(analysis.tumour)): []}
+    middles: dict[int, list[int]] = {}
+    for number, lesion in enumerate(analysis.lesions, start=1):
+        middles.setdefault(list(lesion.boxes)[len(lesion.boxes) // 2], []).append(number)
+    return dict(list(middles.items())[:PICTURES])
 
 
 def evidence(analysis: SeriesAnalysis, index: int, overlay: bool = True) -> np.ndarray:

@@ -12,11 +12,12 @@ from nbcad.series import stacks
 from nbcad.series.images import Image, read_images
 from nbcad.series.pixels import read_pixels
 from nbcad.series.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
+from nbcad.series.study import read_study
 from nbcad.series.types import Archive, Geometry, Series, Slice, StoredPixels
 
 __all__ = [
     "IGNORED", "REFUSED", "USED", "Archive", "FileRecord", "Geometry", "Series", "Slice", "Source", "StoredPixels",
-    "read_archive", "read_pixels", "read_sources",
+    "read_archive", "read_pixels", "read_sources", "read_study",
 ]  # fmt: skip
 
 

@@ -45,7 +45,8 @@ _VALUES = (
     "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "Modality", "SeriesDescription", "AcquisitionContrast",
     "PatientID", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime", "EchoTime", "TriggerTime",
     "DiffusionBValue", "DiffusionGradientOrientation", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
-    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "TemporalPositionIdentifier",
+    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
+    "TemporalPositionIdentifier",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
     "BitsAllocated", "BitsStored", "PixelRepresentation", "QualityControlImage", "RescaleIntercept", "RescaleSlope",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
@@ -54,7 +55,7 @@ _VALUES = (
 _NOT_NEEDED = {
     "StudyDate", "SeriesDescription", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime",
     "EchoTime", "TriggerTime", "DiffusionGradientOrientation", "AcquisitionNumber", "InstanceNumber",
-    "TemporalPositionIdentifier", "QualityControlImage",
+    "TemporalPositionIdentifier", "QualityControlImage", "FrameOfReferenceUID",
 }  # fmt: skip
 _KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
 _TAGS = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]

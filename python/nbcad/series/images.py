@@ -140,6 +140,8 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
         frame=number,
         stored=stored,
         rescale=_rescale(frame),
+        sop_class_uid=str(frame["SOPClassUID"]),
+        frame_of_reference_uid=str(frame.get("FrameOfReferenceUID") or ""),
     )
     return Image(
         slice=image,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from pydicom.uid import MRImageStorage
 
 from nbcad.series.sources import FileRecord, Source
 
@@ -67,6 +68,8 @@ class Slice:
     frame: int = 0  # counted from 0, also in an Enhanced object
     stored: StoredPixels | None = None
     rescale: tuple[float, float] = (1.0, 0.0)  # slope, intercept
+    sop_class_uid: str = MRImageStorage
+    frame_of_reference_uid: str = ""  # empty: unknown what else its coordinates can be compared with
 
     def set_aside(self, status: str, reason: str) -> None:
         """Refuse or ignore this image in its file's record."""

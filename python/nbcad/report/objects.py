@@ -1,0 +1,101 @@
+"""What our DICOM objects share: patient and study of the source, a series of their own, who made them and what for."""
+
+import hashlib
+import io
+import json
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import config, dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, MRImageStorage, generate_uid
+
+import nbcad
+from nbcad.pipeline import SeriesAnalysis
+from nbcad.series import Slice
+from nbcad.series.header import named
+
+NAME = "nbcad"  # of manufacturer, device and algorithm
+RESEARCH_USE = "Research use only. Not for clinical diagnosis."
+UTF_8 = "ISO_IR 192"
+# Beyond what scanners count to; a report's series are numbered from there.
+SR_SERIES, SC_SERIES = 8000, 9000
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """One analysed series with all that its objects are made from."""
+
+    number: int  # of the analysed series, from 1 over the whole report
+    study: dict  # entries of report.json
+    series: dict
+    analysis: SeriesAnalysis
+    header: Dataset  # of `nbcad.series.read_study`
+    models: dict[str, str]  # SHA-256 by name
+
+    @property
+    def version(self) -> str:
+        """Of the software, and the beginning of a hash of all its models."""
+        return f"{nbcad.__version__}+{hashlib.sha256(self._models.encode()).hexdigest()[:12]}"
+
+    @property
+    def _models(self) -> str:
+        return json.dumps(self.models, sort_keys=True)
+
+    def uid(self, *parts: object) -> str:
+        """A UID that the same parts and models always have (PS3.5 B.2)."""
+        digest = hashlib.sha256(json.dumps([*parts, self._models]).encode()).digest()
+        return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+
+
+def why_not(of: Analysed) -> str:
+    """Why no object can be written that belongs to a series' patient and study, or refers to its images; or nothing."""
+    series = of.analysis.series
+    uids = [("StudyInstanceUID", series.study_uid), ("SeriesInstanceUID", series.series_uid)]
+    uids += [("SOPInstanceUID", image.sop_uid) for image in of.analysis.slices]
+    for keyword, uid in uids:
+        if not valid(uid):
+            return f"{named(keyword)} {uid} is no valid UID"
+    if of.header.PatientID.strip() != series.patient_id.strip():
+        return f"{named('PatientID')} cannot be copied"
+    return ""
+
+
+def valid(uid: str) -> bool:
+    """Whether a UID is one (PS3.5 9.1)."""
+    return UID(uid, config.IGNORE).is_valid
+
+
+def shared(of: Analysed, first_series: int, description: str) -> dict:
+    """Arguments that all constructors of highdicom take.
+
+    An object and its series have new UIDs each time: a report of today is another one than yesterday's of the same
+    images, with a date of its own, and two contents must never share a UID (PS3.5 9). What lets readers find the same
+    lesion in both are the tracking UIDs, see `Analysed.uid`.
+    """
+    return {
+        "series_instance_uid": generate_uid(prefix=None),
+        "series_number": first_series + of.number,
+        "series_description": f"{NAME} {description}, research use only",
+        "manufacturer": NAME,
+        "manufacturer_model_name": NAME,
+        "software_versions": of.version,
+        "content_qualification": "RESEARCH",
+        "specific_character_set": UTF_8,
+    }
+
+
+def write(dataset: Dataset, of: Analysed, path: Path) -> None:
+    """Write an object, as one of the source's patient and study."""
+    dataset.update(of.header)
+    if of.analysis.series.phantom:
+        dataset.QualityControlSubject = "YES"
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    path.write_bytes(buffer.getvalue())  # pydicom puts a traceback into what a full disk says
+
+
+def frame_number(image: Slice) -> int | None:
+    """By which an image is referred to within its object, from 1; None in an object of a single image."""
+    return None if image.sop_class_uid == MRImageStorage else image.frame + 1

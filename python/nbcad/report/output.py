@@ -1,0 +1,74 @@
+"""The folder of a report: written aside and put in its place as a whole; nothing but a report of ours is replaced."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nbcad import cli
+from nbcad.errors import InputError, OutputError, OutputExistsError
+from nbcad.pipeline import SCHEMA
+
+JSON, HTML, DICOM = "report.json", "report.html", "dicom"
+_OBJECT = re.compile(r"\d{4,}(\.sr|-\d{2,}\.sc)\.dcm")
+
+
+@contextmanager
+def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
+    """Yield an empty folder; on success it takes ``out``'s place in one step, on failure ``out`` stays as it was.
+
+    Args:
+        out: of the report. Nothing may stand there but an empty folder or, with ``force``, a report.
+        source: of the images, which must not lie in ``out``.
+        force: replace a report.
+
+    Raises:
+        OutputExistsError: something else stands there.
+        InputError: ``out`` cannot be replaced, or would take the images with it.
+        OutputError: there is no space for it.
+    """
+    out = out.resolve()  # a link's target is replaced, not the link
+    if source.resolve().is_relative_to(out):
+        raise InputError(f"{source} lies in --out {out}, which is replaced as a whole; give another --out")
+    _refuse(out, force)
+    try:
+        with cli.replacing_folder(out) as folder:
+            yield folder
+            _refuse(out, force)  # it may have been filled meanwhile
+    except OSError as error:
+        if error.errno not in cli.NO_SPACE:
+            raise
+        raise OutputError(
+            f"no space for {out}: {error.strerror}; it is as it was, run the same again with more"
+        ) from error
+
+
+def _refuse(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputExistsError(f"{out} is no folder; give another --out")
+    if out.is_mount():
+        raise InputError(f"{out} is a mount point and cannot be replaced as a whole; give a folder in it")
+    if not any(out.iterdir()):
+        return
+    if foreign := _foreign(out):
+        raise OutputExistsError(f"{out} holds {foreign}, which is no part of a report; give another --out")
+    cli.refuse_existing(out, force)
+
+
+def _foreign(out: Path) -> str | None:
+    """The first thing in a folder that no report has, or report.json if it is none of ours."""
+    for path in sorted(out.iterdir()):
+        if path.name == DICOM and path.is_dir() and not path.is_symlink():
+            foreign = next((p.name for p in sorted(path.iterdir()) if not _OBJECT.fullmatch(p.name)), None)
+            if foreign:
+                return f"{DICOM}/{foreign}"
+        elif path.name not in (JSON, HTML):
+            return path.name
+    try:
+        schema = json.loads((out / JSON).read_text())["schema"]
+    except (OSError, ValueError, LookupError, TypeError):
+        schema = None
+    return None if schema == SCHEMA else f"a {JSON} of another kind, or none"

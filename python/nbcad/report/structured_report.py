@@ -1,0 +1,272 @@
+"""The report for a PACS: a Comprehensive 3D SR by TID 1500 (DICOM PS3.3 A.35.13, PS3.16) of each analysed series.
+
+Its numbers are those of report.json. Boxes are closed rectangles in image coordinates, whose origin is the upper left
+corner of the first pixel (PS3.3 C.18.6): a box of report.json, zero-based and end exclusive, has the same numbers.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from highdicom import sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from nbcad.labels import NORMAL, OTHER
+from nbcad.report.objects import NAME, RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
+from nbcad.series import Slice
+
+_PRIVATE = "99NBCAD"  # private schemes begin with 99 (PS3.16 8)
+_REGIONS = {
+    "adrenal": CodedConcept("23451007", "SCT", "Adrenal gland"),
+    "retroperitoneum": CodedConcept("82849001", "SCT", "Retroperitoneum"),
+    "thorax": CodedConcept("816094009", "SCT", "Thorax"),
+    OTHER: CodedConcept(OTHER, _PRIVATE, "Outside the regions that are told apart"),
+}
+_STAGING_SYSTEM = CodedConcept("C133427", "NCIt", "International Neuroblastoma Risk Group Staging System")
+_STAGES = {
+    "L1": CodedConcept("C133428", "NCIt", "International Neuroblastoma Risk Group Stage L1"),
+    "L2": CodedConcept("C133429", "NCIt", "International Neuroblastoma Risk Group Stage L2"),
+    "M": CodedConcept("C133430", "NCIt", "International Neuroblastoma Risk Group Stage M"),
+    "MS": CodedConcept("C133431", "NCIt", "International Neuroblastoma Risk Group Stage MS"),
+}
+_NEOPLASM = CodedConcept("108369006", "SCT", "Neoplasm")
+_MRI = CodedConcept("113091000", "SCT", "Magnetic resonance imaging")
+_LENGTH = CodedConcept("410668003", "SCT", "Length")
+_SOURCE = CodedConcept("260753009", "SCT", "Source")
+_BOUNDED_BY = CodedConcept("75958009", "SCT", "Bounded by")
+_PERCENT = CodedConcept("%", "UCUM", "percent")
+_CUBIC_MM = CodedConcept("mm3", "UCUM", "cubic millimeter")
+_BOXES_TIMES_STEP = CodedConcept("boxes", _PRIVATE, "Area of the boxes times the distance between slices")
+_LONGEST_EDGE = CodedConcept("edge", _PRIVATE, "Longest edge of the box along the patient's axes")
+
+_Groups = list[sr.MeasurementsAndQualitativeEvaluations]
+
+
+def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
+    """The report of one analysed series."""
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=of.uid("device"), name=NAME, manufacturer_name=NAME, model_name=NAME
+    )
+    observer = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=_MRI,
+        imaging_measurements=[_stage_group(of), *_lesion_groups(of), *_region_groups(of)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    items = content[0].ContentSequence
+    items.insert(len(items) - 1, _comment(RESEARCH_USE))
+    items.insert(len(items) - 1, _image_library(of))
+    return sr.Comprehensive3DSR(
+        evidence=_evidence(of),
+        content=content,
+        sop_instance_uid=generate_uid(prefix=None),
+        instance_number=1,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        coding_schemes=[CodingSchemeIdentificationItem(_PRIVATE, name="Codes of nbcad", responsible_organization=NAME)],
+        **shared(of, SR_SERIES, "measurements"),
+    )
+
+
+def has_millimetres(of: Analysed) -> bool:
+    """Whether places in the patient can be written: all images state one valid frame of reference."""
+    uids = {image.frame_of_reference_uid for image in of.analysis.slices}
+    return of.analysis.slices[0].geometry is not None and len(uids) == 1 and valid(next(iter(uids)))
+
+
+def _evidence(of: Analysed) -> list[Dataset]:
+    """What highdicom must know of each source image."""
+    images = {image.sop_uid: image for image in of.analysis.slices}
+    evidence = []
+    for image in images.values():
+        item = Dataset()
+        item.SOPClassUID, item.SOPInstanceUID = image.sop_class_uid, image.sop_uid
+        item.StudyInstanceUID, item.SeriesInstanceUID = of.analysis.series.study_uid, of.analysis.series.series_uid
+        evidence.append(item)
+    first = evidence[0]
+    first.PatientID = first.PatientName = first.PatientBirthDate = first.PatientSex = None  # `objects.write` adds them
+    first.AccessionNumber = first.StudyID = first.StudyDate = first.StudyTime = None
+    return evidence
+
+
+def _image_library(of: Analysed) -> sr.ContainerContentItem:
+    """TID 1600: all images that were analysed, with what is the same for all of them."""
+    image, acquired = of.analysis.slices[0], sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
+    descriptors = [sr.CodeContentItem(codes.DCM.Modality, codes.cid29.MagneticResonance, acquired)]
+    if has_millimetres(of):
+        descriptors.append(sr.UIDRefContentItem(codes.DCM.FrameOfReferenceUID, image.frame_of_reference_uid, acquired))
+    pixels = CodedConcept("{pixels}", "UCUM", "Pixels")
+    millimetre = codes.UCUM.Millimeter
+    descriptors += [
+        sr.NumContentItem(codes.DCM.PixelDataRows, image.rows, pixels, relationship_type=acquired),
+        sr.NumContentItem(codes.DCM.PixelDataColumns, image.columns, pixels, relationship_type=acquired),
+        sr.NumContentItem(
+            codes.DCM.HorizontalPixelSpacing, _digits(image.spacing[1]), millimetre, relationship_type=acquired
+        ),
+        sr.NumContentItem(
+            codes.DCM.VerticalPixelSpacing, _digits(image.spacing[0]), millimetre, relationship_type=acquired
+        ),
+    ]
+    images = [
+        sr.ImageContentItem(_SOURCE, *reference, relationship_type=sr.RelationshipTypeValues.CONTAINS)
+        for reference in _references(of.analysis.slices)
+    ]
+    group = _container(codes.DCM.ImageLibraryGroup, [*descriptors, *images])
+    return _container(codes.DCM.ImageLibrary, [group])
+
+
+def _container(name, items: Iterable[sr.ContentItem]) -> sr.ContainerContentItem:
+    container = sr.ContainerContentItem(name, relationship_type=sr.RelationshipTypeValues.CONTAINS)
+    container.ContentSequence = sr.ContentSequence(items)
+    return container
+
+
+def _references(images: Iterable[Slice]) -> list[tuple[str, str, list[int] | None]]:
+    """SOP class, instance and frames of images, each object once."""
+    frames: dict[tuple[str, str], list[int | None]] = {}
+    for image in images:
+        frames.setdefault((image.sop_class_uid, image.sop_uid), []).append(frame_number(image))
+    return [(*key, None if None in numbers else sorted(numbers)) for key, numbers in frames.items()]
+
+
+def _comment(text: str) -> sr.TextContentItem:
+    return sr.TextContentItem(codes.DCM.Comment, text, sr.RelationshipTypeValues.CONTAINS)
+
+
+def _stage_group(of: Analysed) -> sr.MeasurementsAndQualitativeEvaluations:
+    """The patient's stage, from all analysed series of the study: TID 1501."""
+    stage = of.study["stage"]
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(of.uid("stage", of.study["study_uid"]), "Stage of the patient"),
+        algorithm_id=_algorithm(of, [f"{name} sha256:{digest}" for name, digest in of.models.items()]),
+        qualitative_evaluations=_stage(stage["label"]),
+    )
+    suggested = [] if stage["label"] == NORMAL else [_suggested(stage)]
+    for text in (*suggested, *stage["notes"]):
+        group[0].ContentSequence.append(_comment(text))
+    return group
+
+
+def _suggested(stage: dict) -> str:
+    probabilities = ", ".join(f"{label} {value:.4f}" for label, value in stage["probabilities"].items())
+    return f"Image-suggested stage: {stage['label']}. Probabilities: {probabilities}."
+
+
+def _stage(label: str) -> list[sr.QualitativeEvaluation]:
+    """A stage of INRG by its code; of any other staging system by a private code. Normal tissue has no stage."""
+    if label == NORMAL:
+        return []
+    if label in _STAGES:
+        return [sr.QualitativeEvaluation(_STAGING_SYSTEM, _STAGES[label])]
+    return [sr.QualitativeEvaluation(CodedConcept("stage", _PRIVATE, "Stage"), CodedConcept(label, _PRIVATE, label))]
+
+
+def _region(label: str) -> list[sr.QualitativeEvaluation]:
+    code = _REGIONS.get(label) or CodedConcept(label, _PRIVATE, label)
+    return [sr.QualitativeEvaluation(codes.DCM.TargetRegion, code)]
+
+
+def _region_groups(of: Analysed) -> _Groups:
+    """For each region the slices that were sorted into it: TID 1501."""
+    slices: dict[str, list[Slice]] = {}
+    for image, label in zip(of.analysis.slices, of.analysis.organs, strict=True):
+        slices.setdefault(label, []).append(image)
+    uid = of.analysis.series.series_uid
+    return [
+        sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(of.uid("region", uid, label), f"Slices showing: {label}"),
+            algorithm_id=_algorithm(of),
+            qualitative_evaluations=_region(label),
+            source_images=[sr.SourceImageForMeasurementGroup(*reference) for reference in _references(images)],
+        )
+        for label, images in slices.items()
+    ]
+
+
+def _lesion_groups(of: Analysed) -> _Groups:
+    return [_lesion_group(of, entry) for entry in of.series["lesions"]]
+
+
+def _lesion_group(of: Analysed, entry: dict) -> sr.MeasurementsAndQualitativeEvaluations:
+    """One lesion: planar (TID 1410) on one slice, volumetric (TID 1411) on several."""
+    regions = _boxes(of, entry["boxes"])
+    template, where = sr.VolumetricROIMeasurementsAndQualitativeEvaluations, {"referenced_regions": regions}
+    if len(regions) == 1:
+        template, where = sr.PlanarROIMeasurementsAndQualitativeEvaluations, {"referenced_region": regions[0]}
+    site = _REGIONS.get(entry["organ"]) if entry["organ"] != OTHER else None
+    series = of.analysis.series
+    group = template(
+        tracking_identifier=sr.TrackingIdentifier(
+            of.uid("lesion", series.study_uid, series.series_uid, entry["boxes"]), f"Lesion {entry['id']}"
+        ),
+        finding_type=_NEOPLASM,
+        finding_sites=[sr.FindingSite(site)] if site else None,
+        algorithm_id=_algorithm(of),
+        geometric_purpose=_BOUNDED_BY,
+        measurements=_measurements(of, entry),
+        qualitative_evaluations=[*_region(entry["organ"]), *_stage(entry["stage"]["label"])],
+        **where,
+    )
+    items = group[0].ContentSequence
+    items.append(_comment(_suggested(entry["stage"])))
+    if has_millimetres(of):
+        items.extend(_in_patient(entry, of.analysis.slices[0].frame_of_reference_uid))
+    return group
+
+
+def _boxes(of: Analysed, boxes: list[dict]) -> list[sr.ImageRegion]:
+    images = {(image.sop_uid, image.frame): image for image in of.analysis.slices}
+    regions = []
+    for box in boxes:
+        image = images[box["sop_uid"], box["frame"]]
+        ((sop_class, uid, frames),) = _references([image])
+        first, last = (box["col0"], box["row0"]), (box["col1"], box["row1"])
+        corners = [first, (last[0], first[1]), last, (first[0], last[1]), first]
+        source = sr.SourceImageForRegion(sop_class, uid, frames)
+        regions.append(sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, np.array(corners, np.float32), source))
+    return regions
+
+
+def _in_patient(entry: dict, frame_of_reference_uid: str) -> list[sr.Scoord3DContentItem]:
+    """Centre, and two opposite corners of the box along the patient's axes; mm, as float32."""
+    places = (
+        (codes.DCM.Center, sr.GraphicTypeValues3D.POINT, [entry["centre_mm"]]),
+        (_BOUNDED_BY, sr.GraphicTypeValues3D.MULTIPOINT, entry["box_mm"]),
+    )
+    contains = sr.RelationshipTypeValues.CONTAINS
+    return [
+        sr.Scoord3DContentItem(name, kind, np.array(points), frame_of_reference_uid, relationship_type=contains)
+        for name, kind, points in places
+    ]
+
+
+def _measurements(of: Analysed, entry: dict) -> list[sr.Measurement]:
+    certainty = round(100 * entry["probability"], 2)
+    found = [sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, _PERCENT)]
+    step = of.analysis.series.slice_step_mm
+    if step is None or entry["box_mm"] is None:  # without a distance between slices lengths and volumes are not known
+        return found
+    area = sum((box["row1"] - box["row0"]) * (box["col1"] - box["col0"]) for box in entry["boxes"])
+    volume = area * float(np.prod(of.analysis.slices[0].spacing)) * step
+    longest = float(np.max(np.subtract(*entry["box_mm"][::-1])))
+    return [
+        *found,
+        sr.Measurement(
+            codes.DCM.VolumeOfBoundingThreeDimensionalRegion, round(volume, 1), _CUBIC_MM, method=_BOXES_TIMES_STEP
+        ),
+        sr.Measurement(_LENGTH, round(longest, 2), codes.UCUM.Millimeter, method=_LONGEST_EDGE),
+    ]
+
+
+def _algorithm(of: Analysed, parameters: list[str] | None = None) -> sr.AlgorithmIdentification:
+    return sr.AlgorithmIdentification(NAME, of.version, parameters)
+
+
+def _digits(value: float) -> float:
+    """As many digits as a decimal string (VR DS) has room for."""
+    return float(f"{value:.9g}")
