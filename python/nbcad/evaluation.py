@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from nbcad import caffe_net, cli, database, lmdb_io, localise, organ
 from nbcad.labels import NORMAL, OTHER, organ_labels, stage_labels
 from nbcad.localise import OperatingPoint
-from nbcad.metrics import LesionCount, Measures, accuracy, confusion, match_lesions, one_against_rest
+from nbcad.metrics import LesionCount, match_lesions
 from nbcad.pipeline import Models, SeriesAnalysis, analyse_series, study_stage
 from nbcad.truth import Truth, heat_of_split, of_split
 
