@@ -3,7 +3,3 @@
 `records.gather` runs the models over the patients once and keeps plain records; `figures.of_records` counts them, each
 figure with its interval (`bootstrap`); `table`, `page` and `plots` show them.
 """
-
-from nbcad.metrics.lesions import LesionCount, match_lesions
-
-__all__ = ["LesionCount", "match_lesions"]

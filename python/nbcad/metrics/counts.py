@@ -61,7 +61,7 @@ def lesion_measures(true: np.ndarray, hit: np.ndarray, false: np.ndarray, patien
         "accuracy": undefined(_NO_HEALTHY),
         "miss_rate": ratio(true - hit, true, "no lesion"),
         "false_positive_rate": undefined(_NO_HEALTHY),
-        "false_per_patient": ratio(false, patients, "no patient"),
+        "false_per_patient": ratio(false, patients, "not a group that lesions are sought in"),
         "true": int(true.sum()),
         "found": int(hit.sum()),
         "false": int(false.sum()),

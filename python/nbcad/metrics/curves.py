@@ -75,10 +75,10 @@ def _auc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Figure:
 def froc(thresholds: list[float], true: np.ndarray, hit: np.ndarray, false: np.ndarray) -> dict:
     """Free-response ROC: share of the lesions found against false ones a patient.
 
-    Lesions are sought anew at each threshold, as the software would at that operating point. Ranking the lesions of one
-    low threshold instead would be no setting of it: there, neighbouring regions have grown together and meet everything.
-    Sought anew, a lower threshold may lose a lesion; the curve is the most that any threshold finds with at most so many
-    false ones.
+    Lesions are sought anew at each threshold, as the software would at that operating point. Ranking the lesions of
+    one low threshold instead would be no setting of it: there, neighbouring regions have grown together and meet
+    everything. Sought anew, a lower threshold may lose a lesion; the curve is the most that any threshold finds with at
+    most so many false ones.
 
     Args:
         thresholds: T of them.
@@ -148,7 +148,9 @@ def calibration(probability: np.ndarray, right: np.ndarray, patient: np.ndarray)
         inside = number == n
         mean = float(probability[inside].mean()) if inside.any() else None
         found = ratio(by_patient(right * inside, patient), by_patient(inside, patient), "no case")
-        bins.append({"from": n / BINS, "to": (n + 1) / BINS, "mean_probability": mean and round(mean, 4), "share": found})
+        bins.append(
+            {"from": n / BINS, "to": (n + 1) / BINS, "mean_probability": mean and round(mean, 4), "share": found}
+        )
     return {
         "brier": ratio(by_patient((probability - right) ** 2, patient), cases, "no case"),
         "over_confidence": ratio(by_patient(probability - right, patient), cases, "no case"),

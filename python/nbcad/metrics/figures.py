@@ -8,7 +8,7 @@ from nbcad.labels import NORMAL, OTHER, organ_labels, stage_labels
 from nbcad.metrics.bootstrap import Figure, median, ratio
 from nbcad.metrics.counts import by_patient, confusion, five_measures, lesion_measures, share
 from nbcad.metrics.curves import calibration, froc, roc
-from nbcad.metrics.records import NOT_KNOWN, PatientRecord, Records, SeriesRecord, SliceRecord
+from nbcad.metrics.records import NO_LESION, NOT_KNOWN, OVER, UNDER, PatientRecord, Records, SeriesRecord, SliceRecord
 
 OVERLAPS = (0.1, 0.25, 0.5)  # at which a lesion counts as found by its overlap
 
@@ -134,14 +134,16 @@ def _stage(patients: list[PatientRecord]) -> dict:
 # By stratum: its group of a lesion, true or found, given its patient and series; whether a series can have lesions of
 # the group; and the patient's group.
 _STRATA: dict[str, tuple[Callable, Callable, Callable]] = {
-    "organ": (lambda p, s, lesion: lesion.organ, lambda p, s, group: True, lambda p: p.organ),
+    "organ": (lambda p, s, lesion: lesion.organ, lambda p, s, group: group != NO_LESION, lambda p: p.organ),
     "stage": (lambda p, s, lesion: p.stage, lambda p, s, group: p.stage == group, lambda p: p.stage),
     "age": (lambda p, s, lesion: p.age_group, lambda p, s, group: p.age_group == group, lambda p: p.age_group),
     "weighting": (lambda p, s, lesion: s.weighting, lambda p, s, group: s.weighting == group, lambda p: p.weighting),
 }
 
 
-def _strata(patients: list[PatientRecord], of_lesion: Callable, of_series: Callable, of_patient: Callable) -> list[dict]:
+def _strata(
+    patients: list[PatientRecord], of_lesion: Callable, of_series: Callable, of_patient: Callable
+) -> list[dict]:
     """Lesions and the patients' stage by group; the counts of all groups sum to those of the whole."""
     groups = {of_patient(p): None for p in patients}
     groups |= {of_lesion(p, s, x): None for p in patients for s in p.series for x in [*s.lesions, *s.found]}
@@ -164,8 +166,8 @@ def _strata(patients: list[PatientRecord], of_lesion: Callable, of_series: Calla
 
 
 def _order(group: str) -> tuple[int, str]:
-    """Labels as their files order them, then the rest, what is not known last."""
-    known = [*organ_labels(), *stage_labels()]
+    """Labels as their files order them, the younger before the older, what is not known last."""
+    known = [*organ_labels(), *stage_labels(), UNDER, OVER]
     return (known.index(group) if group in known else len(known) + (group == NOT_KNOWN)), group
 
 

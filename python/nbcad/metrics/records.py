@@ -1,4 +1,4 @@
-"""What the models say of the test patients beside what is true: plain records, all that the figures are counted from."""
+"""What the models say of the test patients beside what is true: plain records that all figures are counted from."""
 
 import hashlib
 from collections import Counter
@@ -24,6 +24,7 @@ from nbcad.truth import Truth, of_split
 NOT_KNOWN = "not known"
 SEVERAL = "several"
 NO_LESION = "no lesion"
+UNDER, OVER = f"under {MS_MONTHS} months", f"{MS_MONTHS} months and over"
 SPLIT = "test"
 _SWEPT = THRESHOLDS[::2]  # half of those that the operating point is chosen from: curves need no more
 
@@ -105,7 +106,7 @@ class PatientRecord:
         """Under 18 months or not, which tells MS from M, or `NOT_KNOWN`."""
         if self.age_months is None:
             return NOT_KNOWN
-        return f"under {MS_MONTHS} months" if self.age_months < MS_MONTHS else f"{MS_MONTHS} months and over"
+        return UNDER if self.age_months < MS_MONTHS else OVER
 
     @property
     def weighting(self) -> str:
@@ -175,9 +176,7 @@ def _patient(items: list[list], models: Models, thresholds: list[float]) -> Pati
     )
 
 
-def series_record(
-    truth: Truth, analysis: SeriesAnalysis, models: Models, thresholds: list[float]
-) -> SeriesRecord:
+def series_record(truth: Truth, analysis: SeriesAnalysis, models: Models, thresholds: list[float]) -> SeriesRecord:
     """The record of one analysed series."""
     judged = truth.judged(analysis.lesions)
     meets = meetings(truth.lesions, judged)
