@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _STROKES = ("-", "--", ":", "-.")
 _STYLE = {
-    "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "font.size": 10,
-    "svg.hashsalt": "nbcad", "legend.frameon": False,
+    "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "axes.spines.top": False,
+    "axes.spines.right": False, "font.size": 10, "svg.hashsalt": "nbcad", "legend.frameon": False,
 }  # fmt: skip
 _INCHES = (4.0, 3.7)
 _MOST_FALSE = 4.0  # false lesions a patient, at the right end of the free-response ROC
