@@ -63,6 +63,19 @@ def test_lesions_meet_if_the_centre_of_either_lies_in_a_box_of_the_other(found, 
     assert match_lesions([TRUE], found) == LesionCount(*expected)
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([_found((4, 20, 15), {4: (0, 0, 60, 60)})], (2, 1, 0)),  # both found as one: one is missed
+        ([_found((4, 20, 15), {4: (0, 0, 60, 60)}), _found((4, 15, 15))], (2, 2, 0)),
+        ([_found((4, 15, 15)), _found((4, 16, 16))], (2, 1, 0)),  # one found twice, the other missed
+    ],
+)
+def test_a_found_lesion_stands_for_one_true_lesion_at_most(found, expected):
+    neighbour = {4: (24, 10, 36, 22)}
+    assert match_lesions([TRUE, neighbour], found) == LesionCount(*expected)
+
+
 def test_lesion_counts_add_up():
     assert LesionCount(3, 2, 1) + LesionCount(1, 1, 4) == LesionCount(4, 3, 5)
 

@@ -19,7 +19,8 @@ DEFINITIONS = counts.DEFINITIONS | {
     "tumour by patient": "positive if the patient's stage is not normal, found if any lesion is found in any series",
     "lesion": (
         "a true and a found lesion are one if the centre of either lies within a box of the other on that slice; a "
-        "missed lesion always counts; found ones centred on a slice that was not looked at are neither true nor false"
+        "found one stands for one true lesion at most; a missed lesion always counts; found ones centred on a slice "
+        "that was not looked at are neither true nor false"
     ),
     "false_per_patient": "found lesions that meet no true one, divided by all patients",
     "stage": "the patient's image-suggested stage from all lesions of all series, against that in the sample database",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from nbcad.localise import Lesion
 from nbcad.preprocess import Box
@@ -23,6 +24,8 @@ class LesionCount:
 def match_lesions(true: list[dict[int, Box]], found: list[Lesion]) -> LesionCount:
     """Count the true lesions of one series that were found, and the found ones that are false.
 
+    A found lesion stands for one true lesion at most: of two neighbours that were found as one, one is missed.
+
     Args:
         true: each a box by slice index.
         found: result of `localise.find_lesions`.
@@ -31,11 +34,28 @@ def match_lesions(true: list[dict[int, Box]], found: list[Lesion]) -> LesionCoun
         Counts; several found lesions in one true lesion are one hit, a found one that meets no true one is false.
     """
     meets = meetings(true, found)
-    return LesionCount(len(true), int(meets.any(axis=1).sum()), int((~meets.any(axis=0)).sum()))
+    return LesionCount(len(true), len(paired(true, found, meets)), int((~meets.any(axis=0)).sum()))
+
+
+def paired(true: list[dict[int, Box]], found: list[Lesion], meets: np.ndarray) -> dict[int, int]:
+    """Number of the found lesion that stands for each true one: as many pairs as can be, then as much overlap.
+
+    Args:
+        true: each a box by slice index.
+        found: of the same series.
+        meets: of `meetings`.
+
+    Returns:
+        By number of the true lesion, the missed ones left out.
+    """
+    overlaps = [[overlap(boxes, lesion.boxes) for lesion in found] for boxes in true]
+    gain = meets * (1 + np.reshape(overlaps, meets.shape) / (1 + len(true)))  # all overlaps weigh less than one pair
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if meets[row, column]}
 
 
 def meetings(true: list[dict[int, Box]], found: list[Lesion]) -> np.ndarray:
-    """Which found lesion is which true one: the centre of either lies within a box of the other on that slice.
+    """Which found lesion can be which true one: the centre of either lies within a box of the other on that slice.
 
     Returns:
         bool, shape (true, found).

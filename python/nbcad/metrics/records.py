@@ -15,7 +15,7 @@ from nbcad import database, localise
 from nbcad.errors import DatabaseError
 from nbcad.evaluation import THRESHOLDS
 from nbcad.localise import Lesion
-from nbcad.metrics.lesions import LesionCount, centre, match_lesions, meetings, overlap, volume
+from nbcad.metrics.lesions import LesionCount, centre, match_lesions, meetings, overlap, paired, volume
 from nbcad.pipeline import Models, SeriesAnalysis, analyse_series, millimetres, study_stage
 from nbcad.preprocess import Box
 from nbcad.stage import MS_MONTHS
@@ -45,7 +45,7 @@ class SliceRecord:
 
 @dataclass(frozen=True)
 class LesionRecord:
-    """One true lesion, and the found one that meets it with most overlap."""
+    """One true lesion, and the found one that stands for it."""
 
     organ: str  # region of most of its slices, or `NOT_KNOWN`
     volume_mm3: float  # of its boxes; mm^2 where the series does not tell how far its slices are
@@ -180,6 +180,7 @@ def series_record(truth: Truth, analysis: SeriesAnalysis, models: Models, thresh
     """The record of one analysed series."""
     judged = truth.judged(analysis.lesions)
     meets = meetings(truth.lesions, judged)
+    pairs = paired(truth.lesions, judged, meets)
     sweep, scores = _sweep(truth, analysis, models, thresholds)
     found_on = {index for lesion in analysis.lesions for index in lesion.boxes}
     true_on = {index for boxes in truth.lesions for index in boxes}
@@ -200,8 +201,8 @@ def series_record(truth: Truth, analysis: SeriesAnalysis, models: Models, thresh
         weighting=analysis.series.weighting or NOT_KNOWN,
         slices=slices,
         lesions=[
-            _lesion(boxes, [judged[n] for n in np.flatnonzero(row)], truth, analysis)
-            for boxes, row in zip(truth.lesions, meets, strict=True)
+            _lesion(boxes, judged[pairs[number]] if number in pairs else None, truth, analysis)
+            for number, boxes in enumerate(truth.lesions)
         ],
         found=[
             FoundRecord(_organ(lesion.boxes, truth), lesion.probability, bool(hit))
@@ -225,16 +226,15 @@ def _sweep(
     return counts, scores
 
 
-def _lesion(boxes: dict[int, Box], met: list[Lesion], truth: Truth, analysis: SeriesAnalysis) -> LesionRecord:
-    best = max(met, key=lambda lesion: overlap(boxes, lesion.boxes), default=None)
+def _lesion(boxes: dict[int, Box], found: Lesion | None, truth: Truth, analysis: SeriesAnalysis) -> LesionRecord:
     pixel = float(np.prod(analysis.slices[0].spacing))
     return LesionRecord(
         organ=_organ(boxes, truth),
         volume_mm3=volume(boxes) * pixel * (analysis.series.slice_step_mm or 1.0),
-        found=best is not None,
-        probability=best and best.probability,
-        overlap=overlap(boxes, best.boxes) if best else 0.0,
-        distance_mm=_distance(boxes, best, analysis) if best else None,
+        found=found is not None,
+        probability=found and found.probability,
+        overlap=overlap(boxes, found.boxes) if found else 0.0,
+        distance_mm=_distance(boxes, found, analysis) if found else None,
     )
 
 
