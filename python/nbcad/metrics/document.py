@@ -2,6 +2,7 @@
 
 import json
 import platform
+from dataclasses import asdict
 from pathlib import Path
 
 import nbcad
@@ -73,7 +74,7 @@ def assemble(records: Records, models: Models, folders: dict[str, str], baseline
             "models": models.sha256,
         },
         "models": folders,
-        "operating_point": {"threshold": models.point.threshold, "min_slices": models.point.min_slices},
+        "operating_point": asdict(models.point),
         "data": {
             "split": SPLIT,
             "patients": len(records.patients),
