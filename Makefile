@@ -30,7 +30,7 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond evaluate infer bench image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate infer bench image clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,13 +63,17 @@ train-stage: caffe ## LeNet-5 stager with the paper's solver, and its operating 
 train-stage-beyond: caffe ## The same stager with a longer schedule and hard negatives (solvers/beyond_paper)
 	@$(MAKE) --no-print-directory $(BEYOND)/operating_point.json
 
+baselines: caffe ## The organ net with ReLU for Sigmoid, as `make evaluate` then compares it [minutes]
+	@$(MAKE) --no-print-directory runs/baselines/relu/svm.json
+
 evaluate: caffe ## The paper's measures on the held-out test patients, of the paper's solvers and of beyond_paper's
 	@$(MAKE) --no-print-directory data/lmdb/info.json
 	@$(MAKE) --no-print-directory -j2 runs/organ/svm.json $(BEYOND)/operating_point.json runs/stage/operating_point.json
 	@echo; echo "== Both nets trained with the paper's numbers"
-	@$(PY) tools/evaluate.py --baselines --device $(DEVICE)
+	@$(PY) tools/evaluate.py --baselines --device $(DEVICE) --force
 	@echo; echo "== The stager trained with solvers/beyond_paper/stage_solver.prototxt"
-	@$(PY) tools/evaluate.py --stage $(BEYOND) --out runs/beyond_paper/metrics.json --device $(DEVICE)
+	@$(PY) tools/evaluate.py --stage $(BEYOND) --out runs/beyond_paper/metrics.json \
+		--beside runs/metrics.json --device $(DEVICE) --force
 
 infer: caffe ## Report of DICOM=dir in OUT=dir
 	@$(PY) tools/infer.py $(DICOM) --out $(OUT) --device $(DEVICE) || [ $$? -eq 3 ]
@@ -103,6 +107,11 @@ runs/organ/final.caffemodel: data/lmdb/info.json solvers/organ_solver.prototxt m
 
 runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/organ.py
 	@$(PY) tools/fit_organ_svm.py --run runs/organ --device $(DEVICE)
+
+runs/baselines/relu/svm.json: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt \
+		models/organ_svm/svm.toml python/nbcad/baselines.py
+	@OPENBLAS_NUM_THREADS=1 $(PY) tools/train_baseline.py --out $(@D) --device $(DEVICE) \
+		$(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
 runs/stage/final.caffemodel: data/lmdb/info.json solvers/stage_solver.prototxt models/stage_lenet5/train_val.prototxt
 	@$(TRAIN) --solver solvers/stage_solver.prototxt --run runs/stage

@@ -13,8 +13,9 @@ import pydicom
 import pytest
 
 from conftest import run_tool
-from nbcad import caffe_net, conversion, database, lmdb_io, localise, organ, pipeline
+from nbcad import baselines, caffe_net, conversion, database, lmdb_io, localise, organ, pipeline
 from nbcad.labels import organ_labels, stage_labels
+from nbcad.metrics import records
 from nbcad.models import load_models
 from nbcad.preprocess import STAGE_WINDOW, Canonical, stage_grid_shape
 
@@ -29,14 +30,68 @@ def patient(flow) -> Path:
 
 def test_evaluate_prints_the_papers_measures_and_says_that_they_are_synthetic(flow):
     text = flow.output["evaluate"]
-    for word in ("sensitivity", "specificity", "accuracy", "miss rate", "FP rate", "lesions:", "baseline"):
+    for word in ("sensitivity", "specificity", "accuracy", "miss rate", "FP rate", "tumour by lesion"):
         assert word in text
-    figures = [line for line in text.splitlines() if "TP " in line or "baseline" in line or "accuracy:" in line]
-    assert len(figures) == 3 + 2 + 2 + 3
+    figures = [x for x in text.splitlines() if x.startswith(("organ", "tumour", "patient stage", "baseline"))]
+    assert len(figures) == (3 + 1) + 3 + 1 + 8
     assert all("synthetic" in line for line in figures)
     metrics = json.loads((flow.folder / "metrics.json").read_text())
-    assert metrics["synthetic"] is True
+    assert (metrics["schema"], metrics["synthetic"]) == ("nbcad-metrics/1", True)
     assert set(metrics["organ"]["one_against_rest"]) == set(organ_labels())
+    page = (flow.folder / "metrics.html").read_text()
+    assert "Synthetic" in page and (flow.folder / "metrics_plots" / "confusion_stage.svg").is_file()
+
+
+def test_evaluate_does_not_overwrite_figures_unless_forced_and_shows_others_beside(flow, tmp_path):
+    arguments = ("--models", flow.models, "--database", flow.database, "--beside", flow.folder / "metrics.json")
+    (tmp_path / "metrics.html").write_text("mine")
+    refused = run_tool("evaluate", *arguments, "--out", tmp_path / "metrics.json")
+    assert refused.returncode == 1 and "--force" in refused.stderr and "metrics.html" in refused.stderr
+    assert (tmp_path / "metrics.html").read_text() == "mine"
+    done = run_tool("evaluate", *arguments, "--out", tmp_path / "metrics.json", "--force")
+    assert done.returncode == 0, done.stderr
+    again, before = (json.loads((f / "metrics.json").read_text()) for f in (tmp_path, flow.folder))
+    assert again["baselines"] == {} and before["baselines"]
+    assert again | {"baselines": None} == before | {"baselines": None}  # the same every time
+
+
+def test_records_are_one_a_patient_and_whole_patients_come_together(flow):
+    models = load_models(flow.models, "cpu")
+    gathered = records.gather(flow.database, models)
+    with closing(database.connect(flow.database)) as connection:
+        count, slices = connection.execute(
+            "SELECT count(DISTINCT patient), count(*) FROM slice_side WHERE side = 'test'"
+        ).fetchone()
+    assert len(gathered.patients) == count
+    assert sum(len(s.slices) for p in gathered.patients for s in p.series) == slices
+    assert models.point.threshold in gathered.thresholds
+    at = gathered.thresholds.index(models.point.threshold)
+    for patient in gathered.patients:
+        for series in patient.series:
+            assert series.sweep[at].hit == sum(lesion.found for lesion in series.lesions)
+            assert series.sweep[at].false == sum(not found.true for found in series.found)
+            assert [s.score >= models.point.threshold for s in series.slices] == [
+                s.tumour_answer for s in series.slices
+            ]
+
+
+def test_baselines_are_of_the_same_samples_and_the_relu_net_is_only_used_if_trained_on_them(flow, tmp_path):
+    models = load_models(flow.models, "cpu")
+    absent = baselines.measure(flow.database, flow.lmdbs, models, tmp_path / "relu")
+    assert {len({r["accuracy"].n for r in rows if r["accuracy"].value is not None}) for rows in absent.values()} == {1}
+    assert "not trained" in absent["organ by slice"][-1]["accuracy"].reason
+    done = run_tool(
+        "train_baseline", "--out", tmp_path / "relu", "--database", flow.database, "--lmdb", flow.lmdbs, "--max-iter", 2
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_tool("train_baseline", "--out", tmp_path / "relu").returncode == 1  # it stands there already
+    net = caffe_net.read_net(tmp_path / "relu" / "deploy.prototxt")
+    assert {layer.type for layer in net.layer} >= {"ReLU"} and "Sigmoid" not in {layer.type for layer in net.layer}
+    samples = {"test": lmdb_io.read_samples(flow.database, flow.lmdbs, "organ", "test")}
+    assert 0 <= baselines._relu(tmp_path / "relu", samples, flow.lmdbs).value <= 1
+    shutil.copytree(flow.lmdbs, tmp_path / "lmdb")
+    lmdb_io.write(tmp_path / "lmdb" / "organ_train", samples["test"][0], samples["test"][1])
+    assert "other samples" in baselines._relu(tmp_path / "relu", samples, tmp_path / "lmdb").reason
 
 
 def test_infer_writes_a_report_as_documented_and_accounts_for_every_file(flow, patient, tmp_path):

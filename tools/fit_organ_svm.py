@@ -15,14 +15,13 @@ def main() -> int:
     cli.add_device(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, models, organ
-    from nbcad.evaluation import organ_samples
+    from nbcad import caffe_net, lmdb_io, models, organ
     from nbcad.labels import organ_labels
 
     caffe_net.use_device(options.device)
     net = caffe_net.load_net(organ.DEPLOY, options.run / "final.caffemodel")
     transform = caffe_net.transform_of(organ.TRAIN_VAL)
-    data = {split: organ_samples(options.database, options.lmdb, split) for split in ("train", "val")}
+    data = {s: lmdb_io.read_samples(options.database, options.lmdb, "organ", s) for s in ("train", "val")}
     features = {s: organ.extract_features(net, transform, images, options.blob) for s, (images, _, _) in data.items()}
     svm = organ.fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
     svm.info["validation_accuracy"] = float(svm.classifier.score(features["val"], data["val"][1]))

@@ -17,9 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from nbcad import caffe_net, cli, organ
+from nbcad import caffe_net, cli, lmdb_io, organ
 from nbcad.caffe_net import caffe_pb2
-from nbcad.evaluation import organ_samples
 from nbcad.train import train
 
 matplotlib.use("Agg")
@@ -64,12 +63,13 @@ def _narrow(net: caffe_pb2.NetParameter) -> None:
             layer.inner_product_param.num_output = 64
 
 
+RELU = Variant("xavier, ReLU for Sigmoid", _relu)
 VARIANTS = (
     Variant("xavier", lambda net: _set_fillers(net, type="xavier")),
     Variant("gaussian 0.01", lambda net: _set_fillers(net, type="gaussian", std=0.01)),
     Variant("8 x Glorot (chosen)", lambda net: None),
     Variant("8 x Glorot, fc7 of 64 units", _narrow),
-    Variant("xavier, ReLU for Sigmoid", _relu),
+    RELU,
     Variant("8 x Glorot, solver beyond the paper", lambda net: None, BEYOND),
 )
 
@@ -89,13 +89,13 @@ def measure(
     Returns:
         A row a variant: last training loss, test accuracy of the softmax head, of the SVM on fc7 trained and untrained.
     """
-    data = {split: organ_samples(sample_database, lmdbs, split)[:2] for split in ("train", "test")}
+    data = {split: lmdb_io.read_samples(sample_database, lmdbs, "organ", split)[:2] for split in ("train", "test")}
     data["train"] = tuple(values[:SVM_SAMPLES] for values in data["train"])  # the keys are in random order
     rows, curves = [], []
     for variant in variants:
         folder = out / re.sub(r"\W+", "_", variant.name)
-        nets = _write_nets(variant, folder, lmdbs)
-        result = train(_write_solver(variant, folder, nets["train_val"]), folder / "run", max_iter=max_iter, force=True)
+        nets = write_nets(variant, folder, lmdbs)
+        result = train(write_solver(variant, folder, nets["train_val"]), folder / "run", max_iter=max_iter, force=True)
         if not result.finished:  # a signal ended it: the other variants are not wanted either
             raise KeyboardInterrupt
         curves += [{"variant": variant.name} | row for row in result.log]
@@ -118,7 +118,8 @@ def measure(
     return rows
 
 
-def _write_nets(variant: Variant, folder: Path, lmdbs: Path) -> dict[str, Path]:
+def write_nets(variant: Variant, folder: Path, lmdbs: Path) -> dict[str, Path]:
+    """Write the variant's nets, ``train_val`` and ``deploy``, to read from the given LMDBs."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     for kind, source in (("train_val", organ.TRAIN_VAL), ("deploy", organ.DEPLOY)):
@@ -132,7 +133,8 @@ def _write_nets(variant: Variant, folder: Path, lmdbs: Path) -> dict[str, Path]:
     return paths
 
 
-def _write_solver(variant: Variant, folder: Path, net: Path) -> Path:
+def write_solver(variant: Variant, folder: Path, net: Path) -> Path:
+    """Write the variant's solver of the given net."""
     solver = caffe_net.read_solver(variant.solver)
     solver.net = str(net)
     (folder / "solver.prototxt").write_text(str(solver))

@@ -10,13 +10,14 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import lmdb
 import numpy as np
 
-from nbcad import cli
+from nbcad import cli, database
 from nbcad.caffe_net import caffe_pb2
 from nbcad.errors import DatabaseError
 
@@ -70,6 +71,33 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         datums.append((np.frombuffer(datum.data, np.uint8).reshape(datum.height, datum.width), datum.label))
     images, labels = zip(*datums, strict=True)
     return np.stack(images), np.array(labels)
+
+
+def read_samples(
+    sample_database: Path, folder: Path, task: str, split: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, labels and patients of one of the LMDBs of a sample database, in key order.
+
+    Args:
+        sample_database: SQLite file.
+        folder: of its LMDBs.
+        task: "organ" or "stage".
+        split: the side.
+
+    Returns:
+        uint8 of shape (n, height, width), int of shape (n,), and str of shape (n,).
+
+    Raises:
+        DatabaseError: the LMDB is missing, not complete or empty, or was not made from this database.
+    """
+    images, labels = read(folder / f"{task}_{split}")
+    with closing(database.connect(sample_database)) as connection:
+        rows = connection.execute(
+            "SELECT patient FROM sample JOIN slice_side USING (slice) WHERE task = ? AND split = ? ORDER BY key",
+            (task, split),
+        ).fetchall()
+        check_made_from(folder, connection)
+    return images, labels, np.array([row["patient"] for row in rows])
 
 
 def fingerprint(path: str | Path) -> str:

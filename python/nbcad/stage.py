@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MS_MONTHS = 18
 AGE_UNKNOWN = "The patient's age is not known: M and MS cannot be told apart."
 TOO_OLD_FOR_MS = "At 18 months or more MS is excluded by definition; what looked like MS counts as M."
 SURGICAL = ("1", "2A", "2B")  # of INSS
@@ -32,7 +33,7 @@ class AgeRule:
 
 
 AGE_RULES = (
-    AgeRule("M", "MS", 18, AGE_UNKNOWN, TOO_OLD_FOR_MS),
+    AgeRule("M", "MS", MS_MONTHS, AGE_UNKNOWN, TOO_OLD_FOR_MS),
     AgeRule(
         "4",
         "4S",

@@ -31,14 +31,14 @@ class Truth:
 
 
 def of_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
-    """Every series of one side of the split, by its number in the database, with its truth.
+    """Every series of one side of the split, by its number in the database, with its truth; each patient's together.
 
     Raises:
         DatabaseError: no patient is on that side; split by image, none is on any.
     """
     rows = connection.execute(
         "SELECT series, patient, stage FROM series JOIN study USING (study) JOIN patient USING (patient)"
-        " JOIN split USING (patient) WHERE side = ? ORDER BY series",
+        " JOIN split USING (patient) WHERE side = ? ORDER BY min(series) OVER (PARTITION BY patient), series",
         (split,),
     ).fetchall()
     if not rows:

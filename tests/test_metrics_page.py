@@ -1,0 +1,94 @@
+import base64
+import copy
+from xml.etree import ElementTree
+
+import pytest
+
+from make_analysis import untrained
+from make_records import image, patient, records, series, ward
+from nbcad.metrics import document, plots, table
+from nbcad.metrics.page import write_page
+from test_report import HOSTILE, Page
+
+
+def _document(of, stage="runs/stage", baselines=None) -> dict:
+    return document.assemble(of, untrained(threshold=0.3), {"organ": "runs/organ", "stage": stage}, baselines)
+
+
+def _page(figures, tmp_path, beside=()) -> Page:
+    write_page(figures, plots.draw(figures), list(beside), tmp_path / "metrics.html")
+    return Page((tmp_path / "metrics.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return _document(ward())
+
+
+def test_page_says_research_use_first_of_all_and_synthetic_next(figures, tmp_path):
+    first = "nbcad measures Research use only. Not for clinical diagnosis."
+    assert _page(figures, tmp_path).text.startswith(f"{first} Synthetic: measured on a generated phantom.")
+    real = copy.deepcopy(figures) | {"synthetic": False}
+    assert "ynthetic" not in _page(real, tmp_path).text
+
+
+def test_page_needs_nothing_from_outside_and_its_policy_forbids_it(figures, tmp_path):
+    page = _page(figures, tmp_path)
+    assert len(page.all("img")) == 10
+    for picture in page.all("img"):
+        head, svg = picture["src"].split(",")
+        assert head == "data:image/svg+xml;base64"
+        for element in ElementTree.fromstring(base64.b64decode(svg)).iter():
+            links = [v for k, v in element.attrib.items() if k.endswith("href")]
+            assert all(link.startswith("#") or link.startswith("data:") for link in links)
+    assert not {"script", "link", "iframe", "object", "a", "form"} & {tag for tag, _ in page.elements}
+    assert "url(" not in page.style and "@import" not in page.style
+    (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_names_from_outside_are_shown_as_text(figures, tmp_path):
+    other = _document(ward(), stage=HOSTILE)
+    page = _page(other, tmp_path, [other])
+    assert page.all("script") == [] and HOSTILE in " ".join(page.words)
+    assert all(set(picture) == {"src", "alt"} for picture in page.all("img"))
+
+
+def test_figures_stand_with_their_interval_and_definition_or_say_that_there_is_none(figures, tmp_path):
+    page = _page(figures, tmp_path)
+    found = figures["tumour"]["lesion"]["sensitivity"]
+    assert f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" in page.text
+    for name in ("sensitivity", "miss_rate", "false_positive_rate", "lesion", "free-response ROC", "95 % interval"):
+        assert document.DEFINITIONS[name] in page.text
+    assert "not defined" in page.text and "None" not in page.text
+
+
+def test_other_models_stand_in_a_column_of_their_own(figures, tmp_path):
+    text = _page(figures, tmp_path, [_document(ward(), stage="runs/beyond")]).text
+    assert "stager runs/stage stager runs/beyond organ models runs/organ" in text
+
+
+def test_baselines_stand_beside_with_what_was_not_trained(tmp_path):
+    accuracy = {"value": None, "low": None, "high": None, "n": 0, "patients": 0, "reason": "not trained; run it"}
+    page = _page(_document(ward(), baselines={"organ by slice": [{"name": "ReLU", "accuracy": accuracy}]}), tmp_path)
+    assert "organ by slice: ReLU not trained; run it" in page.text
+
+
+def test_plots_without_anything_to_show_are_left_out(tmp_path):
+    figures = _document(records(patient(of=[series([image(None)])]), patient(of=[series([image(None)])])))
+    drawn = plots.draw(figures)
+    assert not {"froc", "roc_tumour", "roc_organ", "iou", "centre_distance", "calibration_organ"} & set(drawn)
+    assert len(_page(figures, tmp_path).all("img")) == len(drawn)
+
+
+def test_the_same_figures_are_the_same_plots(figures):
+    assert plots.draw(figures) == plots.draw(figures)
+
+
+def test_table_gives_the_five_measures_with_intervals(figures, capsys):
+    table.print_figures(figures)
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("tumour by slice"))
+    assert row.count("[") == 5 and "TP 2 FN 2 TN 3 FP 1 (synthetic data)" in row
+    assert "3 of 6 found, 3 false (synthetic data)" in next(x for x in lines if x.startswith("tumour by lesion"))
+    assert all("synthetic" in line for line in lines[2:-1])
