@@ -17,22 +17,21 @@ def main() -> int:
         metavar="UID",
         help="analyse this SeriesInstanceUID and no other, whatever data/series_rules.toml says",
     )
+    arguments.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the pages")
     cli.add_device(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.pipeline import analyse, load_models
-    from nbcad.report import pictures_of, write_html, write_json
+    from nbcad.pipeline import analyse, load_models, software
+    from nbcad.report import Language, Pages, write_json
 
     cli.existing(options.dicom, "DICOM input")
     for name in ("report.json", "report.html"):
         cli.refuse_existing(options.out / name, options.force)
     models = load_models(options.models, options.device, options.stage)
-    pictures = []
-    report = analyse(
-        options.dicom, models, options.device, options.series, lambda patient: pictures.extend(pictures_of(patient))
-    )
-    write_html(report, pictures, options.out / "report.html")
+    pages = Pages(options.out, Language(options.lang), software(models, options.device))
+    report = analyse(options.dicom, models, options.device, options.series, pages.add)
+    pages.close(report)
     write_json(report, options.out / "report.json")
     summary = report["summary"]
     for study in report["studies"]:

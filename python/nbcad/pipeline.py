@@ -20,7 +20,7 @@ from nbcad.labels import NORMAL, organ_labels, stage_labels
 from nbcad.localise import Lesion, OperatingPoint
 from nbcad.organ import OrganSvm
 from nbcad.preprocess import Box, Canonical, enhance, organ_input
-from nbcad.series import IGNORED, USED, Archive, Series, Slice, read_archive, read_pixels
+from nbcad.series import IGNORED, USED, Archive, FileRecord, Series, Slice, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
 
 ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
@@ -66,8 +66,10 @@ class PatientAnalysis:
     """What was found in one patient, for as long as its pictures are needed."""
 
     number: int  # from 1, in the report's order
+    patients: int  # how many the input holds
     studies: list[dict]  # the report's entries
     analyses: list[list[SeriesAnalysis | None]]  # behind each series of each study; None: not analysed
+    files: list[dict]  # the report's entries of the files that its series are made of
 
     def series(self) -> Iterator[tuple[dict, dict, SeriesAnalysis | None]]:
         """Each series: its study's entry, its own entry, and the analysis behind it."""
@@ -170,18 +172,20 @@ def analyse(
     if only_series and only_series not in {s.series_uid for s in archive.series}:
         raise InputError(f"{path} holds no readable MR series {only_series}")
     studies = []
+    patients = list(_by_patient(archive.series))
     with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
 
         def of_patient(number: int, group: list[list[Series]]) -> list[dict]:
             with _timed(seconds, "analyse"):
                 found = [_analyse_study(series, models, rules, only_series, progress.update) for series in group]
-            patient = PatientAnalysis(number, *map(list, zip(*found, strict=True)))
+            entries, analyses = map(list, zip(*found, strict=True))
+            patient = PatientAnalysis(number, len(patients), entries, analyses, _files_of(group))
             if finish:
                 with _timed(seconds, "write"):
                     finish(patient)
             return patient.studies
 
-        for number, group in enumerate(_by_patient(archive.series), start=1):
+        for number, group in enumerate(patients, start=1):
             studies += of_patient(number, group)
     return _report(archive, studies, models, device) | {
         "timing_s": {step: round(value, 3) for step, value in seconds.items()}
@@ -195,6 +199,17 @@ def _by_patient(series: list[Series]) -> Iterator[list[list[Series]]]:
     # Nothing says that studies without Patient ID are of one patient.
     for _, members in groupby(studies, key=lambda s: (s[0].patient_id, "" if s[0].patient_id else s[0].study_uid)):
         yield list(members)
+
+
+def _files_of(group: list[list[Series]]) -> list[dict]:
+    """What became of the files behind some series; those refused by their header alone are behind none."""
+    images = (image for members in group for series in members for image in series.slices)
+    records = {id(image.record): image.record for image in images}
+    return [_file_entry(record) for record in records.values()]
+
+
+def _file_entry(record: FileRecord) -> dict:
+    return {"path": record.path, "status": record.status, "reason": record.reason}
 
 
 def _analyse_study(
@@ -257,13 +272,7 @@ def _report(archive: Archive, studies: list[dict], models: Models, device: str) 
     return {
         "schema": "nbcad-report/1",
         "research_use_only": True,
-        "software": {
-            "nbcad": nbcad.__version__,
-            "caffe": caffe_net.caffe.__version__,
-            "python": platform.python_version(),
-            "device": device,
-            "models": models.sha256,
-        },
+        "software": software(models, device),
         "summary": {
             "studies": len(studies),
             "series": len(every),
@@ -273,7 +282,18 @@ def _report(archive: Archive, studies: list[dict], models: Models, device: str) 
             "lesions": sum(len(entry["lesions"]) for entry in every),
         },
         "studies": studies,
-        "files": [{"path": r.path, "status": r.status, "reason": r.reason} for r in archive.files],
+        "files": [_file_entry(record) for record in archive.files],
+    }
+
+
+def software(models: Models, device: str) -> dict:
+    """What made a report."""
+    return {
+        "nbcad": nbcad.__version__,
+        "caffe": caffe_net.caffe.__version__,
+        "python": platform.python_version(),
+        "device": device,
+        "models": models.sha256,
     }
 
 

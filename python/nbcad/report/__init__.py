@@ -1,6 +1,7 @@
 """Results out: report.json for programs, report.html for people."""
 
-from nbcad.report.html import pictures_of, write_html
+from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
+from nbcad.report.language import LANGUAGES, Language
 
-__all__ = ["pictures_of", "write_html", "write_json"]
+__all__ = ["LANGUAGES", "Language", "Pages", "write_json"]
