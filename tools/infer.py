@@ -17,7 +17,7 @@ def main() -> int:
         metavar="UID",
         help="analyse this SeriesInstanceUID and no other, whatever data/series_rules.toml says",
     )
-    arguments.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the pages")
+    cli.add_language(arguments)
     cli.add_device(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()

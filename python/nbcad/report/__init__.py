@@ -2,6 +2,6 @@
 
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
-from nbcad.report.language import LANGUAGES, Language
+from nbcad.report.language import Language
 
-__all__ = ["LANGUAGES", "Language", "Pages", "write_json"]
+__all__ = ["Language", "Pages", "write_json"]

@@ -9,13 +9,12 @@ from importlib import resources
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from nbcad.cli import LANGUAGES
 from nbcad.report.sentences import LABELS, PARTS, SENTENCES, WORDS
-
-LANGUAGES = ("en", "zh")  # the source's own is the first
 
 
 class Language:
-    """One of `LANGUAGES`."""
+    """One of `cli.LANGUAGES`."""
 
     def __init__(self, code: str):
         self.code = code
@@ -42,7 +41,8 @@ class Language:
         for separator in re.finditer("; ", text):
             first = self._filled(SENTENCES, text[: separator.start()])
             if first:
-                return f"{first}; {self.sentence(text[separator.end() :])}"
+                both = self.gettext("{first}; {second}")
+                return both.format(first=first, second=self.sentence(text[separator.end() :]))
         return ""
 
     def _filled(self, sentences: tuple[str, ...], text: str) -> str:
