@@ -113,9 +113,9 @@
 
   /** One series on the page. */
   class Viewer {
-    constructor(root) {
+    constructor(root, data) {
       this.root = root;
-      this.data = new SeriesData(root.dataset.series);
+      this.data = data;
       this.decoder = new Decoder(this.data.pictures);
       this.study = root.closest(".study");
       this.find = (name) => root.querySelector(`.${name}`);
@@ -127,7 +127,6 @@
       this.listen();
       root.hidden = false;
       new ResizeObserver(() => this.redraw()).observe(this.screen);
-      this.drawStrip();
       this.show(this.index, { follow: false });
     }
 
@@ -280,11 +279,10 @@
       context.fillText(`${length} mm`, left, top - 7);
     }
 
-    /** Tumour probability of all slices, a bar each; below them their regions, and where lesions are. */
-    drawStrip() {
+    /** Tumour probability of all slices, a bar each; below them their regions, of which the page has these names. */
+    drawStrip(names) {
       const svg = this.find("bars");
       const { count, tumour, regions, lesions } = this.data;
-      const names = [...new Set(regions)].sort();
       const add = (kind, x, y, width, height) => {
         const bar = document.createElementNS(svg.namespaceURI, "rect");
         for (const [key, value] of Object.entries({ class: kind, x, y, width, height })) bar.setAttribute(key, value);
@@ -396,7 +394,10 @@
     }
   }
 
-  const viewers = [...document.querySelectorAll(".viewer")].map((root) => new Viewer(root));
+  const viewers = [...document.querySelectorAll(".viewer")].map((root) =>
+    new Viewer(root, new SeriesData(root.dataset.series)));
+  const regions = [...new Set(viewers.flatMap((viewer) => viewer.data.regions))].sort();
+  for (const viewer of viewers) viewer.drawStrip(regions);
   const help = document.getElementById("help");
   let active = viewers[0];
 
