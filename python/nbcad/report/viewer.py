@@ -27,9 +27,10 @@ def viewer_data(analysis: SeriesAnalysis, entry: dict) -> dict:
         entry: the report's, of the same series.
 
     Returns:
-        size_mm [height, width]; regions, region_probability (None for other), tumour: one value a slice; heat {shape, cell: distance
-        between places as shares, grids: base64 of uint8 (slices, height, width), 255 for certain}; lesions [{number,
-        middle: slice, centre_mm, boxes {slice: [row0, col0, row1, col1] as shares}}]; place, see `_place`.
+        size_mm [height, width]; regions, region_probability (None for other), tumour: one value a slice; heat {shape,
+        cell: distance between places as shares, grids: base64 of uint8 (slices, height, width), 255 for certain};
+        lesions [{number, middle: slice, centre_mm, boxes {slice: [row0, col0, row1, col1] as shares}}]; place, see
+        `_place`.
     """
     image = analysis.slices[0]
     turn = Canonical.of(image.geometry)
