@@ -290,13 +290,11 @@ def test_without_javascript_the_evidence_stands_and_the_page_says_so(chromium, t
 
 
 def test_300_slices_of_512_by_512_open_in_under_2_seconds_and_60_megabytes(chromium, tmp_path, chance):
-    """Noise as strong as the anatomy: the worst that an MR image compresses."""
-    rows, columns = np.mgrid[:512, :512]
-    body = 110 * (((rows - 256) / 150) ** 2 + ((columns - 256) / 200) ** 2 < 1)
-    noise = cv2.GaussianBlur(chance.normal(0, 90, (812, 812)), (0, 0), 0.7)
+    """Of nothing but noise, which no image compresses worse than."""
+    noise = chance.integers(0, 256, (812, 812))
     series = analysis([lesion({n: (99, 99, 200, 200)}) for n in range(12)], 300, (512, 512), (0.7, 0.7), AXIAL, 1.0)
     for n in range(300):
-        series.volume[n] = (body + noise[n : n + 512, n : n + 512]).clip(0, 255)
+        series.volume[n] = noise[n : n + 512, n : n + 512]
     path = pages_of(tmp_path, patient_of(series))
     assert path.stat().st_size < 60e6
     started = time.monotonic()

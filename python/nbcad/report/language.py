@@ -58,9 +58,13 @@ class Language:
     def _value(self, name: str, value: str) -> str:
         if name == "text":
             return self.sentence(value)
-        words = re.findall("[a-z]{2,}", value)
-        if name in ("found", "wanted", "value") and all(word in WORDS for word in words):
-            return re.sub("[a-z]{2,}", lambda word: self.gettext(word[0]), value)
+        if name not in ("found", "wanted", "value"):
+            return value
+        if value in WORDS:
+            return self.gettext(value)
+        words = "[a-z]{2,}"
+        if all(word in WORDS for word in re.findall(words, value)):
+            return re.sub(words, lambda word: self.gettext(word[0]), value)
         return value
 
 

@@ -22,10 +22,19 @@ LABELS = (
     "MS",
 )
 
-# Words that stand for values.
+# What stands for a value {found}, {wanted} or {value}; all of it or word by word.
 WORDS = (
-    N_("axial"), N_("coronal"), N_("sagittal"), N_("unknown"), N_("missing"), N_("or"), N_("to"),
-)  # fmt: skip
+    N_("axial"),
+    N_("coronal"),
+    N_("sagittal"),
+    N_("unknown"),
+    N_("missing"),
+    N_("not known"),
+    N_("encapsulated"),
+    N_("not encapsulated"),
+    N_("or"),
+    N_("to"),
+)
 
 # Names of stacks.
 PARTS = (
@@ -73,13 +82,11 @@ SENTENCES = (
     N_("rule {name}: {text}"),
     N_("weighting is {found}, not {wanted}"),
     N_("plane is {found}, not {wanted}"),
-    N_("b-value is not known, not {wanted}"),
     N_("b-value is {found}, not {wanted}"),
     N_("description {description} does not match {pattern}"),
     N_("description {description} matches {pattern}, which is excluded"),
     N_("{count} slices are fewer than {least}"),
-    N_("{tag} Image Orientation (Patient) is missing: the image stands alone and has no millimetres"),
-    N_("{tag} Image Position (Patient) is missing: the image stands alone and has no millimetres"),
+    N_("{text}: the image stands alone and has no millimetres"),
     N_("several images stand at each place; only (0020,0013) Instance Number tells them apart"),
     N_("the usual step is {usual} mm, a gap of {gap} mm splits the series; nothing is interpolated"),
     # Of frames.
@@ -149,7 +156,6 @@ SENTENCES = (
     ),
     N_("(7FE0,0010) Pixel Data has no RLE header"),
     N_("(7FE0,0010) Pixel Data has an RLE header of {segments} segments at {starts}"),
-    N_("(7FE0,0010) Pixel Data is not encapsulated, yet (0002,0010) Transfer Syntax UID is {name}"),
-    N_("(7FE0,0010) Pixel Data is encapsulated, yet (0002,0010) Transfer Syntax UID is {name}"),
+    N_("(7FE0,0010) Pixel Data is {found}, yet (0002,0010) Transfer Syntax UID is {name}"),
     N_("(7FE0,0010) Pixel Data is cut short: {found} of {needed} bytes"),
 )

@@ -14,8 +14,8 @@ from nbcad.pipeline import SeriesAnalysis
 from nbcad.preprocess import Canonical, stage_grid_shape
 
 PIXELS = 512  # of a picture's longer side at most
-QUALITIES = (90, 75, 60, 45)  # of the JPEGs: the best that keeps to `BYTES_A_SLICE`, else the last
-BYTES_A_SLICE = 120_000  # on average; 300 slices then take 48 MB of the page
+QUALITIES = (90, 75, 60, 45, 30)  # of the JPEGs: the best that keeps to `BYTES_A_SLICE`, else the last
+BYTES_A_SLICE = 90_000  # on average; 300 slices then take 36 MB of the page
 _OBLIQUE = 0.2  # a direction's component of at least so much gets its letter
 
 
