@@ -149,7 +149,7 @@ def test_page_lists_every_file_not_used_with_its_reason(blind, folder, tmp_path)
         and "1 file ignored: not a DICOM file" in page.text
     )
     assert [("open" in d) for d in page.all("details")] == [True, True, False, False]  # refused ones first, unfolded
-    assert "1 used, 3 refused, 2 ignored" in page.text
+    assert "1 slice. Input: 1 study, 2 series. Files: 1 used, 3 refused, 2 ignored." in page.text
 
 
 def test_page_says_what_is_not_known(eager, folder, tmp_path):

@@ -126,6 +126,7 @@ def test_slices_are_scrolled_by_wheel_keys_and_slider(opened):
     page.key(Keys.ARROW_RIGHT)  # there is none further
     assert page.text("number") == "Slice 30 of 30"
     page.key(Keys.HOME)
+    assert page.text("position") == "S 30.0 mm"
     wheel = webdriver.ActionChains(page.driver)
     origin = webdriver.common.actions.wheel_input.ScrollOrigin.from_element(page.find(".screen"))
     wheel.scroll_from_origin(origin, 0, 100).scroll_from_origin(origin, 0, 100).perform()
@@ -135,6 +136,13 @@ def test_slices_are_scrolled_by_wheel_keys_and_slider(opened):
     assert page.text("number") == "Slice 30 of 30"
     said = page.find(".slider").get_attribute("aria-valuetext")
     assert said == ("Slice 30 of 30, S 175.0 mm, adrenal 70 %, highest tumour probability 0 %, no lesion on this slice")
+
+
+def test_position_bears_the_letter_of_its_side(opened):
+    page = opened(_grey(count=12, step_mm=-5.0))
+    assert page.text("position") == "S 30.0 mm"
+    page.key(Keys.END)
+    assert page.text("position") == "I 25.0 mm"
 
 
 def test_boxes_and_heat_are_laid_over_the_slice_and_taken_off(opened):

@@ -20,7 +20,8 @@
 
   /** A coordinate on an axis of the patient (0 left, 1 posterior, 2 superior), in mm, with the letter of its side. */
   function coordinate(axis, millimetres) {
-    return `${"LPS"[axis]} ${(Math.round(10 * millimetres) / 10 || 0).toFixed(1)}`;
+    const rounded = Math.round(10 * millimetres) / 10;
+    return `${(rounded < 0 ? "RAI" : "LPS")[axis]} ${Math.abs(rounded).toFixed(1)}`;
   }
 
   /** OpenCV's "hot": black, red, yellow, white. */
