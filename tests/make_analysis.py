@@ -90,7 +90,7 @@ def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=No
         "stage": stage,
         "series": entries,
     }
-    return PatientAnalysis(number, patients, [study], [list(series)], list(files))
+    return PatientAnalysis(number, patients, [study], [list(series)], list(files), _summary([study], files))
 
 
 def _series_entry(analysis: SeriesAnalysis) -> dict:
@@ -128,21 +128,24 @@ def _series_entry(analysis: SeriesAnalysis) -> dict:
     }
 
 
+def _summary(studies: list[dict], files) -> dict:
+    series = [entry for study in studies for entry in study["series"]]
+    return {
+        "studies": len(studies),
+        "series": len(series),
+        **{f"files_{name}": sum(f["status"] == name for f in files) for name in ("used", "refused", "ignored")},
+        "frames_refused": 0,
+        "slices": sum(len(entry["slices"]) for entry in series),
+        "lesions": sum(len(entry["lesions"]) for entry in series),
+    }
+
+
 def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", files: list[dict] = ()) -> Path:
     """Write the pages of patients made by hand; returns report.html."""
     software = {"nbcad": "0", "caffe": "0", "python": "0", "device": "cpu", "models": {}}
     pages = Pages(folder, Language(language), software)
     for patient in patients:
         pages.add(patient)
-    entries = [series for patient in patients for study in patient.studies for series in study["series"]]
-    summary = {
-        "studies": len(patients),
-        "series": len(entries),
-        **{f"files_{name}": sum(f["status"] == name for f in files) for name in ("used", "refused", "ignored")},
-        "frames_refused": 0,
-        "slices": sum(len(entry["slices"]) for entry in entries),
-        "lesions": sum(len(entry["lesions"]) for entry in entries),
-    }
     studies = [study for patient in patients for study in patient.studies]
-    pages.close({"summary": summary, "files": list(files), "software": software, "studies": studies})
+    pages.close({"summary": _summary(studies, files), "files": list(files)})
     return folder / "report.html"

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import run_tool
 from make_analysis import analysis, lesion, pages_of, patient_of
-from make_dicom import mr_image, write
+from make_dicom import enhanced, mr_image, write
 from nbcad.pipeline import analyse, software
 from nbcad.report import Language, Pages, html, viewer, write_json
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
@@ -86,7 +86,7 @@ def test_hostile_header_and_file_name_are_shown_as_text_and_run_nothing(eager, f
     (folder / name).write_text("nothing")
     page = _page(folder, eager, tmp_path)
     assert [s.get("id") for s in page.all("script")] == ["series-0", "pictures-0", "viewer-texts", None]
-    assert page.scripts[""] == html._TEMPLATES.joinpath("viewer.js").read_text() and page.open == []
+    assert page.scripts[""] == html.TEMPLATES.joinpath("viewer.js").read_text() and page.open == []
     assert all(set(image) == {"src", "alt"} for image in page.all("img"))
     for words in (f"Patient {HOSTILE[:64]}", f"Evidence: T2 {HOSTILE[:61]}", f"T1 {HOSTILE[:61]}", name):
         assert " ".join(words.split()) in page.text
@@ -353,6 +353,16 @@ def test_several_patients_have_a_page_each_and_one_that_leads_to_them(blind, fol
         assert page.words.count(str(folder / "black")) == black  # its own files, not those of no patient
         assert str(folder / "notes.txt") not in page.words
     assert "1 used, 1 refused, 0 ignored" in pages[1].text
+
+
+def test_page_of_one_patient_of_several_tells_its_refused_frames(blind, folder, tmp_path):
+    frames = [mr_image(pixels, (0, 0, 5 * z), PatientID="A") for z, pixels in enumerate((PIXELS, 0 * PIXELS, PIXELS))]
+    write(enhanced(frames), folder / "a")
+    write(mr_image(PIXELS, PatientID="B"), folder / "b")
+    _page(folder, blind, tmp_path)
+    first, second = (_read(tmp_path / f"patients/000{n}.html").text for n in (1, 2))
+    assert "Of the files used 1 frame is refused." in first and "1 file used in part: frame 1 refused:" in first
+    assert "1 of its 3 images cannot be read" in first and "frame" not in second.split("Files:")[1].split("Patient")[0]
 
 
 def test_each_language_marks_the_page_as_its_own(tmp_path):

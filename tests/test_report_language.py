@@ -151,6 +151,8 @@ def test_what_another_wrote_is_not_touched():
     for text in ("header cannot be read", "", "a; b", "Or: to axial {count} %(count)s"):
         assert language.sentence(text) == text
     assert language.sentence("header cannot be read: no; idea {x}") == "文件头无法读取：no; idea {x}"
+    long = "(0008,0060) Modality is " + "a is b, not " * 10_000
+    assert language.sentence(long) == long  # at once
     assert language.label("kidney") == "kidney" and language.label("thorax") == "胸腔"
     assert (
         language.sentence("(0008,0060) Modality is axial or cat, not MR")

@@ -70,6 +70,7 @@ class PatientAnalysis:
     studies: list[dict]  # the report's entries
     analyses: list[list[SeriesAnalysis | None]]  # behind each series of each study; None: not analysed
     files: list[dict]  # the report's entries of the files that its series are made of
+    summary: dict  # as the report's, of these
 
     def series(self) -> Iterator[tuple[dict, dict, SeriesAnalysis | None]]:
         """Each series: its study's entry, its own entry, and the analysis behind it."""
@@ -178,8 +179,7 @@ def analyse(
         def of_patient(number: int, group: list[list[Series]]) -> list[dict]:
             with _timed(seconds, "analyse"):
                 found = [_analyse_study(series, models, rules, only_series, progress.update) for series in group]
-            entries, analyses = map(list, zip(*found, strict=True))
-            patient = PatientAnalysis(number, len(patients), entries, analyses, _files_of(group))
+            patient = _patient(number, len(patients), group, found)
             if finish:
                 with _timed(seconds, "write"):
                     finish(patient)
@@ -201,11 +201,18 @@ def _by_patient(series: list[Series]) -> Iterator[list[list[Series]]]:
         yield list(members)
 
 
-def _files_of(group: list[list[Series]]) -> list[dict]:
-    """What became of the files behind some series; those refused by their header alone are behind none."""
+def _patient(number: int, patients: int, group: list[list[Series]], found: list[tuple]) -> PatientAnalysis:
+    """What was found in the studies of one patient, and the fate of their files: all but those without a series."""
     images = (image for members in group for series in members for image in series.slices)
-    records = {id(image.record): image.record for image in images}
-    return [_file_entry(record) for record in records.values()]
+    records = list({id(image.record): image.record for image in images}.values())
+    return PatientAnalysis(
+        number=number,
+        patients=patients,
+        studies=[entry for entry, _ in found],
+        analyses=[analyses for _, analyses in found],
+        files=[_file_entry(record) for record in records],
+        summary=_summary([entry for entry, _ in found], records),
+    )
 
 
 def _file_entry(record: FileRecord) -> dict:
@@ -267,22 +274,26 @@ def _timed(seconds: dict[str, float], step: str):
 
 
 def _report(archive: Archive, studies: list[dict], models: Models, device: str) -> dict:
-    status = [record.status for record in archive.files]
-    every = [entry for study in studies for entry in study["series"]]
     return {
         "schema": "nbcad-report/1",
         "research_use_only": True,
         "software": software(models, device),
-        "summary": {
-            "studies": len(studies),
-            "series": len(every),
-            **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
-            "frames_refused": sum(record.refused_frames for record in archive.files if record.status == USED),
-            "slices": sum(len(entry["slices"]) for entry in every),
-            "lesions": sum(len(entry["lesions"]) for entry in every),
-        },
+        "summary": _summary(studies, archive.files),
         "studies": studies,
         "files": [_file_entry(record) for record in archive.files],
+    }
+
+
+def _summary(studies: list[dict], records: list[FileRecord]) -> dict:
+    status = [record.status for record in records]
+    every = [entry for study in studies for entry in study["series"]]
+    return {
+        "studies": len(studies),
+        "series": len(every),
+        **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
+        "frames_refused": sum(record.refused_frames for record in records if record.status == USED),
+        "slices": sum(len(entry["slices"]) for entry in every),
+        "lesions": sum(len(entry["lesions"]) for entry in every),
     }
 
 

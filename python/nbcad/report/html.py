@@ -17,7 +17,7 @@ from nbcad.report.pictures import data_uri, evidence
 from nbcad.report.viewer import middle_slice, viewer_data, viewer_pictures
 
 PICTURES = 12  # slices shown of one series as evidence at most; each adds about 0.5 MB to the page
-_TEMPLATES = resources.files("nbcad.report") / "templates"
+TEMPLATES = resources.files("nbcad.report") / "templates"
 _HTML_LANGUAGE = {"en": "en", "zh": "zh-CN"}
 
 
@@ -45,8 +45,7 @@ class Pages:
             return
         page = f"patients/{patient.number:04d}.html"
         self._patients.append({"number": patient.number, "page": page, "studies": patient.studies})
-        summary = _summary(patient.studies, patient.files)
-        self._write(page, "patient.html.j2", content | {"summary": summary, "files": patient.files})
+        self._write(page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files})
 
     def close(self, report: dict) -> None:
         """Write report.html, of the report that `pipeline.analyse` returned after all patients were added."""
@@ -102,8 +101,8 @@ def _environment(language: Language) -> jinja2.Environment:
     environment.globals |= {
         "html_language": _HTML_LANGUAGE[language.code],
         "banner": banner,
-        "style": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8") + every_sheet),
-        "script": Markup((_TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8") + every_sheet),
+        "script": Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
         "viewer_texts": _viewer_texts(language),
     }
     return environment
@@ -126,20 +125,6 @@ def _viewer_texts(language: Language) -> dict[str, str]:
         "window": _("window width {width}, centre {centre}"),
         "value": _("grey value {value}"),
         "tumour_here": _("tumour {probability}"),
-    }
-
-
-def _summary(studies: list[dict], files: list[dict]) -> dict:
-    """The report's summary of one patient of several."""
-    series = [entry for study in studies for entry in study["series"]]
-    status = [file["status"] for file in files]
-    return {
-        "studies": len(studies),
-        "series": len(series),
-        **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
-        "frames_refused": 0,
-        "slices": sum(len(entry["slices"]) for entry in series),
-        "lesions": sum(len(entry["lesions"]) for entry in series),
     }
 
 
@@ -184,7 +169,7 @@ def _evidence_of(analysis: SeriesAnalysis, language: Language) -> dict:
     text = _("Lesion {numbers}: slice {number} of {count}")
     return {
         "shown": [_picture(analysis, index, text, ", ".join(numbers)) for index, numbers in shown],
-        "without": len(analysis.lesions) - sum(len(numbers) for index, numbers in shown),
+        "without": len(analysis.lesions) - sum(len(numbers) for _, numbers in shown),
     }
 
 

@@ -12,6 +12,8 @@ from babel.messages.pofile import read_po
 from nbcad.cli import LANGUAGES
 from nbcad.report.sentences import LABELS, PARTS, SENTENCES, WORDS
 
+_LONGEST = 2000  # characters; a header may hold so much that seeking sentences in it would take minutes
+
 
 class Language:
     """One of `cli.LANGUAGES`."""
@@ -31,7 +33,7 @@ class Language:
 
     def sentence(self, text: str) -> str:
         """A sentence of the pipeline, or several joined by semicolons; what it did not write itself stays as it is."""
-        return self._known(text) or text
+        return (self._known(text) if len(text) <= _LONGEST else "") or text
 
     def _known(self, text: str) -> str:
         """Empty if no sentence, nor a list of sentences, is known to read so."""
