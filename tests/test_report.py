@@ -129,6 +129,8 @@ def test_page_needs_nothing_from_outside_and_its_policy_forbids_it(eager, folder
 def test_page_of_a_phantom_says_that_it_is_synthetic(blind, folder, tmp_path, phantom):
     write(mr_image(PIXELS, QualityControlImage=phantom), folder / "x")
     assert ("Synthetic" in _page(folder, blind, tmp_path).text) == (phantom == "YES")
+    write(mr_image(PIXELS, PatientID="P2"), folder / "y")
+    assert ("Synthetic" in _page(folder, blind, tmp_path).text) == (phantom == "YES")  # of several patients
 
 
 def test_page_lists_every_file_not_used_with_its_reason(blind, folder, tmp_path):
