@@ -30,7 +30,7 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate infer bench image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate infer bench messages image clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ infer: caffe ## Report of DICOM=dir in OUT=dir
 
 bench: caffe ## What the steps cost on this machine, to runs/bench/bench.json [PARTS=names]
 	@$(PY) tools/bench.py $(PARTS)
+
+messages: caffe ## The page's texts to its catalogues, after texts were changed; what is new stands there untranslated
+	@pot=$$(mktemp) && trap 'rm -f "$$pot"' EXIT && \
+		$(VENV)/bin/pybabel -q extract -F pyproject.toml --no-location -o "$$pot" python/nbcad && \
+		$(VENV)/bin/pybabel -q update -i "$$pot" -d python/nbcad/report/locale -D nbcad -w 120 --no-fuzzy-matching \
+			--ignore-obsolete --ignore-pot-creation-date
 
 image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .

@@ -1,5 +1,7 @@
 """Models that were never trained, and analyses made by hand, for tests of what becomes of results."""
 
+from pathlib import Path
+
 import numpy as np
 
 from nbcad import caffe_net, localise, organ
@@ -9,7 +11,8 @@ from nbcad.labels import organ_labels, stage_labels
 from nbcad.localise import Lesion, OperatingPoint
 from nbcad.models import Models
 from nbcad.organ import OrganSvm
-from nbcad.pipeline import SeriesAnalysis
+from nbcad.pipeline import PatientAnalysis, SeriesAnalysis, millimetres
+from nbcad.report import Language, Pages
 from nbcad.series import USED, FileRecord, Geometry, Series, Slice
 
 AXIAL = np.eye(3)[0], np.eye(3)[1]
@@ -77,3 +80,75 @@ def analysis(
         heat=heat,
         lesions=list(lesions),
     )
+
+
+def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=None) -> PatientAnalysis:
+    """A patient with one study of these series, all analysed, as `pipeline.analyse` hands it on."""
+    entries = [_series_entry(analysis) for analysis in series]
+    stage = stage or {"label": "M", "probabilities": {"normal": 0.1, "M": 0.9}, "notes": []}
+    first = series[0].series
+    study = {
+        "study_uid": first.study_uid,
+        "patient": {"id": first.patient_id, "age_months": first.age_months},
+        "stage": stage,
+        "series": entries,
+    }
+    return PatientAnalysis(number, patients, [study], [list(series)], list(files), _summary([study], files))
+
+
+def _series_entry(analysis: SeriesAnalysis) -> dict:
+    labels = organ_labels()
+    return {
+        "series_uid": analysis.series.series_uid,
+        "description": analysis.series.description,
+        "stack": analysis.series.stack,
+        "status": "analysed",
+        "rule": "1",
+        "reason": "",
+        "notes": analysis.series.notes,
+        "slices": [
+            {
+                "sop_uid": image.sop_uid,
+                "frame": image.frame,
+                "organ": {"label": organ, "probabilities": dict(zip(labels, shares.tolist(), strict=True))},
+                "tumour_probability": float(tumour),
+            }
+            for image, organ, shares, tumour in zip(
+                analysis.slices, analysis.organs, analysis.organ_probabilities, analysis.tumour, strict=True
+            )
+        ],
+        "lesions": [
+            {
+                "id": number,
+                "organ": "thorax",
+                "probability": found.probability,
+                "stage": {"label": "M", "probabilities": {"M": 1.0}},
+                "centre_mm": millimetres(found, analysis)[0],
+                "boxes": list(found.boxes),
+            }
+            for number, found in enumerate(analysis.lesions, start=1)
+        ],
+    }
+
+
+def _summary(studies: list[dict], files) -> dict:
+    series = [entry for study in studies for entry in study["series"]]
+    return {
+        "studies": len(studies),
+        "series": len(series),
+        **{f"files_{name}": sum(f["status"] == name for f in files) for name in ("used", "refused", "ignored")},
+        "frames_refused": 0,
+        "slices": sum(len(entry["slices"]) for entry in series),
+        "lesions": sum(len(entry["lesions"]) for entry in series),
+    }
+
+
+def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", files: list[dict] = ()) -> Path:
+    """Write the pages of patients made by hand; returns report.html."""
+    software = {"nbcad": "0", "caffe": "0", "python": "0", "device": "cpu", "models": {}}
+    pages = Pages(folder, Language(language), software)
+    for patient in patients:
+        pages.add(patient)
+    studies = [study for patient in patients for study in patient.studies]
+    pages.close({"summary": _summary(studies, files), "files": list(files)})
+    return folder / "report.html"

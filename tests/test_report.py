@@ -1,33 +1,36 @@
 """The report as files: a page that can be trusted and stands alone, pictures that show what was found where."""
 
 import base64
+import hashlib
 import json
 import os
+import re
 from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
 
-from make_analysis import analysis, lesion
-from make_dicom import mr_image, write
-from nbcad.pipeline import PatientAnalysis, analyse
-from nbcad.report import html, pictures, pictures_of, write_html, write_json
+from make_analysis import analysis, lesion, pages_of, patient_of
+from make_dicom import enhanced, mr_image, write
+from nbcad.pipeline import analyse, software
+from nbcad.report import Language, Pages, html, pictures, viewer, write_json
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
-HOSTILE = "<script>alert('x')</script>\"><img src=http://x onerror=a>"
-_VOID = {"img", "meta"}
+HOSTILE = "</script><!--<script>alert('x')</script>\"><img src=//x onerror=a>"
+_VOID = {"img", "input", "meta"}
 
 
 class Page(HTMLParser):
-    """What a browser makes of the page: its elements, its text and its style."""
+    """What a browser makes of the page: its elements, its text, its style and its scripts."""
 
     def __init__(self, text: str):
         super().__init__()
         self.elements: list[tuple[str, dict]] = []
         self.open: list[str] = []
         self.style = ""
+        self.scripts: dict[str, str] = {}  # by id; the one that runs has none
         self.words: list[str] = []
         self.feed(text)
         assert self.open == [], "an element was left open"
@@ -47,6 +50,9 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open[-1:] == ["style"]:
             self.style += data
+        elif self.open[-1:] == ["script"]:
+            name = self.elements[-1][1].get("id", "")
+            self.scripts[name] = self.scripts.get(name, "") + data
         else:
             self.words.append(data)
 
@@ -54,11 +60,14 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def _page(folder, models, out) -> Page:
-    pictures = []
-    report = analyse(folder, models, "cpu", finish=lambda patient: pictures.extend(pictures_of(patient)))
-    write_html(report, pictures, out / "report.html")
-    return Page((out / "report.html").read_text(encoding="utf-8"))
+def _page(folder, models, out, language="en") -> Page:
+    pages = Pages(out, Language(language), software(models, "cpu"))
+    pages.close(analyse(folder, models, "cpu", finish=pages.add))
+    return _read(out / "report.html")
+
+
+def _read(path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -68,37 +77,26 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def _page_of(series, models, out) -> Page:
-    """The page of one analysis made by hand."""
-    write(mr_image(PIXELS), out / "one" / "x")
-    report = analyse(out / "one", models, "cpu")
-    entry = report["studies"][0]["series"][0]
-    entry["lesions"] = [
-        {
-            "id": n,
-            "organ": "thorax",
-            "probability": found.probability,
-            "stage": {"label": "M", "probabilities": {"M": 1.0}},
-            "centre_mm": None,
-            "boxes": list(found.boxes),
-        }
-        for n, found in enumerate(series.lesions, start=1)
-    ]
-    write_html(report, pictures_of(PatientAnalysis(1, report["studies"], [[series]])), out / "report.html")
-    return Page((out / "report.html").read_text(encoding="utf-8"))
-
-
 def test_hostile_header_and_file_name_are_shown_as_text_and_run_nothing(eager, folder, tmp_path):
-    write(mr_image(PIXELS, PatientID=HOSTILE[:64], SeriesDescription="T2 " + HOSTILE[:50]), folder / "a")
-    t1 = {"SeriesDescription": "T1 " + HOSTILE[:50], "SeriesInstanceUID": "2.25.3"}
+    write(mr_image(PIXELS, PatientID=HOSTILE[:64], SeriesDescription="T2 " + HOSTILE[:61]), folder / "a")
+    t1 = {"SeriesDescription": "T1 " + HOSTILE[:61], "SeriesInstanceUID": "2.25.3"}
     write(mr_image(PIXELS, PatientID=HOSTILE[:64], **t1), folder / "b")
     name = HOSTILE.replace("/", "")
     (folder / name).write_text("nothing")
     page = _page(folder, eager, tmp_path)
-    assert page.all("script") == [] and page.open == []
+    assert [s.get("id") for s in page.all("script")] == ["series-0", "pictures-0", "viewer-texts", None]
+    assert page.scripts[""] == html.TEMPLATES.joinpath("viewer.js").read_text() and page.open == []
     assert all(set(image) == {"src", "alt"} for image in page.all("img"))
-    for words in (f"Patient {HOSTILE[:64]}", f"Series T2 {HOSTILE[:50]}", f"T1 {HOSTILE[:50]}", name):
+    for words in (f"Patient {HOSTILE[:64]}", f"Evidence: T2 {HOSTILE[:61]}", f"T1 {HOSTILE[:61]}", name):
         assert " ".join(words.split()) in page.text
+
+
+def test_hostile_label_does_not_end_the_data_of_the_viewer(tmp_path):
+    series = analysis()
+    series.organs = [HOSTILE] * 3
+    page = _read(pages_of(tmp_path, patient_of(series)))
+    assert json.loads(page.scripts["series-0"])["regions"] == [HOSTILE] * 3
+    assert len(page.all("script")) == 4
 
 
 def test_page_says_research_use_first_of_all(blind, folder, tmp_path):
@@ -111,17 +109,27 @@ def test_page_needs_nothing_from_outside_and_its_policy_forbids_it(eager, folder
     write(mr_image(PIXELS), folder / "x")
     page = _page(folder, eager, tmp_path)
     assert page.all("img") and all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
-    assert not {"script", "link", "iframe", "object", "a", "form"} & {tag for tag, _ in page.elements}
-    assert all("href" not in attributes for _, attributes in page.elements)
+    assert not {"link", "iframe", "object", "a"} & {tag for tag, _ in page.elements}
+    assert all(not {"href", "action", "style"} & attributes.keys() for _, attributes in page.elements)
+    assert all("src" not in script for script in page.all("script"))
     assert "url(" not in page.style and "@import" not in page.style
     (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; img-src data:;")
+    allowed = {
+        name: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for name, text in (("style", page.style), ("script", page.scripts[""]))
+    }
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{allowed['style']}'; "
+        f"script-src 'sha256-{allowed['script']}'; base-uri 'none'; form-action 'none'"
+    )
 
 
 @pytest.mark.parametrize("phantom", ["YES", "NO"])
 def test_page_of_a_phantom_says_that_it_is_synthetic(blind, folder, tmp_path, phantom):
     write(mr_image(PIXELS, QualityControlImage=phantom), folder / "x")
     assert ("Synthetic" in _page(folder, blind, tmp_path).text) == (phantom == "YES")
+    write(mr_image(PIXELS, PatientID="P2"), folder / "y")
+    assert ("Synthetic" in _page(folder, blind, tmp_path).text) == (phantom == "YES")  # of several patients
 
 
 def test_page_lists_every_file_not_used_with_its_reason(blind, folder, tmp_path):
@@ -142,14 +150,14 @@ def test_page_lists_every_file_not_used_with_its_reason(blind, folder, tmp_path)
         and "1 file ignored: not a DICOM file" in page.text
     )
     assert [("open" in d) for d in page.all("details")] == [True, True, False, False]  # refused ones first, unfolded
-    assert "1 used, 3 refused, 2 ignored" in page.text
+    assert "1 slice. Input: 1 study, 2 series. Files: 1 used, 3 refused, 2 ignored." in page.text
 
 
 def test_page_says_what_is_not_known(eager, folder, tmp_path):
     bare = {"PatientID": "", "SeriesDescription": "", "ImagePositionPatient": None, "ImageOrientationPatient": None}
     write(mr_image(PIXELS, **bare), folder / "x")
     text = _page(folder, eager, tmp_path).text
-    for words in ("Patient without ID", "age not known", "Series 2.25.2", "the series has no position"):
+    for words in ("Patient without ID", "age not known", "Evidence: 2.25.2", "the series has no position"):
         assert words in text
     assert "None" not in text
 
@@ -166,15 +174,11 @@ def test_page_of_an_input_without_mr_images_says_so(eager, folder, tmp_path):
     assert "no MR image that can be analysed" in _page(folder, eager, tmp_path).text
 
 
-def test_page_without_a_lesion_shows_the_hottest_slice_and_claims_no_certainty(blind, folder, tmp_path):
-    for z in (0, 5, 10):
-        write(mr_image(PIXELS, (0, 0, z)), folder / str(z))
-    patients = []
-    report = analyse(folder, blind, "cpu", finish=patients.append)
-    ((found,),) = patients[0].analyses
+def test_page_without_a_lesion_shows_the_hottest_slice_and_claims_no_certainty(tmp_path):
+    found = analysis()
     found.heat[:, 0], found.heat[1, 0, 2, 2] = 0.9, 0.1
-    write_html(report, pictures_of(patients[0]), tmp_path / "report.html")
-    page = Page((tmp_path / "report.html").read_text())
+    stage = {"label": "normal", "probabilities": {"normal": 1.0, "M": 0.0}, "notes": []}
+    page = _read(pages_of(tmp_path, patient_of(found, stage=stage)))
     assert "No lesion found." in page.text and "Image-suggested stage: normal" in page.text
     assert "highest tumour probability: slice 2 of 3" in page.text and len(page.all("img")) == 2
     assert "%" not in page.text  # "normal" follows from a rule, it was not measured
@@ -196,17 +200,19 @@ def test_file_name_that_is_no_text_does_not_stop_the_report(blind, folder, tmp_p
     assert r"\udce4rzte.txt" in _page(folder, blind, tmp_path).text
 
 
-def test_page_of_very_many_lesions_stays_small_and_says_what_it_leaves_out(blind, tmp_path):
+def test_page_of_very_many_lesions_stays_small_and_says_what_it_leaves_out(tmp_path):
     lesions = [lesion({n: (2, 2, 6, 6)}) for n in range(pictures.PICTURES + 3)]
-    page = _page_of(analysis(lesions, count=len(lesions)), blind, tmp_path)
+    page = _read(pages_of(tmp_path, patient_of(analysis(lesions, count=len(lesions)))))
     assert len(page.all("img")) == 2 * pictures.PICTURES
     assert "3 less probable lesions are listed above without a picture" in page.text
-    assert len(page.all("tr")) == 1 + len(lesions)
+    jumps = [button for button in page.all("button") if button.get("class") == "jump"]
+    assert [button["data-lesion"] for button in jumps] == [str(n + 1) for n in range(len(lesions))]
+    assert [one["number"] for one in json.loads(page.scripts["series-0"])["lesions"]] == list(range(1, 16))
 
 
-def test_lesions_of_one_slice_share_its_picture(blind, tmp_path):
+def test_lesions_of_one_slice_share_its_picture(tmp_path):
     series = analysis([lesion({1: (2, 2, 6, 6)}), lesion({1: (12, 12, 16, 16)}), lesion({0: (2, 2, 6, 6)})])
-    page = _page_of(series, blind, tmp_path)
+    page = _read(pages_of(tmp_path, patient_of(series)))
     assert [i["alt"] for i in page.all("img")][::2] == [
         "Lesion 1, 2: slice 2 of 3, without marks",
         "Lesion 3: slice 1 of 3, without marks",
@@ -251,15 +257,120 @@ def test_picture_has_the_slices_true_proportions():
     assert evidence(analysis(shape=(20, 40), axes=None), 0).shape == (256, 512, 3)
 
 
-def test_pictures_in_the_page_are_the_evidence(tmp_path, blind):
+def test_pictures_in_the_page_are_the_evidence(tmp_path):
     series = analysis([lesion({1: (2, 2, 6, 6)})])
     series.volume[1, 3:9] = 90
     plain, marked = (
         cv2.imdecode(np.frombuffer(base64.b64decode(i["src"].split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
-        for i in _page_of(series, blind, tmp_path).all("img")
+        for i in _read(pages_of(tmp_path, patient_of(series))).all("img")
     )
     np.testing.assert_array_equal(plain, evidence(series, 1, overlay=False))
     np.testing.assert_array_equal(marked, evidence(series, 1))
+
+
+_TURNS = [((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, -1, 0), (1, 0, 0)), ((0, 1, 0), (0, 0, -1))]
+
+
+@pytest.mark.parametrize("axes", _TURNS)
+def test_viewer_places_a_box_where_the_report_does(axes):
+    """The middle of a lesion's box, by the viewer's corner, directions and shares, is the centre in the report."""
+    axes = tuple(np.array(a, float) for a in axes)
+    series = analysis([lesion({1: (2, 3, 10, 7)})], shape=(24, 20), spacing=(2.0, 1.5), axes=axes)
+    patient = patient_of(series)
+    data = viewer.viewer_data(series, patient.studies[0]["series"][0])
+    (found,), place = data["lesions"], data["place"]
+    row0, col0, row1, col1 = found["boxes"][1]
+    middle = (
+        np.array(place["corners"][1])
+        + np.array(place["down"]) * (row0 + row1) / 2 * data["size_mm"][0]
+        + np.array(place["right"]) * (col0 + col1) / 2 * data["size_mm"][1]
+    )
+    np.testing.assert_allclose(middle, found["centre_mm"], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("axes", "left", "top"),
+    [
+        *((axes, "R", "A") for axes in _TURNS[:3]),
+        (((1, 0, 0), (0, 0, -1)), "R", "S"),
+        (((0, 1, 0), (0, 0, -1)), "A", "S"),
+        (((0.8, 0.6, 0), (-0.6, 0.8, 0)), "RA", "AL"),
+        (((0.995, 0.0998, 0), (-0.0998, 0.995, 0)), "R", "A"),
+    ],
+)
+def test_letters_tell_the_directions_of_the_slice_as_shown(axes, left, top):
+    series = analysis(axes=tuple(np.array(a, float) for a in axes))
+    letters = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])["place"]["letters"]
+    opposite = str.maketrans("RLAPIS", "LRPASI")
+    assert (letters["left"], letters["top"]) == (left, top)
+    assert (letters["right"], letters["bottom"]) == (left.translate(opposite), top.translate(opposite))
+
+
+def test_viewer_of_a_series_without_geometry_places_nothing():
+    series = analysis([lesion({1: (2, 3, 10, 7)})], axes=None)
+    data = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])
+    assert data["place"] is None and data["lesions"][0]["centre_mm"] is None
+    assert data["lesions"][0]["boxes"][1] == [0.08333, 0.15, 0.41667, 0.35]
+
+
+def test_viewer_shows_the_heat_and_the_slices_that_the_nets_saw(chance):
+    series = analysis(shape=(48, 64), axes=(np.array([-1.0, 0, 0]), np.array([0, 1.0, 0])))
+    series.volume[:] = cv2.GaussianBlur(chance.normal(128, 200, (48, 64)), (0, 0), 3).clip(0, 255).astype(np.uint8)
+    series.heat[2, 0, 1, 3] = 0.2
+    data = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])
+    grids = np.frombuffer(base64.b64decode(data["heat"]["grids"]), np.uint8).reshape(3, *data["heat"]["shape"])
+    assert grids[2, 1, 3] == 204 and grids[0, 1, 3] == 102
+    assert data["heat"]["cell"] == [4 / 48, 4 / 64] and data["size_mm"] == [96, 128]
+    pictures, quality = viewer.viewer_pictures(series)
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert quality == 90 and shown.shape == (48, 64)
+    assert np.abs(shown.astype(int) - series.volume[0, :, ::-1]).mean() < 2
+
+
+def test_viewer_pictures_keep_to_their_size_at_the_worst(chance):
+    series = analysis(shape=(600, 800), count=2)
+    series.volume = chance.integers(0, 256, series.volume.shape).astype(np.uint8)
+    pictures, quality = viewer.viewer_pictures(series)
+    assert quality < 90 and sum(map(len, pictures)) <= 2 * viewer.BYTES_A_SLICE * 4 / 3 + 8
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert shown.shape == (384, 512)
+
+
+def test_several_patients_have_a_page_each_and_one_that_leads_to_them(blind, folder, tmp_path):
+    write(mr_image(PIXELS, PatientID="../../B"), folder / "b")
+    write(mr_image(PIXELS, PatientID="A"), folder / "a")
+    write(mr_image(0 * PIXELS, (0, 0, 5), PatientID="A"), folder / "black")
+    (folder / "notes.txt").write_text("nothing")
+    index = _page(folder, blind, tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.html")) == [
+        "patients/0001.html", "patients/0002.html", "report.html",
+    ]  # fmt: skip
+    assert [a["href"] for a in index.all("a")] == ["patients/0001.html", "patients/0002.html"]
+    assert index.words.count(str(folder / "black")) == index.words.count(str(folder / "notes.txt")) == 1
+    assert "2 studies" in index.text and index.all("img") == [] == index.all("script")
+    pages = [_read(tmp_path / f"patients/000{n}.html") for n in (1, 2)]
+    for page, patient, black in zip(pages, ("../../B", "A"), (0, 1), strict=True):
+        assert f"Patient {patient}" in page.text and page.all("a") == [{"href": "../report.html"}]
+        assert page.words.count(str(folder / "black")) == black  # its own files, not those of no patient
+        assert str(folder / "notes.txt") not in page.words
+    assert "1 used, 1 refused, 0 ignored" in pages[1].text
+
+
+def test_page_of_one_patient_of_several_tells_its_refused_frames(blind, folder, tmp_path):
+    frames = [mr_image(pixels, (0, 0, 5 * z), PatientID="A") for z, pixels in enumerate((PIXELS, 0 * PIXELS, PIXELS))]
+    write(enhanced(frames), folder / "a")
+    write(mr_image(PIXELS, PatientID="B"), folder / "b")
+    _page(folder, blind, tmp_path)
+    first, second = (_read(tmp_path / f"patients/000{n}.html").text for n in (1, 2))
+    assert "Of the files used 1 frame is refused." in first and "1 file used in part: frame 1 refused:" in first
+    assert "1 of its 3 images cannot be read" in first and "frame" not in second.split("Files:")[1].split("Patient")[0]
+
+
+def test_each_language_marks_the_page_as_its_own(tmp_path):
+    for language, marked in (("en", "en"), ("zh", "zh-CN")):
+        page = _read(pages_of(tmp_path, patient_of(analysis()), language=language))
+        assert page.all("html") == [{"lang": marked}]
+        assert re.search(r"@bottom-center \{ content: \"[^\"]+\"; \}", page.style)
 
 
 def test_json_reads_back_and_what_json_cannot_hold_leaves_the_old_file(tmp_path):

@@ -17,25 +17,27 @@ def main() -> int:
         metavar="UID",
         help="analyse this SeriesInstanceUID and no other, whatever data/series_rules.toml says",
     )
+    cli.add_language(arguments)
     cli.add_device(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
 
     from nbcad.models import load_models
-    from nbcad.pipeline import analyse
-    from nbcad.report import DICOM, HTML, JSON, DicomWriter, pictures_of, report_folder, write_html, write_json
+    from nbcad.pipeline import analyse, software
+    from nbcad.report import DICOM, HTML, JSON, DicomWriter, Language, Pages, report_folder, write_json
 
     cli.existing(options.dicom, "DICOM input")
     with report_folder(options.out, options.dicom, options.force) as folder:
         models = load_models(options.models, options.device, options.stage)
-        objects, pictures = DicomWriter(models, folder / DICOM), []
+        objects = DicomWriter(models, folder / DICOM)
+        pages = Pages(folder, Language(options.lang), software(models, options.device))
 
         def finish(patient) -> None:
             objects.write(patient)
-            pictures.extend(pictures_of(patient))
+            pages.add(patient)
 
         report = analyse(options.dicom, models, options.device, options.series, finish)
-        write_html(report, pictures, folder / HTML)
+        pages.close(report)
         write_json(report, folder / JSON)
     summary = report["summary"]
     for study in report["studies"]:

@@ -24,6 +24,7 @@ PARTLY_REFUSED = 3
 INTERRUPTED = 130
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota or file system says
+LANGUAGES = ("en", "zh")  # of the report's pages; the first is that of the sources
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -65,6 +66,11 @@ def positive_int(text: str) -> int:
 def add_device(arguments: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     arguments.add_argument("--device", type=device, default="cpu", help="cpu or cuda:N")
+
+
+def add_language(arguments: argparse.ArgumentParser) -> None:
+    """Add ``--lang``."""
+    arguments.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0], help="language of the report's pages")
 
 
 def add_force(arguments: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from nbcad.labels import NORMAL
 from nbcad.localise import Lesion
 from nbcad.models import Models
 from nbcad.preprocess import Box, Canonical, enhance, organ_input
-from nbcad.series import IGNORED, USED, Archive, Series, Slice, read_archive, read_pixels
+from nbcad.series import IGNORED, USED, Archive, FileRecord, Series, Slice, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
 
 SCHEMA = "nbcad-report/1"
@@ -48,8 +48,11 @@ class PatientAnalysis:
     """What was found in one patient, for as long as its pictures are needed."""
 
     number: int  # from 1, in the report's order
+    patients: int  # how many the input holds
     studies: list[dict]  # the report's entries
     analyses: list[list[SeriesAnalysis | None]]  # behind each series of each study; None: not analysed
+    files: list[dict]  # the report's entries of the files that its series are made of
+    summary: dict  # as the report's, of these
 
     def series(self) -> Iterator[tuple[dict, dict, SeriesAnalysis | None]]:
         """Each series: its study's entry, its own entry, and the analysis behind it."""
@@ -112,18 +115,19 @@ def analyse(
     if only_series and only_series not in {s.series_uid for s in archive.series}:
         raise InputError(f"{path} holds no readable MR series {only_series}")
     studies = []
+    patients = list(_by_patient(archive.series))
     with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
 
         def of_patient(number: int, group: list[list[Series]]) -> list[dict]:
             with _timed(seconds, "analyse"):
                 found = [_analyse_study(series, models, rules, only_series, progress.update) for series in group]
-            patient = PatientAnalysis(number, *map(list, zip(*found, strict=True)))
+            patient = _patient(number, len(patients), group, found)
             if finish:
                 with _timed(seconds, "write"):
                     finish(patient)
             return patient.studies
 
-        for number, group in enumerate(_by_patient(archive.series), start=1):
+        for number, group in enumerate(patients, start=1):
             studies += of_patient(number, group)
     return _report(archive, studies, models, device) | {
         "timing_s": {step: round(value, 3) for step, value in seconds.items()}
@@ -137,6 +141,24 @@ def _by_patient(series: list[Series]) -> Iterator[list[list[Series]]]:
     # Nothing says that studies without Patient ID are of one patient.
     for _, members in groupby(studies, key=lambda s: (s[0].patient_id, "" if s[0].patient_id else s[0].study_uid)):
         yield list(members)
+
+
+def _patient(number: int, patients: int, group: list[list[Series]], found: list[tuple]) -> PatientAnalysis:
+    """What was found in the studies of one patient, and the fate of their files: all but those without a series."""
+    images = (image for members in group for series in members for image in series.slices)
+    records = list({id(image.record): image.record for image in images}.values())
+    return PatientAnalysis(
+        number=number,
+        patients=patients,
+        studies=[entry for entry, _ in found],
+        analyses=[analyses for _, analyses in found],
+        files=[_file_entry(record) for record in records],
+        summary=_summary([entry for entry, _ in found], records),
+    )
+
+
+def _file_entry(record: FileRecord) -> dict:
+    return {"path": record.path, "status": record.status, "reason": record.reason}
 
 
 def _analyse_study(
@@ -194,28 +216,37 @@ def _timed(seconds: dict[str, float], step: str):
 
 
 def _report(archive: Archive, studies: list[dict], models: Models, device: str) -> dict:
-    status = [record.status for record in archive.files]
-    every = [entry for study in studies for entry in study["series"]]
     return {
         "schema": SCHEMA,
         "research_use_only": True,
-        "software": {
-            "nbcad": nbcad.__version__,
-            "caffe": caffe_net.caffe.__version__,
-            "python": platform.python_version(),
-            "device": device,
-            "models": models.sha256,
-        },
-        "summary": {
-            "studies": len(studies),
-            "series": len(every),
-            **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
-            "frames_refused": sum(record.refused_frames for record in archive.files if record.status == USED),
-            "slices": sum(len(entry["slices"]) for entry in every),
-            "lesions": sum(len(entry["lesions"]) for entry in every),
-        },
+        "software": software(models, device),
+        "summary": _summary(studies, archive.files),
         "studies": studies,
-        "files": [{"path": r.path, "status": r.status, "reason": r.reason} for r in archive.files],
+        "files": [_file_entry(record) for record in archive.files],
+    }
+
+
+def _summary(studies: list[dict], records: list[FileRecord]) -> dict:
+    status = [record.status for record in records]
+    every = [entry for study in studies for entry in study["series"]]
+    return {
+        "studies": len(studies),
+        "series": len(every),
+        **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
+        "frames_refused": sum(record.refused_frames for record in records if record.status == USED),
+        "slices": sum(len(entry["slices"]) for entry in every),
+        "lesions": sum(len(entry["lesions"]) for entry in every),
+    }
+
+
+def software(models: Models, device: str) -> dict:
+    """What made a report."""
+    return {
+        "nbcad": nbcad.__version__,
+        "caffe": caffe_net.caffe.__version__,
+        "python": platform.python_version(),
+        "device": device,
+        "models": models.sha256,
     }
 
 

@@ -1,42 +1,69 @@
-"""report.html: one page that needs no other file, for a doctor to check the result against the images."""
+"""report.html: pages that need no other file, for a doctor to check the result against the images."""
 
+import base64
+import hashlib
+import json
+from importlib import resources
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from nbcad import cli
 from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
+from nbcad.report.language import Language
+from nbcad.report.output import HTML, PATIENTS
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
+from nbcad.report.viewer import viewer_data, viewer_pictures
+
+TEMPLATES = resources.files("nbcad.report") / "templates"
+_HTML_LANGUAGE = {"en": "en", "zh": "zh-CN"}
 
 
-def pictures_of(patient: PatientAnalysis) -> list[dict]:
-    """What `write_html` shows of each series of a patient; empty for those not analysed."""
-    return [_evidence_of(analysis) if analysis else {} for *_, analysis in patient.series()]
+class Pages:
+    """Writes the pages of an analysis, a patient at a time.
 
-
-def write_html(report: dict, pictures: list[dict], path: Path) -> None:
-    """Write the page.
-
-    Args:
-        report: of `pipeline.analyse`.
-        pictures: `pictures_of` all its patients.
-        path: of the page.
+    One patient's page is report.html. Several patients have patients/0001.html and so on, by their numbers in the
+    report and never by a name, and report.html leads to them. The one patient's page is kept until the end, when the
+    fate of all files is known; those of several list their own.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nbcad.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["mm"] = lambda point: ", ".join(str(round(value)) for value in point)
-    page = environment.get_template("report.html.j2").render(
-        report=report, pictures=pictures, not_used=_by_reason(report["files"])
-    )
-    with cli.replacing_file(path) as temporary:
-        # A file name on disk need not be text: Python stands surrogates for such bytes, which UTF-8 cannot hold.
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+    def __init__(self, folder: Path, language: Language, software: dict):
+        """Args: folder of report.html; language of the pages; software as `pipeline.software` tells it."""
+        self.folder, self.language, self.software = folder, language, software
+        self._templates = _environment(language)
+        self._patients: list[dict] = []
+        self._only: dict | None = None
+
+    def add(self, patient: PatientAnalysis) -> None:
+        """Write the page of one patient, or keep what it shows; the patient's images are not kept."""
+        views = _views(patient, self.language)
+        content = {"number": patient.number, "patients": patient.patients, "studies": patient.studies, "views": views}
+        if patient.patients == 1:
+            self._only = content
+            return
+        page = f"{PATIENTS}/{patient.number:04d}.html"
+        self._patients.append({"number": patient.number, "page": page, "studies": patient.studies})
+        self._write(page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files})
+
+    def close(self, report: dict) -> None:
+        """Write report.html, of the report that `pipeline.analyse` returned after all patients were added."""
+        content = {"summary": report["summary"], "files": report["files"]}
+        if self._only:
+            self._write(HTML, "patient.html.j2", self._only | content)
+        else:
+            self._write(HTML, "index.html.j2", {"patients": self._patients} | content)
+
+    def _write(self, name: str, template: str, content: dict) -> None:
+        page = self._templates.get_template(template).render(
+            content,
+            software=self.software,
+            not_used=_by_reason(content["files"]),
+            qualities=sorted({view["quality"] for study in content.get("views", []) for view in study if view}),
+        )
+        with cli.replacing_file(self.folder / name) as temporary:
+            # A file name on disk need not be text: Python stands surrogates for such bytes, which UTF-8 cannot hold.
+            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def percent(probability: float) -> str:
@@ -48,6 +75,58 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %"
 
 
+def _environment(language: Language) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nbcad.report"),
+        extensions=["jinja2.ext.i18n"],
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)
+    environment.filters |= {
+        "percent": percent,
+        "mm": lambda point: ", ".join(str(round(value)) for value in point),
+        "csp": _csp_source,
+        "label": language.label,
+        "sentence": language.sentence,
+        "stack": language.stack,
+    }
+    banner = language.gettext("Research use only. Not for clinical diagnosis.")
+    # On paper the banner stands once at the top: this is for every sheet.
+    every_sheet = f"@page {{ @bottom-center {{ content: {json.dumps(banner, ensure_ascii=False)}; }} }}\n"
+    environment.globals |= {
+        "html_language": _HTML_LANGUAGE[language.code],
+        "banner": banner,
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8") + every_sheet),
+        "script": Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
+        "viewer_texts": _viewer_texts(language),
+    }
+    return environment
+
+
+def _csp_source(text: str) -> Markup:
+    """A style or script as the page's policy names it: no other runs."""
+    return Markup("sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
+
+
+def _viewer_texts(language: Language) -> dict[str, str]:
+    """What viewer.js writes; it puts in the {values}."""
+    _ = language.gettext
+    return {
+        "slice": _("Slice {number} of {count}"),
+        "tumour": _("highest tumour probability {probability}"),
+        "lesions": _("lesion {numbers}"),
+        "no_lesion": _("no lesion on this slice"),
+        "no_position": _("the series has no position"),
+        "window": _("window width {width}, centre {centre}"),
+        "value": _("grey value {value}"),
+        "tumour_here": _("tumour {probability}"),
+    }
+
+
 def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
     """Paths of the files that were not used, or not in full, by status and reason, the refused ones first."""
     groups: dict[tuple[str, str], list[str]] = {}
@@ -57,22 +136,41 @@ def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
     return groups
 
 
-def _evidence_of(analysis: SeriesAnalysis) -> dict:
+def _views(patient: PatientAnalysis, language: Language) -> list[list[dict | None]]:
+    """What a page shows of each series of each study; None of those not analysed."""
+    views, number = [], 0
+    for study, analyses in zip(patient.studies, patient.analyses, strict=True):
+        views.append([])
+        for entry, analysis in zip(study["series"], analyses, strict=True):
+            views[-1].append(_view(analysis, entry, language) | {"number": number} if analysis else None)
+            number += 1
+    return views
+
+
+def _view(analysis: SeriesAnalysis, entry: dict, language: Language) -> dict:
+    data = viewer_data(analysis, entry)
+    data["regions"] = [language.label(region) for region in data["regions"]]
+    pictures, quality = viewer_pictures(analysis)
+    return _evidence_of(analysis, language) | {"data": data, "pictures": pictures, "quality": quality}
+
+
+def _evidence_of(analysis: SeriesAnalysis, language: Language) -> dict:
     """The middle slices of the most probable lesions; without a lesion the slice with the highest probability."""
-    shown = evidence_slices(analysis)
-    captions = {
-        index: f"Lesion {', '.join(map(str, numbers))}" if numbers else "No lesion; highest tumour probability"
-        for index, numbers in shown.items()
-    }
+    _ = language.gettext
+    slices = evidence_slices(analysis)
+    if analysis.lesions:
+        text = _("Lesion {numbers}: slice {number} of {count}")
+    else:
+        text = _("No lesion; highest tumour probability: slice {number} of {count}")
     return {
-        "shown": [_picture(analysis, index, caption) for index, caption in captions.items()],
-        "without": len(analysis.lesions) - sum(map(len, shown.values())),
+        "shown": [_picture(analysis, index, text, ", ".join(map(str, numbers))) for index, numbers in slices.items()],
+        "without": len(analysis.lesions) - sum(map(len, slices.values())),
     }
 
 
-def _picture(analysis: SeriesAnalysis, index: int, caption: str) -> dict:
+def _picture(analysis: SeriesAnalysis, index: int, caption: str, numbers: str = "") -> dict:
     return {
-        "caption": f"{caption}: slice {index + 1} of {len(analysis.slices)}",
-        "plain": data_uri(evidence(analysis, index, overlay=False)),
+        "caption": caption.format(numbers=numbers, number=index + 1, count=len(analysis.slices)),
+        "plain": data_uri(evidence(analysis, index, overlay=False)[..., 0]),  # grey: a third of the size
         "marked": data_uri(evidence(analysis, index)),
     }

@@ -10,8 +10,8 @@ from nbcad import cli
 from nbcad.errors import InputError, OutputError, OutputExistsError
 from nbcad.pipeline import SCHEMA
 
-JSON, HTML, DICOM = "report.json", "report.html", "dicom"
-_OBJECT = re.compile(r"\d{4,}(\.sr|-\d{2,}\.sc)\.dcm")
+JSON, HTML, DICOM, PATIENTS = "report.json", "report.html", "dicom", "patients"
+_FOLDERS = {DICOM: re.compile(r"\d{4,}(\.sr|-\d{2,}\.sc)\.dcm"), PATIENTS: re.compile(r"\d{4,}\.html")}
 
 
 @contextmanager
@@ -61,10 +61,11 @@ def _refuse(out: Path, force: bool) -> None:
 def _foreign(out: Path) -> str | None:
     """The first thing in a folder that no report has, or report.json if it is none of ours."""
     for path in sorted(out.iterdir()):
-        if path.name == DICOM and path.is_dir() and not path.is_symlink():
-            foreign = next((p.name for p in sorted(path.iterdir()) if not _OBJECT.fullmatch(p.name)), None)
+        if path.name in _FOLDERS and path.is_dir() and not path.is_symlink():
+            ours = _FOLDERS[path.name]
+            foreign = next((p.name for p in sorted(path.iterdir()) if not ours.fullmatch(p.name)), None)
             if foreign:
-                return f"{DICOM}/{foreign}"
+                return f"{path.name}/{foreign}"
         elif path.name not in (JSON, HTML):
             return path.name
     try:

@@ -5,7 +5,7 @@ import base64
 import cv2
 import numpy as np
 
-from nbcad.localise import STRIDE
+from nbcad.localise import STRIDE, Lesion
 from nbcad.pipeline import SeriesAnalysis
 from nbcad.preprocess import STAGE_MM_PER_PIXEL, Canonical
 
@@ -25,8 +25,13 @@ def evidence_slices(analysis: SeriesAnalysis) -> dict[int, list[int]]:
         return {int(np.argmax(analysis.tumour)): []}
     middles: dict[int, list[int]] = {}
     for number, lesion in enumerate(analysis.lesions, start=1):
-        middles.setdefault(list(lesion.boxes)[len(lesion.boxes) // 2], []).append(number)
+        middles.setdefault(middle_slice(lesion), []).append(number)
     return dict(list(middles.items())[:PICTURES])
+
+
+def middle_slice(lesion: Lesion) -> int:
+    """Index of the slice in the middle of a lesion."""
+    return list(lesion.boxes)[len(lesion.boxes) // 2]
 
 
 def evidence(analysis: SeriesAnalysis, index: int, overlay: bool = True) -> np.ndarray:
