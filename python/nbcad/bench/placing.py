@@ -1,0 +1,58 @@
+"""The stager over a whole slice at once, beside the same net on each of the slice's windows."""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from nbcad import caffe_net, localise
+from nbcad.bench import Figure
+from nbcad.caffe_net import caffe
+from nbcad.preprocess import STAGE_WINDOW, pad_for_windows
+
+GRID = (150, 200)  # of a slice of 300 mm x 400 mm
+SLICES_A_ROUND = 4000  # of ``size``
+LEAST_ROUNDS = 3
+GOAL = 20.0
+
+
+def measure(folder: Path, size: int) -> list[Figure]:
+    """Time one slice of random grey levels through the net with its fillers' values: neither changes the cost.
+
+    Args:
+        folder: an empty one for the weights.
+        size: a round for each `SLICES_A_ROUND`.
+
+    Returns:
+        Milliseconds a slice, and how many times faster the whole slice is: medians over rounds, in each of which every
+        way had its turn.
+    """
+    weights = folder / "random.caffemodel"
+    caffe.set_random_seed(1)
+    net = caffe_net.load_net(localise.DEPLOY)
+    net.save(str(weights))
+    whole = localise.to_fully_convolutional(weights)
+    padded = pad_for_windows(np.random.default_rng(1).integers(0, 256, GRID, dtype=np.uint8), localise.STRIDE)
+    image = caffe_net.transform_of(localise.TRAIN_VAL)(padded[None])[:, None]
+    windows = np.lib.stride_tricks.sliding_window_view(image[0, 0], (STAGE_WINDOW, STAGE_WINDOW))
+    windows = windows[:: localise.STRIDE, :: localise.STRIDE].reshape(-1, 1, STAGE_WINDOW, STAGE_WINDOW)
+
+    ways = {
+        "whole slice": lambda: caffe_net.forward(whole, image, ["prob"]),
+        "each window by itself": lambda: [caffe_net.forward(net, window[None], ["prob"]) for window in windows],
+        f"windows in batches of {caffe_net.BATCH}": lambda: caffe_net.forward(net, windows, ["prob"]),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND)):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    once, each, batched = (np.array(values) for values in seconds.values())
+    return [
+        Figure("windows a slice", len(windows), ""),
+        *(Figure(name, 1000 * median(values), "ms/slice") for name, values in seconds.items()),
+        Figure("placing_vs_each_window", median(each / once), "ratio", least=GOAL),
+        Figure("placing_vs_batched_windows", median(batched / once), "ratio"),
+    ]
