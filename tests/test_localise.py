@@ -71,7 +71,7 @@ def test_threshold_is_of_the_peak_and_extent_of_the_places_round_it():
     slices, peak = make_slices.slices(5, 64, 80), float(expit(smoothed_log_odds(heat).max()))
     assert find_lesions(heat, slices, OperatingPoint(peak + 1e-6, 0.1)) == []
     (narrow,) = find_lesions(heat, slices, OperatingPoint(peak - 1e-6, 0.1))
-    (wide,) = find_lesions(heat, slices, OperatingPoint(peak - 1e-6, 1e-3))
+    (wide,) = find_lesions(heat, slices, OperatingPoint(peak - 1e-6, 3e-4))
     assert set(narrow.boxes) == {1, 2, 3} and set(wide.boxes) == {0, 1, 2, 3, 4}
     assert wide.probability == narrow.probability == pytest.approx(peak)
 
