@@ -7,6 +7,9 @@ SHELL := /bin/bash
 DEVICE ?= cpu
 PATIENTS ?= 120
 SEED ?= 1
+# Scanners of the phantom that is trained on, and those that only other patients were examined on.
+VENDORS ?= siemens ge philips
+OTHER_VENDORS := canon uih
 DICOM ?= data/phantom/dicom
 ANNOTATIONS ?= data/phantom/annotations.csv
 # Of labels other than CSVs: the table of patients. And further options of tools/make_database.py.
@@ -25,15 +28,16 @@ INPUTS := python/nbcad/preprocess.py python/nbcad/series_rules.py data/series_ru
 	$(wildcard python/nbcad/series/*.py)
 SAMPLES := $(addprefix python/nbcad/,building.py splitting.py sampling.py annotations.py schema.sql) $(INPUTS)
 HELDOUT := data/heldout
+OTHERS := data/others
 BEYOND := runs/beyond_paper/stage
 FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate infer bench messages image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate evaluate-others infer bench messages image clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> report of held-out phantom patients
 	@$(MAKE) --no-print-directory evaluate
@@ -75,6 +79,12 @@ evaluate: caffe ## The paper's measures on the held-out test patients, of the pa
 	@$(PY) tools/evaluate.py --stage $(BEYOND) --out runs/beyond_paper/metrics.json \
 		--beside runs/metrics.json --device $(DEVICE) --force
 
+evaluate-others: caffe ## The same on 60 phantom patients of another seed and of scanners that were not trained on
+	@$(MAKE) --no-print-directory $(OTHERS)/samples.sqlite
+	@$(PY) tools/evaluate.py --database $(OTHERS)/samples.sqlite --out runs/others/paper.json --device $(DEVICE) --force
+	@$(PY) tools/evaluate.py --database $(OTHERS)/samples.sqlite --out runs/others/metrics.json --stage $(BEYOND) \
+		--beside runs/others/paper.json --device $(DEVICE) --force
+
 infer: caffe ## Report of DICOM=dir in OUT=dir
 	@$(PY) tools/infer.py $(DICOM) --out $(OUT) --device $(DEVICE) || [ $$? -eq 3 ]
 
@@ -91,13 +101,19 @@ image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .
 
 clean: ## Remove databases and runs; the environment and Caffe stay
-	rm -rf data/phantom data/heldout data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs
+	rm -rf data/phantom data/heldout data/others data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs
 
 data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
-	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --force
+	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --vendors $(VENDORS) --force
 
 $(HELDOUT)/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
-	@$(PY) tools/make_phantom.py --out $(HELDOUT) --patients 2 --seed 2026 --force
+	@$(PY) tools/make_phantom.py --out $(HELDOUT) --patients 2 --seed 2026 --vendors $(OTHER_VENDORS) --force
+
+$(OTHERS)/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
+	@$(PY) tools/make_phantom.py --out $(OTHERS) --patients 60 --seed 31337 --vendors $(OTHER_VENDORS) --force
+
+$(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
+	@$(PY) tools/make_database.py --dicom $(OTHERS)/dicom --annotations $< --out $@ --shares 0 0 1 --force
 
 # The phantom's is built anew when what makes it has changed. Your own grows, and only the tool can tell what is new.
 data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(ANNOTATIONS) $(SAMPLES),always)
