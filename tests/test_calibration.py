@@ -46,6 +46,11 @@ def test_temperature_that_made_a_net_too_sure_or_unsure_is_found_again(chance, t
     assert fit_temperature(list(tempered(right, 1 / temperature)), truth) == pytest.approx(temperature, rel=0.1)
 
 
+def test_a_dozen_patients_all_right_do_not_make_it_certain():
+    right = np.array([0.6, 0.2, 0.1, 0.1])
+    assert 0.3 < fit_temperature([right] * 12, [0] * 12) < 0.9
+
+
 def test_too_few_patients_have_no_temperature():
     assert fit_temperature([np.array([0.5, 0.5])] * (LEAST_CASES - 1), [0] * (LEAST_CASES - 1)) == 1
 

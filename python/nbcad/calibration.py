@@ -16,7 +16,10 @@ from nbcad.localise import Lesion
 
 LEAST_CASES = 5  # of either answer, of lesions or of patients; fewer fit nothing
 _LEAST_PROBABILITY = 1e-6
-_TEMPERATURES = 0.2, 20.0
+_TEMPERATURES = 0.1, 10.0
+_LOG_TEMPERATURE_SD = (
+    0.5  # what is expected before any patient is seen: of a dozen, all right, none says how sure to be
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def fit_lesions(peaks: Sequence[float], true: Sequence[bool]) -> tuple[float, fl
 
 
 def fit_temperature(stages: Sequence[np.ndarray], truth: Sequence[int]) -> float:
-    """The temperature under which the true stages are most probable; 1 for fewer than `LEAST_CASES`.
+    """The most probable temperature given the true stages; 1 for fewer than `LEAST_CASES`.
 
     Args:
         stages: n probabilities of shape (tumour stages,).
@@ -77,7 +80,8 @@ def fit_temperature(stages: Sequence[np.ndarray], truth: Sequence[int]) -> float
 
     def surprise(log_temperature: float) -> float:
         probable = tempered(given, float(np.exp(log_temperature)))[rows, truth]
-        return -float(np.log(np.maximum(probable, _LEAST_PROBABILITY)).mean())
+        prior = 0.5 * (log_temperature / _LOG_TEMPERATURE_SD) ** 2
+        return prior - float(np.log(np.maximum(probable, _LEAST_PROBABILITY)).sum())
 
     found = minimize_scalar(surprise, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
     return float(np.exp(found.x))
