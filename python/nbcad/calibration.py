@@ -18,7 +18,7 @@ LEAST_CASES = 5  # of either answer, of lesions or of patients; fewer fit nothin
 _LEAST_PROBABILITY = 1e-6
 _TEMPERATURES = 0.1, 10.0
 _LOG_TEMPERATURE_SD = (
-    0.5  # what is expected before any patient is seen: of a dozen, all right, none says how sure to be
+    0.5  # before any patient is seen; a dozen, all right, do not say how sure to be
 )
 
 
