@@ -95,6 +95,15 @@ def test_connected_heat_is_divided_at_a_valley_and_not_at_a_ripple(monkeypatch, 
     assert all(before[1] == after[0] for before, after in pairwise(columns))
 
 
+def test_ripples_of_what_is_tumour_beyond_doubt_do_not_divide_it(monkeypatch):
+    monkeypatch.setattr(localise, "SMOOTHING", (0, 0, 0))
+    heat = _two_peaks(float(expit(localise.SURE + 0.1)))
+    heat[0, 0, 8, [8, 9, 11, 12]] = 1 - expit(localise.SURE + 2)
+    assert len(find_lesions(heat, make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))) == 1
+    monkeypatch.setattr(localise, "SURE", 9.0)
+    assert len(find_lesions(heat, make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))) == 2
+
+
 def test_heat_that_is_even_all_over_is_one_lesion():
     heat = np.full((2, 5, 17, 21), 0.2, np.float32)
     (lesion,) = find_lesions(heat, make_slices.slices(2, 64, 80), OperatingPoint(0.5, 0.5))

@@ -17,9 +17,7 @@ from nbcad.localise import Lesion
 LEAST_CASES = 5  # of either answer, of lesions or of patients; fewer fit nothing
 _LEAST_PROBABILITY = 1e-6
 _TEMPERATURES = 0.1, 10.0
-_LOG_TEMPERATURE_SD = (
-    0.5  # before any patient is seen; a dozen, all right, do not say how sure to be
-)
+_LOG_TEMPERATURE_SD = 0.5  # before any patient is seen; a dozen, all right, do not say how sure to be
 
 
 @dataclass(frozen=True)

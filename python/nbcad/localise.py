@@ -21,6 +21,7 @@ TRAIN_VAL = "models/stage_lenet5/train_val.prototxt"
 STRIDE = 4  # pixels between windows: the product of the net's two pooling strides
 SMOOTHING = (0.6, 0.3, 0.3)  # standard deviations in slices and in places; chosen on patients held out
 PROMINENCE = 0.25  # by how much, in log odds, two peaks must stand out from the saddle between them to be two lesions
+SURE = 3.0  # log odds from which on heat is one lesion whatever its ripples: else a large tumour would be many
 EXTENT_BELOW = 1.25  # log odds below the threshold down to which places belong to a lesion
 _LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
 _SLICES_AT_ONCE = 8
@@ -144,7 +145,8 @@ def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -
 def _basins(odds: np.ndarray) -> np.ndarray:
     """For each place the number, from 1, of the peak that it leads up to; shape of ``odds``."""
     # Peaks lowered by the prominence and filled up again from below: smaller ones are then part of a plateau.
-    flattened = morphology.reconstruction(odds - PROMINENCE, odds, footprint=_NEIGHBOURS)
+    capped = np.minimum(odds, SURE)
+    flattened = morphology.reconstruction(capped - PROMINENCE, capped, footprint=_NEIGHBOURS)
     # Padded, since heat that is even all over has no maximum of its own.
     highest = morphology.local_maxima(np.pad(flattened, 1, constant_values=flattened.min() - 1), footprint=_NEIGHBOURS)[
         1:-1, 1:-1, 1:-1
