@@ -30,10 +30,12 @@ struct Pooling {
   int height, width, pooled_height, pooled_width;
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
 };
-/// Maxima of a block of channels (h, w, B) and, unless `mask` is null, where in its window each was found (row by row;
-/// 255: nowhere, all was NaN or less than any float).
-void MaxPool(const Pooling& p, int block, const float* x, float* y, uint8_t* mask);
-void MaxPoolGradient(const Pooling& p, int block, const float* dy, const uint8_t* mask, float* dx);
+/// Maxima of a block of interleaved channels (h, w, channels), for some of the pooled rows, and, unless `mask` is null,
+/// where in its window each was found (row by row; 255: nowhere, all was NaN or less than any float).
+void MaxPool(const Pooling& p, int channels, int first_row, int last_row, const float* x, float* y, uint8_t* mask);
+/// Their gradients, for some rows of the input.
+void MaxPoolGradient(const Pooling& p, int channels, int first_row, int last_row, const float* dy, const uint8_t* mask,
+    float* dx);
 
 }  // namespace fast
 }  // namespace caffe

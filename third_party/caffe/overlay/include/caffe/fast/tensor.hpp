@@ -13,7 +13,7 @@ class SyncedMemory;
 
 namespace fast {
 
-/// Channels that stand side by side in a tensor, those of one vector register: 16 with AVX-512, else 8.
+/// Channels that stand side by side where that divides them, those of one vector register: 16 with AVX-512, else 8.
 int BlockSize();
 
 /// Cache-line aligned floats.
@@ -37,13 +37,13 @@ struct Shape {
 
 Shape ShapeOf(const Blob<float>& blob);
 
-/// Images whose channels are interleaved in blocks: (n, c / B, h, w, B), B = BlockSize(). Channels that fill the last
-/// block are 0.
+/// Images whose channels are interleaved in blocks: (n, c / B, h, w, B), B being BlockSize() or all the channels.
 class Tensor : boost::noncopyable {
  public:
-  explicit Tensor(const Shape& shape);
+  Tensor(const Shape& shape, int block);
   const Shape& shape() const { return shape_; }
-  int blocks() const { return blocks_; }
+  int block() const { return block_; }
+  int blocks() const { return shape_.c / block_; }
   size_t image_size() const { return image_size_; }
   size_t size() const { return image_size_ * shape_.n; }
   float* image(int n) { return data_ + image_size_ * n; }
@@ -51,12 +51,10 @@ class Tensor : boost::noncopyable {
   /// From and to Caffe's own layout (n, c, h, w).
   void Pack(const float* plain);
   void Unpack(float* plain) const;
-  /// Sets the filling channels to 0 again.
-  void ClearFilling();
 
  private:
   Shape shape_;
-  int blocks_;
+  int block_;
   size_t image_size_;
   Buffer buffer_;
   float* data_;
@@ -72,11 +70,17 @@ bool HasTensor(const Blob<float>& blob, Part part);
 /// True where nobody has a pointer to the blob's part in Caffe's layout, so that it may be held as a tensor.
 bool MayHoldTensor(const Blob<float>& blob, Part part);
 
-/// A blob's part as a tensor: the one that it holds, or else `scratch`, filled from Caffe's layout.
-TensorPtr Read(const Blob<float>& blob, Part part, TensorPtr* scratch);
+/// The blob's part's tensor, which it has.
+TensorPtr Held(const Blob<float>& blob, Part part);
+
+/// The block of a tensor that the blob's part holds, or else that which suits its channels.
+int BlockOf(const Blob<float>& blob, Part part);
+
+/// A blob's part as a tensor of a block: the one that it holds, or else `scratch`, filled from what it holds.
+TensorPtr Read(const Blob<float>& blob, Part part, int block, TensorPtr* scratch);
 
 /// A tensor to be filled for a blob's part: one that the blob holds, or else `scratch`. Then call Written.
-TensorPtr Write(Blob<float>* blob, Part part, TensorPtr* scratch);
+TensorPtr Write(Blob<float>* blob, Part part, int block, TensorPtr* scratch);
 void Written(Blob<float>* blob, Part part, const Tensor& tensor);
 
 }  // namespace fast

@@ -20,36 +20,36 @@ float* MutablePlain(Blob<float>* blob, Part part) {
   return part == DATA ? blob->mutable_cpu_data() : blob->mutable_cpu_diff();
 }
 
-/// task(n, x, z, y) over the values of x, z and y = to, in the layout in which all can be had as they are. The layout of
-/// one is that of the others: filling channels are computed like others.
+/// task(n, x, z, y) over the values of x, z and y = to, in a layout in which all can be had as they are.
 template <typename Task>
 void ForEach(const Blob<float>& x, Part x_part, const Blob<float>& z, Part z_part, Blob<float>* to, Part to_part,
-    bool keeps_zero, const Task& task) {
-  const bool tensors = HasTensor(x, x_part) && HasTensor(z, z_part) && MayHoldTensor(*to, to_part);
-  if (!tensors) {
-    const float *px = Plain(x, x_part), *pz = Plain(z, z_part);
-    float* py = MutablePlain(to, to_part);
-    ParallelRanges(to->count(), kLeast, [&](size_t i, size_t end) { task(end - i, px + i, pz + i, py + i); });
-    return;
-  }
+    const Task& task) {
+  const float *px, *pz;
+  float* py;
   TensorPtr none;
-  const TensorPtr tx = Read(x, x_part, &none), tz = Read(z, z_part, &none), ty = Write(to, to_part, &none);
-  const float *px = tx->image(0), *pz = tz->image(0);
-  float* py = ty->image(0);
-  ParallelRanges(ty->size(), kLeast, [&](size_t i, size_t end) { task(end - i, px + i, pz + i, py + i); });
-  if (!keeps_zero) { ty->ClearFilling(); }
+  if (HasTensor(x, x_part) && HasTensor(z, z_part) && MayHoldTensor(*to, to_part) &&
+      BlockOf(x, x_part) == BlockOf(z, z_part)) {
+    px = Held(x, x_part)->image(0);
+    pz = Held(z, z_part)->image(0);
+    py = Write(to, to_part, BlockOf(x, x_part), &none)->image(0);
+  } else {
+    px = Plain(x, x_part);
+    pz = Plain(z, z_part);
+    py = MutablePlain(to, to_part);
+  }
+  ParallelRanges(to->count(), kLeast, [&](size_t i, size_t end) { task(end - i, px + i, pz + i, py + i); });
 }
 
 class SigmoidImplementation : public Implementation<float> {
  public:
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
-    ForEach(*bottom[0], DATA, *bottom[0], DATA, top[0], DATA, false,
+    ForEach(*bottom[0], DATA, *bottom[0], DATA, top[0], DATA,
         [](size_t n, const float* x, const float*, float* y) { Sigmoid(n, x, y); });
     return true;
   }
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
     if (!propagate_down[0]) { return true; }
-    ForEach(*top[0], DATA, *top[0], DIFF, bottom[0], DIFF, true,
+    ForEach(*top[0], DATA, *top[0], DIFF, bottom[0], DIFF,
         [](size_t n, const float* y, const float* dy, float* dx) { SigmoidGradient(n, y, dy, dx); });
     return true;
   }
@@ -59,13 +59,13 @@ class ReLUImplementation : public Implementation<float> {
  public:
   explicit ReLUImplementation(float slope) : slope_(slope) {}
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
-    ForEach(*bottom[0], DATA, *bottom[0], DATA, top[0], DATA, true,
+    ForEach(*bottom[0], DATA, *bottom[0], DATA, top[0], DATA,
         [this](size_t n, const float* x, const float*, float* y) { ReLU(n, slope_, x, y); });
     return true;
   }
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
     if (!propagate_down[0]) { return true; }
-    ForEach(*bottom[0], DATA, *top[0], DIFF, bottom[0], DIFF, true,
+    ForEach(*bottom[0], DATA, *top[0], DIFF, bottom[0], DIFF,
         [this](size_t n, const float* x, const float* dy, float* dx) { ReLUGradient(n, slope_, x, dy, dx); });
     return true;
   }

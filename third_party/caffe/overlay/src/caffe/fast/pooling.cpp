@@ -12,16 +12,17 @@ namespace {
 
 class PoolingImplementation : public Implementation<float> {
  public:
-  PoolingImplementation(const PoolingParameter& param, bool with_places) : param_(param), with_places_(with_places) {}
+  PoolingImplementation(const PoolingParameter& param, bool with_places) : param_(param), with_places_(with_places), block_(0) {}
 
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
     const Pooling pooling = Geometry(*bottom[0], *top[0]);
-    const TensorPtr x = Read(*bottom[0], DATA, &bottom_), y = Write(top[0], DATA, &top_);
+    block_ = BlockOf(*bottom[0], DATA);
+    const TensorPtr x = Read(*bottom[0], DATA, block_, &bottom_), y = Write(top[0], DATA, block_, &top_);
     if (with_places_) { places_.resize(y->size()); }
-    const int blocks = x->blocks();
-    Parallel(x->shape().n * blocks, [&](int task) {
-      const size_t from = x->image_size() / blocks * task, to = y->image_size() / blocks * task;
-      MaxPool(pooling, BlockSize(), x->image(0) + from, y->image(0) + to, with_places_ ? places_.data() + to : NULL);
+    ForBands(*x, pooling.pooled_height, [&](int block, int first, int last) {
+      const size_t from = x->image_size() / x->blocks() * block, to = y->image_size() / y->blocks() * block;
+      uint8_t* places = with_places_ ? places_.data() + to : NULL;
+      MaxPool(pooling, block_, first, last, x->image(0) + from, y->image(0) + to, places);
     });
     Written(top[0], DATA, *y);
     return true;
@@ -29,19 +30,29 @@ class PoolingImplementation : public Implementation<float> {
 
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
     if (!propagate_down[0]) { return true; }
-    CHECK(with_places_) << "a backward pass in the test phase: NBCAD_CAFFE_LAYERS=stock can";
     const Pooling pooling = Geometry(*bottom[0], *top[0]);
-    const TensorPtr dy = Read(*top[0], DIFF, &top_), dx = Write(bottom[0], DIFF, &bottom_);
-    const int blocks = dx->blocks();
-    Parallel(dx->shape().n * blocks, [&](int task) {
-      const size_t from = dy->image_size() / blocks * task, to = dx->image_size() / blocks * task;
-      MaxPoolGradient(pooling, BlockSize(), dy->image(0) + from, places_.data() + from, dx->image(0) + to);
+    const TensorPtr dy = Read(*top[0], DIFF, block_, &top_), dx = Write(bottom[0], DIFF, block_, &bottom_);
+    CHECK_EQ(places_.size(), dy->size()) << "backward without the forward pass that it belongs to";
+    ForBands(*dx, pooling.height, [&](int block, int first, int last) {
+      const size_t from = dy->image_size() / dy->blocks() * block, to = dx->image_size() / dx->blocks() * block;
+      MaxPoolGradient(pooling, block_, first, last, dy->image(0) + from, places_.data() + from, dx->image(0) + to);
     });
     Written(bottom[0], DIFF, *dx);
     return true;
   }
 
  private:
+  /// task(block of an image, first row, end of the rows)
+  template <typename Task>
+  void ForBands(const Tensor& tensor, int rows, const Task& task) {
+    const int kFew = 8, kBands = 4;
+    const int blocks = tensor.shape().n * tensor.blocks(), bands = blocks < kFew ? kBands : 1;
+    Parallel(blocks * bands, [&](int i) {
+      const int band = i % bands;
+      task(i / bands, rows * band / bands, rows * (band + 1) / bands);
+    });
+  }
+
   Pooling Geometry(const Blob<float>& bottom, const Blob<float>& top) const {
     const PoolingParameter& p = param_;
     const int stride = p.stride(), pad = p.pad(), kernel = p.kernel_size();
@@ -60,6 +71,7 @@ class PoolingImplementation : public Implementation<float> {
 
   PoolingParameter param_;
   bool with_places_;
+  int block_;
   std::vector<uint8_t> places_;
   TensorPtr bottom_, top_;
 };

@@ -37,28 +37,32 @@ Shape ShapeOf(const Blob<float>& blob) {
   return shape;
 }
 
-Tensor::Tensor(const Shape& shape)
-    : shape_(shape), blocks_((shape.c + BlockSize() - 1) / BlockSize()),
-      image_size_(static_cast<size_t>(blocks_) * BlockSize() * shape.h * shape.w),
-      data_(buffer_.Get(image_size_ * shape.n)) {}
+Tensor::Tensor(const Shape& shape, int block)
+    : shape_(shape), block_(block), image_size_(static_cast<size_t>(shape.c) * shape.h * shape.w),
+      data_(buffer_.Get(image_size_ * shape.n)) {
+  CHECK_EQ(shape.c % block, 0);
+}
 
 namespace {
 
-template <int B>
-void PackBlock(int channels, size_t places, const float* plain, float* block) {
-  for (size_t i = 0; i < places; ++i) {
-    for (int c = 0; c < B; ++c) { block[i * B + c] = c < channels ? plain[c * places + i] : 0.f; }
-  }
-}
+// In runs of places short enough for their lines to stay in the first cache.
+const size_t kRun = 64;
 
-template <int B>
-void UnpackBlock(int channels, size_t places, const float* block, float* plain) {
-  // In runs short enough for their lines to stay in the first cache.
-  const size_t kRun = 64;
+/// A block of `channels` planes, all of `places` floats, interleaved; and back.
+void Interleave(int channels, size_t places, const float* planes, float* block) {
   for (size_t start = 0; start < places; start += kRun) {
     const size_t end = std::min(places, start + kRun);
     for (int c = 0; c < channels; ++c) {
-      for (size_t i = start; i < end; ++i) { plain[c * places + i] = block[i * B + c]; }
+      for (size_t i = start; i < end; ++i) { block[i * channels + c] = planes[c * places + i]; }
+    }
+  }
+}
+
+void Separate(int channels, size_t places, const float* block, float* planes) {
+  for (size_t start = 0; start < places; start += kRun) {
+    const size_t end = std::min(places, start + kRun);
+    for (int c = 0; c < channels; ++c) {
+      for (size_t i = start; i < end; ++i) { planes[c * places + i] = block[i * channels + c]; }
     }
   }
 }
@@ -66,37 +70,13 @@ void UnpackBlock(int channels, size_t places, const float* block, float* plain) 
 }  // namespace
 
 void Tensor::Pack(const float* plain) {
-  const size_t places = static_cast<size_t>(shape_.h) * shape_.w;
-  const int size = BlockSize();
-  Parallel(shape_.n * blocks_, [&](int task) {
-    const int n = task / blocks_, first = task % blocks_ * size;
-    const float* from = plain + (static_cast<size_t>(n) * shape_.c + first) * places;
-    float* to = image(n) + first * places;
-    const int channels = std::min(size, shape_.c - first);
-    size == 16 ? PackBlock<16>(channels, places, from, to) : PackBlock<8>(channels, places, from, to);
-  });
+  const size_t places = static_cast<size_t>(shape_.h) * shape_.w, size = places * block_;
+  Parallel(shape_.n * blocks(), [&](int i) { Interleave(block_, places, plain + i * size, data_ + i * size); });
 }
 
 void Tensor::Unpack(float* plain) const {
-  const size_t places = static_cast<size_t>(shape_.h) * shape_.w;
-  const int size = BlockSize();
-  Parallel(shape_.n * blocks_, [&](int task) {
-    const int n = task / blocks_, first = task % blocks_ * size;
-    const float* from = image(n) + first * places;
-    float* to = plain + (static_cast<size_t>(n) * shape_.c + first) * places;
-    const int channels = std::min(size, shape_.c - first);
-    size == 16 ? UnpackBlock<16>(channels, places, from, to) : UnpackBlock<8>(channels, places, from, to);
-  });
-}
-
-void Tensor::ClearFilling() {
-  const int size = BlockSize(), used = shape_.c % size;
-  if (used == 0) { return; }
-  const size_t places = static_cast<size_t>(shape_.h) * shape_.w;
-  Parallel(shape_.n, [&](int n) {
-    float* last = image(n) + (blocks_ - 1) * size * places;
-    for (size_t i = 0; i < places; ++i) { std::fill(last + i * size + used, last + (i + 1) * size, 0.f); }
-  });
+  const size_t places = static_cast<size_t>(shape_.h) * shape_.w, size = places * block_;
+  Parallel(shape_.n * blocks(), [&](int i) { Separate(block_, places, data_ + i * size, plain + i * size); });
 }
 
 namespace {
@@ -105,8 +85,10 @@ SyncedMemory* Memory(const Blob<float>& blob, Part part) {
   return part == DATA ? blob.data().get() : blob.diff().get();
 }
 
-TensorPtr Scratch(const Shape& shape, TensorPtr* scratch) {
-  if (!*scratch || !((*scratch)->shape() == shape)) { scratch->reset(new Tensor(shape)); }
+TensorPtr Scratch(const Shape& shape, int block, TensorPtr* scratch) {
+  if (!*scratch || !((*scratch)->shape() == shape) || (*scratch)->block() != block) {
+    scratch->reset(new Tensor(shape, block));
+  }
   return *scratch;
 }
 
@@ -121,18 +103,26 @@ bool MayHoldTensor(const Blob<float>& blob, Part part) {
   return blob.num_axes() == 4 && Memory(blob, part)->may_hold_tensor();
 }
 
-TensorPtr Read(const Blob<float>& blob, Part part, TensorPtr* scratch) {
-  if (HasTensor(blob, part)) { return Memory(blob, part)->tensor(); }
-  const TensorPtr tensor = Scratch(ShapeOf(blob), scratch);
+TensorPtr Held(const Blob<float>& blob, Part part) { return Memory(blob, part)->tensor(); }
+
+int BlockOf(const Blob<float>& blob, Part part) {
+  if (HasTensor(blob, part)) { return Held(blob, part)->block(); }
+  return blob.shape(1) % BlockSize() == 0 ? BlockSize() : blob.shape(1);
+}
+
+TensorPtr Read(const Blob<float>& blob, Part part, int block, TensorPtr* scratch) {
+  if (HasTensor(blob, part) && Held(blob, part)->block() == block) { return Held(blob, part); }
+  const TensorPtr tensor = Scratch(ShapeOf(blob), block, scratch);
   tensor->Pack(part == DATA ? blob.cpu_data() : blob.cpu_diff());
   return tensor;
 }
 
-TensorPtr Write(Blob<float>* blob, Part part, TensorPtr* scratch) {
-  if (!MayHoldTensor(*blob, part)) { return Scratch(ShapeOf(*blob), scratch); }
-  SyncedMemory* memory = Memory(*blob, part);
-  if (!HasTensor(*blob, part)) { memory->set_tensor(TensorPtr(new Tensor(ShapeOf(*blob)))); }
-  return memory->tensor();
+TensorPtr Write(Blob<float>* blob, Part part, int block, TensorPtr* scratch) {
+  if (!MayHoldTensor(*blob, part)) { return Scratch(ShapeOf(*blob), block, scratch); }
+  if (!HasTensor(*blob, part) || Held(*blob, part)->block() != block) {
+    Memory(*blob, part)->set_tensor(TensorPtr(new Tensor(ShapeOf(*blob), block)));
+  }
+  return Held(*blob, part);
 }
 
 void Written(Blob<float>* blob, Part part, const Tensor& tensor) {
