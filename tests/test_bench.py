@@ -23,7 +23,7 @@ def test_figures_are_written_and_other_parts_keep_theirs(monkeypatch, tmp_path):
     assert [figure.value for figure in figures["fake"]] == [80, True]
     written = json.loads(out.read_text())
     assert written["another"] == {"figures": []}
-    assert written["fake"]["figures"][0] == {"name": "size", "value": 80, "unit": "B", "bound": None}
+    assert written["fake"]["figures"][0] == {"name": "size", "value": 80, "unit": "B", "bound": None, "least": None}
     assert written["fake"]["machine"]["cores"] >= 1
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
 

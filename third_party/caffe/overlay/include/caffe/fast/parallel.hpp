@@ -4,11 +4,24 @@
 #include <algorithm>
 #include <cstddef>
 
+#include <boost/noncopyable.hpp>
+
 namespace caffe {
 namespace fast {
 
 /// Threads to be used: OMP_NUM_THREADS.
 int Threads();
+
+/// While it lives, the calling thread's own calls of oneDNN start no threads: those of OpenMP would keep the cores from
+/// ours, and a forked process waits for them for ever.
+class OneThread : boost::noncopyable {
+ public:
+  OneThread();
+  ~OneThread();
+
+ private:
+  int before_;
+};
 
 void ParallelCalls(int count, void (*call)(const void*, int), const void* task);
 

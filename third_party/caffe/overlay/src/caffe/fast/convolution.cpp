@@ -6,7 +6,6 @@
 #include <vector>
 
 #include <dnnl.hpp>
-#include <omp.h>
 
 #include "caffe/fast/kernels.hpp"
 #include "caffe/fast/layers.hpp"
@@ -149,11 +148,9 @@ struct Plan {
   bool slow;  // oneDNN has only its reference implementation: the stock layer is faster
 
   explicit Plan(const Description& description) {
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
+    const OneThread alone;
     desc = Kind::New(description);
     primitive = typename Kind::Primitive(desc);
-    omp_set_num_threads(threads);
     slow = std::string(desc.impl_info_str()).find("ref") != std::string::npos;
   }
 };
@@ -180,6 +177,7 @@ class Plans {
 dnnl::memory Scratch(const Desc& desc) { return Wrap(desc, Scratchpad(desc.get_size())); }
 
 void Reorder(const Desc& from, const float* source, const Desc& to, float* target) {
+  const OneThread alone;
   dnnl::memory a = Wrap(from, source), b = Wrap(to, target);
   dnnl::reorder(a, b).execute(Stream(), a, b);
 }

@@ -127,11 +127,14 @@ Pool& ThePool() {
 
 int Threads() { return omp_get_max_threads(); }
 
+OneThread::OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+
+OneThread::~OneThread() { omp_set_num_threads(before_); }
+
 void ParallelCalls(int count, void (*call)(const void*, int), const void* task) {
   const int threads = Threads();
-  omp_set_num_threads(1);  // oneDNN's own loops, in this thread; in the helpers it is so for good
+  const OneThread alone;
   ThePool().Run(count, threads, call, task);
-  omp_set_num_threads(threads);
 }
 
 }  // namespace fast
