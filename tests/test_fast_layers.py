@@ -139,6 +139,26 @@ def test_values_held_in_another_layout_are_found_and_changed_as_ever(tmp_path):
     np.testing.assert_allclose(net.blobs["4"].data[0, :, 3, 3], bias, rtol=1e-6)
 
 
+def test_gradients_in_the_test_phase_are_those_of_training(tmp_path):
+    shape, layers = (9, 20, 15, 21), [pooling("pool: MAX kernel_size: 3 stride: 2"), SIGMOID]
+    results = []
+    for phase in (caffe.TRAIN, caffe.TEST):
+        net = build(shape, layers, "fast", tmp_path, phase)
+        net.blobs["0"].data[...] = np.random.default_rng(1).normal(size=shape)
+        net.forward()
+        net.blobs["2"].diff[...] = 1
+        net.backward()
+        results.append(net.blobs["0"].diff.copy())
+    np.testing.assert_array_equal(*results)
+    assert np.count_nonzero(results[0]) > 0
+
+
+def test_sigmoid_ends_in_0_and_1_and_keeps_nan(tmp_path):
+    net = build((1, 6), [SIGMOID], "fast", tmp_path)
+    net.blobs["0"].data[...] = [-np.inf, -200, 0, 200, np.inf, np.nan]
+    np.testing.assert_array_equal(net.forward()["1"][0], [0, 0, 0.5, 1, 1, np.nan])
+
+
 def test_gradients_add_up(tmp_path):
     net = pair("all of them", tmp_path)["fast"]
     last = str(len(CHAINS["all of them"][1]))

@@ -9,6 +9,8 @@ namespace fast {
 
 // One thread's work on contiguous floats, by the widest vector unit that the processor has.
 
+/// y = exp(-x)
+void ExponentialOfMinus(size_t n, const float* x, float* y);
 void Sigmoid(size_t n, const float* x, float* y);
 void SigmoidGradient(size_t n, const float* y, const float* dy, float* dx);
 void ReLU(size_t n, float slope, const float* x, float* y);

@@ -12,24 +12,23 @@ namespace {
 
 class PoolingImplementation : public Implementation<float> {
  public:
-  PoolingImplementation(const PoolingParameter& param, bool with_places) : param_(param), with_places_(with_places), block_(0) {}
+  PoolingImplementation(const PoolingParameter& param, bool train) : param_(param), train_(train), block_(0) {}
 
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
-    const Pooling pooling = Geometry(*bottom[0], *top[0]);
     block_ = BlockOf(*bottom[0], DATA);
-    const TensorPtr x = Read(*bottom[0], DATA, block_, &bottom_), y = Write(top[0], DATA, block_, &top_);
-    if (with_places_) { places_.resize(y->size()); }
-    ForBands(*x, pooling.pooled_height, [&](int block, int first, int last) {
-      const size_t from = x->image_size() / x->blocks() * block, to = y->image_size() / y->blocks() * block;
-      uint8_t* places = with_places_ ? places_.data() + to : NULL;
-      MaxPool(pooling, block_, first, last, x->image(0) + from, y->image(0) + to, places);
-    });
+    const TensorPtr y = Write(top[0], DATA, block_, &top_);
+    Pool(*bottom[0], *top[0], train_, y.get());
     Written(top[0], DATA, *y);
     return true;
   }
 
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
     if (!propagate_down[0]) { return true; }
+    if (!train_) {  // there nobody asks for gradients, as a rule, and where the maxima are is found again
+      block_ = BlockOf(*bottom[0], DATA);
+      Tensor y(ShapeOf(*top[0]), block_);
+      Pool(*bottom[0], *top[0], true, &y);
+    }
     const Pooling pooling = Geometry(*bottom[0], *top[0]);
     const TensorPtr dy = Read(*top[0], DIFF, block_, &top_), dx = Write(bottom[0], DIFF, block_, &bottom_);
     CHECK_EQ(places_.size(), dy->size()) << "backward without the forward pass that it belongs to";
@@ -42,6 +41,17 @@ class PoolingImplementation : public Implementation<float> {
   }
 
  private:
+  void Pool(const Blob<float>& bottom, const Blob<float>& top, bool with_places, Tensor* y) {
+    const Pooling pooling = Geometry(bottom, top);
+    const TensorPtr x = Read(bottom, DATA, block_, &bottom_);
+    if (with_places) { places_.resize(y->size()); }
+    ForBands(*x, pooling.pooled_height, [&](int block, int first, int last) {
+      const size_t from = x->image_size() / x->blocks() * block, to = y->image_size() / y->blocks() * block;
+      uint8_t* places = with_places ? places_.data() + to : NULL;
+      MaxPool(pooling, block_, first, last, x->image(0) + from, y->image(0) + to, places);
+    });
+  }
+
   /// task(block of an image, first row, end of the rows)
   template <typename Task>
   void ForBands(const Tensor& tensor, int rows, const Task& task) {
@@ -70,7 +80,7 @@ class PoolingImplementation : public Implementation<float> {
   }
 
   PoolingParameter param_;
-  bool with_places_;
+  bool train_;
   int block_;
   std::vector<uint8_t> places_;
   TensorPtr bottom_, top_;
@@ -87,7 +97,7 @@ ImplementationPtr NewPooling(const LayerParameter& param, const Blobs& bottom, c
       places > kMostPlaces) {
     return ImplementationPtr();
   }
-  return ImplementationPtr(new PoolingImplementation(p, true));
+  return ImplementationPtr(new PoolingImplementation(p, param.phase() == TRAIN));
 }
 
 }  // namespace fast

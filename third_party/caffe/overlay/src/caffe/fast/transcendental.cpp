@@ -1,4 +1,4 @@
-// Compiled with -ffast-math (Makefile.config), by which exp and tanh become libmvec's, a vector at a time. They keep NaN.
+// Compiled with -ffast-math (Makefile.config), by which exp becomes libmvec's, a vector at a time. It keeps NaN.
 #include <algorithm>
 #include <cmath>
 
@@ -8,15 +8,10 @@
 namespace caffe {
 namespace fast {
 
-FAST_INLINE void Sigmoid_body(size_t n, const float* x, float* y) {
-  for (size_t i = 0; i < n; ++i) { y[i] = 0.5f * tanhf(0.5f * x[i]) + 0.5f; }
+FAST_INLINE void ExponentialOfMinus_body(size_t n, const float* x, float* y) {
+  for (size_t i = 0; i < n; ++i) { y[i] = expf(-x[i]); }
 }
-FAST_DISPATCH(Sigmoid, (size_t n, const float* x, float* y), (n, x, y))
-
-FAST_INLINE void SigmoidGradient_body(size_t n, const float* y, const float* dy, float* dx) {
-  for (size_t i = 0; i < n; ++i) { dx[i] = dy[i] * y[i] * (1.f - y[i]); }
-}
-FAST_DISPATCH(SigmoidGradient, (size_t n, const float* y, const float* dy, float* dx), (n, y, dy, dx))
+FAST_DISPATCH(ExponentialOfMinus, (size_t n, const float* x, float* y), (n, x, y))
 
 FAST_INLINE void Softmax_body(int channels, int inner, int first, int last, const float* x, float* y) {
   const int kColumns = 64;
