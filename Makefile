@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 DEVICE ?= cpu
-PATIENTS ?= 120
+PATIENTS ?= 180
 SEED ?= 1
 # Scanners of the phantom that is trained on, and those that only other patients were examined on.
 VENDORS ?= siemens ge philips
@@ -51,7 +51,7 @@ test: caffe lint ## Everything that a fresh clone must pass
 lint: caffe
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet .
 
-data: caffe ## Sample database and LMDBs of DICOM=dir ANNOTATIONS=path (default: the phantom, PATIENTS=120 SEED=1)
+data: caffe ## Sample database and LMDBs of DICOM=dir ANNOTATIONS=path (default: the phantom, PATIENTS=180 SEED=1)
 	@$(MAKE) --no-print-directory data/lmdb/info.json
 
 sppin: caffe ## Sample database and LMDBs of the SPPIN challenge's folder SPPIN=dir STAGES=csv

@@ -4,8 +4,10 @@ import sys
 from contextlib import closing
 from types import ModuleType
 
-from nbcad import bench, database
-from nbcad.bench import conversion
+import pytest
+
+from nbcad import bench, caffe_net, database
+from nbcad.bench import conversion, layers
 
 NAMES = {
     "slices converted", "slices a second, all cores", "processor time a slice",
@@ -23,7 +25,7 @@ def test_figures_are_written_and_other_parts_keep_theirs(monkeypatch, tmp_path):
     assert [figure.value for figure in figures["fake"]] == [80, True]
     written = json.loads(out.read_text())
     assert written["another"] == {"figures": []}
-    assert written["fake"]["figures"][0] == {"name": "size", "value": 80, "unit": "B", "bound": None}
+    assert written["fake"]["figures"][0] == {"name": "size", "value": 80, "unit": "B", "bound": None, "least": None}
     assert written["fake"]["machine"]["cores"] >= 1
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
 
@@ -57,3 +59,50 @@ def test_repeated_database_names_each_image_as_often_under_new_numbers(flow, tmp
 def test_figure_says_if_it_exceeds_its_bound():
     assert str(bench.Figure("ratio", 1.5, "", 1.3)).endswith("at most 1.3: EXCEEDED")
     assert str(bench.Figure("ratio", 1.2, "", 1.3)).endswith("at most 1.3")
+
+
+def test_figure_says_if_it_misses_its_goal():
+    assert str(bench.Figure("ratio", 1.1, "ratio", least=1.2)).endswith("at least 1.2: MISSED")
+    assert str(bench.Figure("ratio", 1.2, "ratio", least=1.2)).endswith("at least 1.2")
+
+
+def test_ratios_stand_once_more_by_themselves(monkeypatch, tmp_path):
+    part = ModuleType("nbcad.bench.fake")
+    part.measure = lambda folder, size: [bench.Figure("a_vs_b", 2.0, "ratio"), bench.Figure("a", 1.0, "ms")]
+    monkeypatch.setitem(sys.modules, part.__name__, part)
+    out = tmp_path / "bench.json"
+    out.write_text(json.dumps({"ratios": {"c_vs_d": 3.0}}))
+    bench.run(["fake"], size=1, out=out)
+    assert json.loads(out.read_text())["ratios"] == {"c_vs_d": 3.0, "a_vs_b": 2.0}
+
+
+def test_the_peer_is_told_the_nets_that_caffe_has():
+    for name, path in layers.NETS.items():
+        net = layers.without_data(path / "train_val.prototxt")
+        told = layers.description(net)["layers"]
+        with layers.chosen("stock"):
+            built = caffe_net.caffe.Net(str(path / "deploy.prototxt"), caffe_net.caffe.TEST)
+        learned = [layer for layer in told if layer["type"] in ("Convolution", "InnerProduct")]
+        shapes = [own[0].data.shape for own in built.params.values()]
+        assert [(layer["numbers"][1], layer["numbers"][0]) for layer in learned] == [shape[:2] for shape in shapes]
+        assert [layer["out"][0] for layer in learned] == [shape[0] for shape in shapes]
+        assert learned[-2]["numbers"][0] == built.blobs["pool3" if name == "organ" else "pool2"].data[0].size
+
+
+def test_operations_of_the_organ_net_are_those_counted_by_hand():
+    net = layers.without_data(layers.NETS["organ"] / "train_val.prototxt")
+    products = 64 * 64 * 32 * 25 * 2 + 3 * (32 * 32 * 32 * 800 + 16 * 16 * 64 * 800 + 4096 * 1024 + 1024 * 3)
+    assert layers.operations(net) == 2 * 64 * products
+
+
+def test_ratios_are_medians_over_rounds_against_the_best_variant():
+    seconds = {("", "multiply", "NumPy"): [1.0], ("", "multiply", "PyTorch"): [0.5]}
+    for name in layers.NETS:
+        for what in ("train", "infer"):
+            seconds |= {(name, what, variant): [9.0, 9.0, 9.0] for variant in layers.VARIANTS}
+            seconds[name, what, layers.VARIANTS[2]] = [2.0, 6.0, 9.0]
+            seconds |= {(name, what, "fast"): [1.0, 2.0, 9.0], (name, what, "stock"): [4.0, 8.0, 27.0]}
+    values = {figure.name: figure.value for figure in layers.figures(seconds, dict.fromkeys(layers.NETS, 2.0))}
+    assert values["organ_train_vs_pytorch"] == values["stage_infer_vs_pytorch"] == 2
+    assert values["stage_train_vs_stock"] == 4
+    assert values["organ_share_of_gemm_rate"] == pytest.approx(0.25 / layers.MATRIX**3)

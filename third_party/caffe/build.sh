@@ -18,6 +18,7 @@ numpy_pin() {  # numpy's entry of the lock file, with its hashes
 key() {
     {
         cat "$here"/{build.sh,compile.sh,fetch.sh,edit_source.py,Makefile.config}
+        (cd "$here/overlay" && find . -type f | LC_ALL=C sort | xargs sha256sum)
         "$here/fetch.sh" identity
         numpy_pin
         "$PYTHON" -c 'import sys; print(sys.version)'
@@ -32,6 +33,7 @@ build() {  # to the directory $1
     say "fetching the sources"
     "$here/fetch.sh" tree "$work/root"
     "$PYTHON" "$here/edit_source.py" "$work/root"
+    cp -r "$here/overlay/." "$work/root/"
     cp "$here/Makefile.config" "$work/root/"
     numpy_pin >"$work/numpy.txt"
     say "compiling on $(nproc) cores (two: 2 to 4 minutes)"

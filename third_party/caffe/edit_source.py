@@ -64,6 +64,97 @@ EDITS = (
         done=r"resize\(im_std, new_dims, order=interp_order, mode='constant', anti_aliasing=False\)",
         why="keeps the interpolation of scikit-image's defaults of Caffe's time: no reflection, no blur",
     ),
+    Edit(
+        path="include/caffe/layer.hpp",
+        old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
+        new=r'\1#include "caffe/fast/engine.hpp"\n',
+        done=r'#include "caffe/fast/engine.hpp"',
+        why="a layer may have a fast implementation (overlay)",
+    ),
+    Edit(
+        path="include/caffe/layer.hpp",
+        old=r"(    SetLossWeights\(top\);\n)(?!    fast_)",
+        new=r"\1    fast_ = fast::Create<Dtype>(this, bottom, top);\n",
+        done=r"fast_ = fast::Create",
+        why="it is chosen when the layer is set up",
+    ),
+    Edit(
+        path="include/caffe/layer.hpp",
+        old=r"(case Caffe::CPU:\s*?(?:\n    Reshape\(bottom, top\);)?\n    )(Forward_cpu\(bottom, top\);)",
+        new=r"\1if (!fast_ || !fast_->Forward(bottom, top)) { \2 }",
+        done=r"fast_->Forward",
+        why="it goes before the stock layer",
+    ),
+    Edit(
+        path="include/caffe/layer.hpp",
+        old=r"(case Caffe::CPU:\n    )(Backward_cpu\(top, propagate_down, bottom\);)",
+        new=r"\1if (!fast_ || !fast_->Backward(top, propagate_down, bottom)) { \2 }",
+        done=r"fast_->Backward",
+        why="the same",
+    ),
+    Edit(
+        path="include/caffe/layer.hpp",
+        old=r"(  LayerParameter layer_param_;\n)(?!  /\*\* The fast)",
+        new=r"\1  /** The fast implementation; null: the stock one. */\n"
+        r"  boost::shared_ptr<fast::Implementation<Dtype> > fast_;\n",
+        done=r"fast_;",
+        why="the same",
+    ),
+    Edit(
+        path="include/caffe/syncedmem.hpp",
+        old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
+        new=r'\1#include "caffe/fast/tensor.hpp"\n',
+        done=r'#include "caffe/fast/tensor.hpp"',
+        why="fast layers hold values in a layout of their own",
+    ),
+    Edit(
+        path="include/caffe/syncedmem.hpp",
+        old=r"return head_; }",
+        new=r"return tensor_ ? HEAD_AT_CPU : head_; }\n"
+        r"  /** The values in the layout of the fast layers; null: they are in Caffe's. */\n"
+        r"  const boost::shared_ptr<fast::Tensor>& tensor() const { return tensor_; }\n"
+        r"  /** Nobody has a pointer to values in Caffe's layout, which would have to be kept up to date. */\n"
+        r"  bool may_hold_tensor() const { return head_ == UNINITIALIZED; }\n"
+        r"  void set_tensor(const boost::shared_ptr<fast::Tensor>& tensor);",
+        done=r"may_hold_tensor",
+        why="the same",
+    ),
+    Edit(
+        path="include/caffe/syncedmem.hpp",
+        old=r"(  void to_cpu\(\);\n)(?!  void settle)",
+        new=r"\1  void settle();\n  boost::shared_ptr<fast::Tensor> tensor_;\n",
+        done=r"void settle",
+        why="the same",
+    ),
+    Edit(
+        path="src/caffe/syncedmem.cpp",
+        old=r"(void SyncedMemory::to_[cg]pu\(\) \{\n)(?!  settle)",
+        new=r"\1  settle();\n",
+        done=r"  settle\(\);",
+        why="whoever asks for the values gets them in Caffe's layout, then and from then on",
+    ),
+    Edit(
+        path="src/caffe/syncedmem.cpp",
+        old=r"(void SyncedMemory::set_[cg]pu_data\(void\* data\) \{\n)(?!  tensor_)",
+        new=r"\1  tensor_.reset();\n",
+        done=r"  tensor_.reset",
+        why="other values take their place",
+    ),
+    Edit(
+        path="src/caffe/solvers/sgd_solver.cpp",
+        old=r'(#include "caffe/sgd_solvers.hpp"\n)(?!#include "caffe/fast)',
+        new=r'#include "caffe/fast/descent.hpp"\n\1',
+        done=r'#include "caffe/fast/descent.hpp"',
+        why="one pass over the parameters in place of five",
+    ),
+    Edit(
+        path="src/caffe/solvers/sgd_solver.cpp",
+        old=r"(  ClipGradients\(\);\n)(?!  if \(fast)",
+        new=r"\1  if (fast::Descend<Dtype>(this->net_.get(), this->param_, this->type(), rate, history_)) {\n"
+        r"    ++this->iter_;\n    return;\n  }\n",
+        done=r"fast::Descend",
+        why="the same",
+    ),
 )
 
 

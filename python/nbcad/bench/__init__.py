@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbcad import cli
 
-PARTS = ("conversion",)
+PARTS = ("conversion", "layers", "placing")
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,23 @@ class Figure:
     value: float
     unit: str
     bound: float | None = None  # what it may not exceed
+    least: float | None = None  # what it should reach
 
     def __str__(self) -> str:
-        bound = (
-            "" if self.bound is None else f"   at most {self.bound:g}{'' if self.value <= self.bound else ': EXCEEDED'}"
-        )
-        return f"{self.name:<58} {self.value:>10.4g} {self.unit:<9}{bound}".rstrip()
+        goal = ""
+        if self.bound is not None:
+            goal = f"   at most {self.bound:g}{'' if self.value <= self.bound else ': EXCEEDED'}"
+        if self.least is not None:
+            goal = f"   at least {self.least:g}{'' if self.value >= self.least else ': MISSED'}"
+        return f"{self.name:<58} {self.value:>10.4g} {self.unit:<9}{goal}".rstrip()
 
 
 def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
     """Measure some of `PARTS` and write ``bench.json``; parts that are not measured keep their figures in it.
 
     Args:
-        parts: names of `PARTS`.
-        size: how much each is given, in its own unit (conversion: slices).
+        parts: names of `PARTS`. Their figures in the unit "ratio" stand once more under ``ratios``.
+        size: how much each is given, in its own unit (conversion: slices; layers: a round each thousand).
         out: the JSON file.
 
     Returns:
@@ -47,6 +50,8 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
             measured[part] = importlib.import_module(f"nbcad.bench.{part}").measure(Path(folder), size)
     known = json.loads(out.read_text()) if out.is_file() else {}
     for part, figures in measured.items():
+        ratios = {figure.name: figure.value for figure in figures if figure.unit == "ratio"}
+        known["ratios"] = known.get("ratios", {}) | ratios
         known[part] = {"machine": machine(), "size": size, "figures": [asdict(figure) for figure in figures]}
     with cli.replacing_file(out) as temporary:
         temporary.write_text(json.dumps(known, indent=2) + "\n")

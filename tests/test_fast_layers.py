@@ -1,0 +1,311 @@
+"""The fast layers of third_party/caffe/overlay beside Caffe's own, both in this process; the same bytes anywhere."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from nbcad.bench.layers import NETS, chosen, without_data
+from nbcad.caffe_net import caffe
+
+TOLERANCE = 1e-5  # of the largest value, or of the norm
+
+
+def layer(kind: str, **parameters: str) -> str:
+    """One layer of a chain: its type and its parameters in prototxt."""
+    inner = " ".join(f"{name} {{ {text} }}" for name, text in parameters.items())
+    return f'layer {{ name: "{kind}%d" type: "{kind}" bottom: "%s" top: "%s" {inner} }}'
+
+
+def convolution(text: str) -> str:
+    filler = 'weight_filler { type: "gaussian" std: 0.2 } bias_filler { type: "gaussian" std: 0.2 }'
+    return layer("Convolution", convolution_param=f"{text} {filler}")
+
+
+def pooling(text: str) -> str:
+    return layer("Pooling", pooling_param=text)
+
+
+def product(outputs: int) -> str:
+    filler = 'weight_filler { type: "gaussian" std: 0.2 } bias_filler { type: "gaussian" std: 0.2 }'
+    return layer("InnerProduct", inner_product_param=f"num_output: {outputs} {filler}")
+
+
+SIGMOID, RELU, SOFTMAX = layer("Sigmoid"), layer("ReLU"), layer("Softmax")
+LEAKY = layer("ReLU", relu_param="negative_slope: 0.1")
+CHAINS = {
+    "one image": ((1, 1, 17, 23), [convolution("num_output: 32 kernel_size: 5 pad: 2"), SIGMOID]),
+    "no image's worth of threads": ((3, 16, 9, 8), [convolution("num_output: 48 kernel_size: 3 pad: 1"), RELU]),
+    "rows of one image": ((1, 20, 31, 22), [convolution("num_output: 50 kernel_size: 5"), RELU]),
+    "more than parts of a batch": ((37, 2, 9, 11), [convolution("num_output: 20 kernel_size: 3"), RELU]),
+    "three channels": ((5, 3, 12, 13), [convolution("num_output: 32 kernel_size: 4 stride: 2 pad: 1"), LEAKY]),
+    "stride and pad that differ": (
+        (4, 5, 19, 14),
+        [convolution("num_output: 7 kernel_h: 3 kernel_w: 5 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 2"), SIGMOID],
+    ),
+    "groups": ((4, 8, 10, 10), [convolution("num_output: 12 kernel_size: 3 group: 2")]),
+    "dilation": ((9, 16, 15, 15), [convolution("num_output: 16 kernel_size: 3 dilation: 2 pad: 2")]),
+    "kernel of one": ((9, 50, 7, 6), [convolution("num_output: 5 kernel_size: 1"), SOFTMAX]),
+    "no bias": ((9, 1, 15, 15), [convolution("num_output: 16 kernel_size: 3 bias_term: false")]),
+    "blocks after interleaved": (
+        (9, 20, 12, 12),
+        [convolution("num_output: 32 kernel_size: 3"), RELU, convolution("num_output: 32 kernel_size: 3")],
+    ),
+    "overlapping windows": ((3, 16, 33, 64), [pooling("pool: MAX kernel_size: 3 stride: 2"), SIGMOID]),
+    "last windows that are cut": ((2, 20, 15, 21), [pooling("pool: MAX kernel_size: 2 stride: 2"), RELU]),
+    "padded windows": ((9, 3, 14, 15), [pooling("pool: MAX kernel_size: 5 stride: 3 pad: 2")]),
+    "windows apart": ((9, 32, 14, 17), [pooling("pool: MAX kernel_size: 2 stride: 3")]),
+    "windows of the whole": ((2, 20, 5, 5), [pooling("pool: MAX global_pooling: true")]),
+    "averages": ((2, 20, 15, 21), [pooling("pool: AVE kernel_size: 3 stride: 2"), SIGMOID]),
+    "all of them": (
+        (9, 1, 30, 27),
+        [
+            convolution("num_output: 20 kernel_size: 5 pad: 1"), RELU, pooling("pool: MAX kernel_size: 3 stride: 2"),
+            convolution("num_output: 32 kernel_size: 3 pad: 1"), pooling("pool: MAX kernel_size: 2 stride: 2"), SIGMOID,
+            convolution("num_output: 32 kernel_size: 3 pad: 1"), product(70), SIGMOID, product(3), SOFTMAX,
+        ],
+    ),
+}  # fmt: skip
+
+
+def build(shape: tuple[int, ...], layers: list[str], engine: str, folder, phase=caffe.TRAIN) -> caffe.Net:
+    """A chain of layers; gradients reach its input."""
+    text = [f'force_backward: true layer {{ name: "in" type: "Input" top: "0" input_param {{ shape {{ '
+            f'{" ".join(f"dim: {size}" for size in shape)} }} }} }}']  # fmt: skip
+    text += [each % (i, i, i + 1) for i, each in enumerate(layers)]
+    path = folder / f"{engine}.prototxt"
+    path.write_text("\n".join(text))
+    caffe.set_random_seed(1)
+    with chosen(engine):
+        return caffe.Net(str(path), phase)
+
+
+def pair(name: str, folder) -> dict[str, caffe.Net]:
+    shape, layers = CHAINS[name]
+    nets = {engine: build(shape, layers, engine, folder) for engine in ("stock", "fast")}
+    for net in nets.values():
+        net.blobs["0"].data[...] = np.random.default_rng(1).normal(size=shape)
+    return nets
+
+
+def apart(stock: np.ndarray, fast: np.ndarray) -> float:
+    return float(np.abs(stock.astype(float) - fast).max() / np.abs(stock).max())
+
+
+def norm_apart(stock: np.ndarray, fast: np.ndarray) -> float:
+    return float(np.linalg.norm(stock.astype(float) - fast) / np.linalg.norm(stock.astype(float)))
+
+
+def differing(seen: dict[str, dict], measure) -> dict:
+    """What differs by more than the tolerance, and how much."""
+    distances = {what: measure(seen["stock"][what], seen["fast"][what]) for what in seen["stock"]}
+    return {what: distance for what, distance in distances.items() if not distance < TOLERANCE}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_values_and_gradients_are_the_stock_layers(name, tmp_path):
+    nets = pair(name, tmp_path)
+    last = str(len(CHAINS[name][1]))
+    seen = {}
+    for engine, net in nets.items():
+        net.forward()
+        output = net.blobs[last].data
+        net.blobs[last].diff[...] = np.random.default_rng(2).normal(size=output.shape)
+        net.backward()
+        seen[engine] = {f"{blob} data": net.blobs[blob].data.copy() for blob in net.blobs}
+        seen[engine] |= {f"{blob} gradient": net.blobs[blob].diff.copy() for blob in net.blobs}
+        seen[engine] |= {
+            f"{layer} {i}": each.diff.copy() for layer, own in net.params.items() for i, each in enumerate(own)
+        }
+    assert differing(seen, apart) == {}
+
+
+def test_values_held_in_another_layout_are_found_and_changed_as_ever(tmp_path):
+    net = pair("all of them", tmp_path)["fast"]
+    net.forward()
+    view = net.blobs["3"].data
+    before = view.copy()
+    net.blobs["0"].data[...] += 1
+    net.forward()
+    assert not np.array_equal(view, before)  # an array taken earlier shows the new values
+    view[...] = 0
+    net.forward(start=net._layer_names[4])
+    weight, bias = (net.params[net._layer_names[4]][i].data for i in range(2))
+    assert weight.shape[1] == view.shape[1]
+    np.testing.assert_allclose(net.blobs["4"].data[0, :, 3, 3], bias, rtol=1e-6)
+
+
+def test_gradients_in_the_test_phase_are_those_of_training(tmp_path):
+    shape, layers = (9, 20, 15, 21), [pooling("pool: MAX kernel_size: 3 stride: 2"), SIGMOID]
+    results = []
+    for phase in (caffe.TRAIN, caffe.TEST):
+        net = build(shape, layers, "fast", tmp_path, phase)
+        net.blobs["0"].data[...] = np.random.default_rng(1).normal(size=shape)
+        net.forward()
+        net.blobs["2"].diff[...] = 1
+        net.backward()
+        results.append(net.blobs["0"].diff.copy())
+    np.testing.assert_array_equal(*results)
+    assert np.count_nonzero(results[0]) > 0
+
+
+def test_sigmoid_ends_in_0_and_1_and_keeps_nan(tmp_path):
+    net = build((1, 6), [SIGMOID], "fast", tmp_path)
+    net.blobs["0"].data[...] = [-np.inf, -200, 0, 200, np.inf, np.nan]
+    np.testing.assert_array_equal(net.forward()["1"][0], [0, 0, 0.5, 1, 1, np.nan])
+
+
+def test_gradients_add_up(tmp_path):
+    net = pair("all of them", tmp_path)["fast"]
+    last = str(len(CHAINS["all of them"][1]))
+    sums = []
+    for _ in range(2):
+        net.forward()
+        net.blobs[last].diff[...] = np.random.default_rng(2).normal(size=net.blobs[last].data.shape)
+        net.backward()
+        sums.append([own[0].diff.copy() for own in net.params.values()])
+    for once, twice in zip(*sums, strict=True):
+        assert apart(2 * once, twice) < TOLERANCE
+
+
+def test_pooling_passes_over_nan_and_keeps_infinity(tmp_path):
+    images = np.random.default_rng(1).normal(size=(1, 16, 6, 6)).astype(np.float32)
+    images[0, :, :3, :3], images[0, :, 4:, 4:], images[0, 0, 3, 0] = np.nan, -np.inf, np.inf
+    results = []
+    for engine in ("stock", "fast"):
+        net = build(images.shape, [pooling("pool: MAX kernel_size: 2 stride: 2")], engine, tmp_path)
+        net.blobs["0"].data[...] = images
+        results.append(net.forward()["1"].copy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_dropout_drops_what_the_stock_layer_drops(tmp_path):
+    results = []
+    for engine in ("stock", "fast"):
+        net = build((8, 500), [layer("Dropout", dropout_param="dropout_ratio: 0.4")], engine, tmp_path)
+        net.blobs["0"].data[...] = 1
+        caffe.set_random_seed(5)
+        results.append(net.forward()["1"].copy())
+    np.testing.assert_array_equal(*results)
+    assert 0 < np.count_nonzero(results[0]) < results[0].size
+
+
+def test_net_over_slices_is_reshaped_to_any_size(chance):
+    with chosen("stock"):
+        stock = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)
+    fast = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)
+    for name, own in stock.params.items():
+        for mine, other in zip(fast.params[name], own, strict=True):
+            other.data[...] = mine.data[...] = chance.normal(size=other.data.shape) / np.sqrt(other.data[0].size)
+    for shape in ((1, 1, 96, 80), (8, 1, 33, 47), (1, 1, 32, 32), (3, 1, 61, 40), (1, 1, 96, 80)):
+        images = chance.normal(size=shape)
+        results = []
+        for net in (stock, fast):
+            net.blobs["data"].reshape(*shape)
+            net.reshape()
+            net.blobs["data"].data[...] = images
+            results.append(net.forward()["prob"].copy())
+        assert apart(*results) < TOLERANCE
+
+
+def solver_of(name: str, batch: int, rate: float, folder):
+    """A solver of a net on random images."""
+    net = without_data(NETS[name] / "train_val.prototxt")
+    for shape in net.layer[0].input_param.shape:
+        shape.dim[0] = batch
+    (folder / "net.prototxt").write_text(text_format.MessageToString(net))
+    (folder / "solver.prototxt").write_text(
+        f'net: "{folder}/net.prototxt" type: "SGD" momentum: 0.9 weight_decay: 0.004 base_lr: {rate} '
+        f'lr_policy: "fixed" random_seed: 1 max_iter: 1000 snapshot_prefix: "{folder}/own"'
+    )
+    solver = caffe.get_solver(str(folder / "solver.prototxt"))
+    chance = np.random.default_rng(0)
+    solver.net.blobs["data"].data[...] = chance.normal(size=solver.net.blobs["data"].data.shape)
+    solver.net.blobs["label"].data[...] = chance.integers(0, 3, batch)
+    return solver
+
+
+# Two sums of the same products differ in the last bit, and where a window's two largest values are as close, the
+# gradient takes another way. Stock Caffe's own 50 steps differ so between two kernels of its BLAS, by 1e-3 in the
+# organ net's biases at the rate of 0.01; hence small steps there.
+@pytest.mark.parametrize(("name", "rate"), [("organ", 0.0001), ("stage", 0.01)])
+def test_fifty_steps_are_the_stock_solvers(name, rate, tmp_path):
+    gradients, weights = {}, {}
+    for engine in ("stock", "fast"):
+        with chosen(engine):
+            solver = solver_of(name, 8, rate, tmp_path)
+            caffe.set_random_seed(3)
+            solver.net.forward()
+            solver.net.backward()
+            gradients[engine] = joined(solver.net, "diff")
+            solver.step(50)
+            weights[engine] = joined(solver.net, "data")
+    assert differing(gradients, norm_apart) == {}
+    assert differing(weights, norm_apart) == {}
+
+
+def joined(net: caffe.Net, part: str) -> dict[str, np.ndarray]:
+    """A layer's weights and biases in one."""
+    return {
+        name: np.concatenate([getattr(each, part).ravel() for each in own]).copy() for name, own in net.params.items()
+    }
+
+
+TRAINING = """
+import hashlib, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from test_fast_layers import solver_of
+solver = solver_of(sys.argv[1], 21, 0.01, Path(sys.argv[2]))
+solver.step(4)
+print(hashlib.sha256(b"".join(each.data.tobytes() for own in solver.net.params.values() for each in own)).hexdigest())
+"""
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True, text=True, check=False, timeout=300, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_weights_are_the_same_bytes_on_any_number_of_threads(name, tmp_path):
+    results = {}
+    for threads in ("1", "2", "3", "7", "2 again"):
+        done = run(TRAINING, name, str(tmp_path), OMP_NUM_THREADS=threads[0], OPENBLAS_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+        results[threads] = done.stdout
+    assert len(set(results.values())) == 1, results
+    assert len(results["1"].strip()) == len(hashlib.sha256().hexdigest())
+
+
+FORKING = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from test_fast_layers import solver_of
+solver = solver_of("stage", 21, 0.01, Path(sys.argv[1]))
+solver.step(1)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    solver.step(1)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own(tmp_path):
+    assert run(FORKING, str(tmp_path), OMP_NUM_THREADS="3").returncode == 0
+
+
+def test_another_choice_of_layers_ends_the_process():
+    program = "import caffe; caffe.Net('models/stage_lenet5/deploy.prototxt', caffe.TEST)"
+    done = run(program, NBCAD_CAFFE_LAYERS="quick")
+    assert done.returncode != 0
+    assert "NBCAD_CAFFE_LAYERS is 'quick': fast or stock" in done.stderr

@@ -1,0 +1,23 @@
+#ifndef CAFFE_FAST_DESCENT_HPP_
+#define CAFFE_FAST_DESCENT_HPP_
+
+#include <string>
+#include <vector>
+
+#include <boost/shared_ptr.hpp>
+
+#include "caffe/net.hpp"
+
+namespace caffe {
+namespace fast {
+
+/// The stochastic gradient descent of one iteration, all of it in one pass over the parameters: gradients averaged,
+/// weight decay, momentum, and the weights' change. False: nothing was done, and the stock solver has to.
+template <typename Dtype>
+bool Descend(Net<Dtype>* net, const SolverParameter& param, const std::string& type, Dtype rate,
+    const std::vector<boost::shared_ptr<Blob<Dtype> > >& history);
+
+}  // namespace fast
+}  // namespace caffe
+
+#endif  // CAFFE_FAST_DESCENT_HPP_
