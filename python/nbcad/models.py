@@ -98,7 +98,8 @@ def _fit(kind: str, what: str, outputs: int, labels: Sequence[str]) -> None:
     """
     if outputs != len(labels):
         raise ModelError(
-            f"{what} has {outputs} outputs, data/labels/{kind}.txt {len(labels)} names; make them as many and train anew"
+            f"{what} has {outputs} outputs, data/labels/{kind}.txt has {len(labels)} names; make them as many and "
+            "train anew"
         )
 
 

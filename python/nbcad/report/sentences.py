@@ -111,7 +111,7 @@ SENTENCES = (
     N_("{element} {uid} is no valid UID"),
     N_("{element} cannot be copied"),
     N_("{element} is not copied: {text}"),
-    N_("it cannot be read"),
+    N_("{element} is not copied: it cannot be read"),
     N_("(0008,0005) Specific Character Set is missing or not known, and it is not plain ASCII"),
     N_("it cannot be decoded by (0008,0005) Specific Character Set"),
     N_("it has several values"),

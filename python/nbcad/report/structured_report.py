@@ -159,7 +159,10 @@ def _suggested(stage: dict) -> str:
 
 
 def _stage(label: str | None) -> list[sr.QualitativeEvaluation]:
-    """A stage of INRG by its code; of any other staging system by a private code. None for normal tissue, nor where none is suggested."""
+    """A stage of INRG by its code; of any other staging system by a private code.
+
+    Nothing for normal tissue, nor where no stage is suggested.
+    """
     if label in (None, NORMAL):
         return []
     if label in _STAGES:
