@@ -15,6 +15,7 @@ from nbcad.pipeline import PatientAnalysis, SeriesAnalysis, millimetres
 from nbcad.report import Language, Pages
 from nbcad.series import USED, FileRecord, Geometry, Series, Slice
 
+INSS = ["normal", "1", "2A", "2B", "3", "4", "4S"]
 AXIAL = np.eye(3)[0], np.eye(3)[1]
 
 

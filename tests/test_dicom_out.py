@@ -1,6 +1,7 @@
 """The report as DICOM objects: the numbers of report.json, in the source's study, and what reads them elsewhere."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import socket
@@ -28,16 +29,19 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from make_analysis import lesion
+from make_analysis import INSS, lesion
 from make_dicom import as_stored, enhanced, mr_image, write
-from nbcad import pipeline
+from nbcad import localise, pipeline
+from nbcad.caffe_net import caffe
+from nbcad.cli import LANGUAGES
 from nbcad.labels import OTHER
 from nbcad.pipeline import analyse
 from nbcad.preprocess import Canonical
-from nbcad.report import DicomWriter
+from nbcad.report import DicomWriter, Language, Pages
 from nbcad.report.pictures import evidence
 from nbcad.report.secondary_capture import orientation
 from nbcad.series import REFUSED, read_archive
+from nbcad.stage import UNDETERMINED
 
 FRAME = "2.25.77"
 # What the Patient and Study modules ask for: the rest of an image's oddities is not ours.
@@ -668,3 +672,61 @@ def test_own_objects_as_input_are_refused_by_name(objects):
     assert {f.status for f in records.values()} == {REFUSED} and len(records) == 2
     assert "Comprehensive 3D SR Storage" in records["0001.sr.dcm"].reason
     assert "Secondary Capture Image Storage" in records["0001-01.sc.dcm"].reason
+
+
+def test_stages_without_a_public_code_have_a_private_one_and_none_where_none_is_suggested(blind, tmp_path):
+    """INSS: 3 and 4 are codes of 99NBCAD; 1, 2A and 2B are no images' to tell apart."""
+    models = dataclasses.replace(blind, stages=INSS)
+    for number, (best, label) in enumerate([(0, None), (1, None), (2, None), (3, "3"), (4, "4"), (5, "4")]):
+        out = tmp_path / f"out{number}"
+        found = lesion({1: (3, 5, 20, 17)}, np.eye(6)[best], 0.9)
+        report = _written(_stack(tmp_path / f"in{number}", PatientAge="013M"), models, out, [found])
+        (name,) = [name for name in _series(report)["dicom"] if name.endswith(".sr.dcm")]
+        (group,) = _groups(out / name)
+        patient = _content(out / name).get_image_measurement_groups()[0]
+        for each in (group, patient):
+            stages = [e.value for e in each.get_qualitative_evaluations() if e.name.scheme_designator == "99NBCAD"]
+            assert [(s.value, s.scheme_designator) for s in stages] == ([(label, "99NBCAD")] if label else [])
+            said = f"Image-suggested stage: {label}." if label else "No stage is suggested."
+            assert [text for text in _comments(each) if text.startswith(said)] and "None" not in str(_comments(each))
+
+
+@pytest.fixture
+def only(eager, tmp_path):
+    """Models of INSS, with seven outputs, to which everything is a lesion of one stage."""
+
+    def models(stage: str):
+        prototxt = tmp_path / "fcn.prototxt"
+        prototxt.write_text(Path(localise.FCN).read_text().replace("num_output: 5 ", "num_output: 7 "))
+        net = caffe.Net(str(prototxt), caffe.TEST)
+        net.params["ip2-conv"][1].data[INSS.index(stage)] = 20
+        return dataclasses.replace(eager, stages=INSS, stage_fcn=net)
+
+    return models
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(("stage", "label"), [("2A", None), ("3", "3"), ("4S", "4")])
+def test_a_whole_report_by_inss_suggests_for_a_lesion_what_it_suggests_for_the_patient(
+    only, tmp_path, stage, label, language
+):
+    models, out = only(stage), tmp_path / "out"
+    pages = Pages(tmp_path, Language(language), pipeline.software(models, "cpu"))
+    objects = DicomWriter(models, out)
+
+    def finish(patient) -> None:
+        objects.write(patient)
+        pages.add(patient)
+
+    report = analyse(_stack(tmp_path / "in", PatientAge="013M"), models, "cpu", finish=finish)
+    pages.close(report)
+    (study,) = report["studies"]
+    labels = [entry["stage"]["label"] for entry in _series(report)["lesions"]]
+    assert study["stage"]["label"] == label and set(labels) == {label}
+    assert set(study["stage"]["probabilities"]) == set(INSS)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    none = Language(language).gettext("none is suggested")
+    assert (f"<td>{none}</td>" in page) == (label is None)
+    assert (Language(language).sentence(UNDETERMINED) in page) == (label is None)
+    assert [path.name for path in sorted(out.glob("*"))] == sorted(_series(report)["dicom"])
+    assert {"sr", "sc"} <= {path.name.split(".")[1] for path in out.glob("*")}

@@ -1,5 +1,6 @@
 """From the records to metrics.json: what is counted, where, and that every part sums to the whole."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -166,3 +167,14 @@ def test_of_several_found_in_one_true_lesion_the_one_with_most_overlap_is_placed
     small, large = lesion({0: (4, 4, 6, 6)}, probability=0.9), lesion({0: (4, 4, 12, 11)}, probability=0.6)
     (placed,) = series_record(_truth([true]), analysis([small, large]), [0.5]).lesions
     assert (placed.overlap, placed.probability) == (7 / 8, 0.6)
+
+
+def test_where_no_stage_is_suggested_the_answer_is_wrong_and_not_calibrated():
+    undecided, right = (
+        dataclasses.replace(patient("L1", "L1", of=[series([image(found=True)], [true_lesion()])]), **facts)
+        for facts in ({"stage_answer": None}, {})
+    )
+    stage = figures.of_records(records(undecided, right))["stage"]
+    assert (stage["accuracy"].value, stage["accuracy"].n) == (0.5, 2)
+    assert stage["confusion"]["columns"][-1] == "none" and stage["confusion"]["counts"][1] == [0, 1, 0, 0, 0, 1]
+    assert sum(part["share"].n for part in stage["calibration"]["bins"]) == 1

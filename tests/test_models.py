@@ -45,6 +45,17 @@ def test_altered_file_is_refused_by_name(folder, kind, name):
         load_models(folder, "cpu")
 
 
+@pytest.mark.parametrize("kind", ["organ", "stage"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_labels_that_are_not_as_many_as_outputs_are_one_error(folder, monkeypatch, kind, change):
+    """As when a label file was edited, and the models were sealed with it but not trained anew."""
+    labels = [*getattr(models, f"{kind}_labels")(), "more"][: change - 1 or None]
+    monkeypatch.setattr(models, f"{kind}_labels", lambda: labels)
+    getattr(models, f"seal_{kind}")(folder / kind)
+    with pytest.raises(ModelError, match=rf"\d outputs, data/labels/{kind}\.txt has {len(labels)} names"):
+        load_models(folder, "cpu")
+
+
 def test_folder_of_the_other_model_is_refused(folder):
     for name in ("final.caffemodel", SEAL):
         shutil.copy(folder / "organ" / name, folder / "stage" / name)

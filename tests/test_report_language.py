@@ -22,13 +22,14 @@ from test_report import Page
 CODE = ROOT / "python/nbcad"
 WRITERS = [
     *sorted((CODE / "series").glob("*.py")),
-    *(CODE / f"{name}.py" for name in ("pipeline", "series_rules", "stage")),
+    *(CODE / f"{name}.py" for name in ("pipeline", "series_rules", "stage", "report/dicom", "report/objects")),
 ]
+RETURNING = ("reason_against", "_alone", "why_not", "_write_series")  # functions that return reasons or notes
 COMPOSED = ("frame {", "frames {")  # put together of parts, see `test_every_frame_s_fate_is_translated`
 # What Chinese readers of DICOM know in no other way: names of elements, of software, keys and units.
 _NAMES = """
-    a b c d h l n p r s w A I L P R S M mm ms x L1 L2 MS T1 T2 MR GiB
-    DICOM DICOMDIR PS3 PS3.3 PS3.10 RLE JPEG JavaScript zip deflate float32 nbcad Caffe Python cpu
+    a b c d h l n p r s w A B I L P R S M mm ms x L1 L2 MS INSS T1 T2 MR SR VR UID GiB
+    DICOM DICOMDIR ASCII F O PS3 PS3.3 PS3.10 RLE JPEG JavaScript zip deflate float32 nbcad Caffe Python cpu
     PageUp PageDown Home End Shift Ctrl Tab Esc A.4 YES MOSAIC MONOCHROME1 MONOCHROME2 Enhanced Image Storage
 """
 NAMES = set(_NAMES.split())
@@ -95,6 +96,13 @@ def _literals(tree: ast.AST):
             yield node, node.value
 
 
+def _listed(node: ast.AST):
+    """What stands in a tuple or list, or in one within it; anything else is itself."""
+    for part in node.elts if isinstance(node, ast.Tuple | ast.List) else []:
+        yield from _listed(part)
+    yield node
+
+
 def _reasons(path: Path):
     """The texts of a module that become reasons or notes of a report."""
     tree = ast.parse(path.read_text())
@@ -102,15 +110,24 @@ def _reasons(path: Path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            place = {"Refusal": 0, "Ignored": 0, "set_aside": 1, "FileRecord": 2, "append": 0}.get(name)
+            places = {"Refusal": [0], "Ignored": [0], "set_aside": [1], "FileRecord": [2], "append": [0]}
             about = ast.unparse(node.func)
-            if place is not None and len(node.args) > place and (name != "append" or "notes" in about):
-                yield texts.get(id(node.args[place]))
+            if name != "append" or "notes" in about:
+                yield from (texts.get(id(node.args[n])) for n in places.get(name, []) if len(node.args) > n)
+            if name == "AgeRule":
+                yield from (texts.get(id(argument)) for argument in node.args[3:])
             yield from (texts.get(id(word.value)) for word in node.keywords if word.arg in ("reason", "refusal"))
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("note", "notes", "reason"):
             yield from (texts.get(id(part)) for part in ast.walk(node.value) if isinstance(part, ast.JoinedStr))
-        elif isinstance(node, ast.FunctionDef) and node.name in ("reason_against", "_alone"):
-            yield from (texts.get(id(part.value)) for part in ast.walk(node) if isinstance(part, ast.Return))
+            yield from (texts.get(id(part)) for part in _listed(node.value))
+        elif isinstance(node, ast.Assign) and path.parent == CODE:
+            yield from (text for text in [texts.get(id(node.value))] if text and text.endswith("."))
+        elif isinstance(node, ast.Dict):
+            noted = [value for key, value in zip(node.keys, node.values, strict=True) if texts.get(id(key)) == "notes"]
+            yield from (texts.get(id(part)) for value in noted for part in _listed(value))
+        elif isinstance(node, ast.FunctionDef) and node.name in RETURNING:
+            returned = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
+            yield from (texts.get(id(part)) for value in returned for part in _listed(value))
 
 
 def test_each_reason_and_note_that_the_sources_write_is_known():
@@ -161,7 +178,11 @@ def test_what_another_wrote_is_not_touched():
 
 
 def test_each_label_and_each_part_of_a_stack_s_name_is_translated():
-    labels = [line for name in ("organ", "stage") for line in (ROOT / f"data/labels/{name}.txt").read_text().split()]
+    labels = [
+        line
+        for name in ("organ", "stage", "stage_inss")
+        for line in (ROOT / f"data/labels/{name}.txt").read_text().split()
+    ]
     assert {*labels, "other"} <= set(LABELS)
     language = Language("zh")
     facts = "axial, no position, 3 rows, 4 columns, 1 x 2 mm a pixel, no b-value, no echo time, echo 80 ms"
@@ -192,7 +213,10 @@ def _patients(count: int) -> list:
     facts = {"patient_id": "", "description": "序列", "age_months": None, "stack": "part 1 of 2"}
     full = analysis([lesion({n: (2, 2, 6, 6)}) for n in range(15)], count=15, **facts)
     full.organs = ["adrenal", "retroperitoneum", "thorax", "other", "other"] * 3
-    full.series.notes = ["2 of its 15 images cannot be read"]
+    full.series.notes = [
+        "2 of its 15 images cannot be read",
+        "In the DICOM objects (0010,0040) Patient Sex is not copied: it is none of M, F, O.",
+    ]
     bare = analysis([lesion({1: (2, 2, 6, 6)})], axes=None, **facts)
     empty = analysis([], **facts | {"age_months": 1})
     normal = {

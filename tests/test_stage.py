@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, apply_age, mean_stage
+from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED, apply_age, mean_stage, suggested
 
 LABELS = ["normal", "L1", "L2", "M", "MS"]
 LIKE_MS = np.array([0.05, 0.05, 0.1, 0.2, 0.6])
@@ -36,6 +36,12 @@ def test_4s_of_inss_is_under_12_months(months, young):
 def test_another_staging_system_is_left_alone():
     stages, notes = apply_age(np.array([0.2, 0.8]), ["I", "II"], 40)
     assert stages.tolist() == [0.2, 0.8] and notes == []
+
+
+@pytest.mark.parametrize(("best", "label"), [(0, None), (1, None), (2, None), (3, "3"), (4, "4"), (5, "4S")])
+def test_no_stage_is_suggested_that_only_surgery_tells(best, label):
+    notes = [] if label else [UNDETERMINED]
+    assert suggested(np.eye(6)[best], ["1", "2A", "2B", "3", "4", "4S"]) == (label, notes)
 
 
 def test_patient_bears_the_stage_of_its_lesions_by_size():

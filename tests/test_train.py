@@ -117,6 +117,22 @@ def test_missing_lmdb_malformed_solver_and_nothing_to_resume_are_single_errors(s
         train(solver, tmp_path / "b")
 
 
+@pytest.mark.parametrize(("split", "label"), [("train", 5), ("train", -1), ("val", 7)])
+def test_label_beyond_the_nets_outputs_is_refused_and_the_old_training_stays(
+    tmp_path, lmdbs, rewritten_solver, split, label
+):
+    """Caffe would read and write beside its blobs."""
+    lmdb_io.write(tmp_path / "bad", np.zeros((3, 32, 32), np.uint8), [0, label, 1])
+    both = (tmp_path / "bad", lmdbs[1]) if split == "train" else (lmdbs[0], tmp_path / "bad")
+    solver = rewritten_solver(tmp_path / "given", "stage", both, SMALL, SHORT)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "final.caffemodel").write_bytes(b"old")
+    with pytest.raises(ModelError, match=rf"bad has labels from .*{label}\b.* has 5 outputs"):
+        train(solver, run, max_iter=1, force=True)
+    assert (run / "final.caffemodel").read_bytes() == b"old"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_leaves_a_snapshot_to_resume_from(solver, tmp_path, number, code):
     run = tmp_path / "run"

@@ -113,6 +113,16 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def label_range(path: str | Path) -> tuple[int, int]:
+    """Lowest and highest label of an LMDB.
+
+    Raises:
+        DatabaseError: the LMDB is missing, not complete or empty.
+    """
+    labels = {caffe_pb2.Datum.FromString(value).label for _, value in _entries(path)}
+    return min(labels), max(labels)
+
+
 def serialise(image: np.ndarray, label: int) -> bytes:
     """One Datum of a uint8 image of shape (height, width)."""
     height, width = image.shape

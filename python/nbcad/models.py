@@ -72,11 +72,15 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         calibration, n4 = Calibration(**facts["calibration"]), facts["n4"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{point} cannot be read: {error}") from error
+    svm = organ.load(folder / "organ")
+    _fit("organ", f"the SVM in {folder / 'organ'}", len(svm.labels), organ_labels())
+    stage_fcn = localise.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"])
+    _fit("stage", localise.FCN, stage_fcn.blobs["prob"].shape[1], stage_labels())
     return Models(
         organ_net=caffe_net.load_net(organ.DEPLOY, folder / "organ" / ORGAN_FILES["organ_net"]),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
-        svm=organ.load(folder / "organ"),
-        stage_fcn=localise.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"]),
+        svm=svm,
+        stage_fcn=stage_fcn,
         stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
         point=operating_point,
         calibration=calibration,
@@ -84,6 +88,19 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         n4=n4,
         sha256=sha256,
     )
+
+
+def _fit(kind: str, what: str, outputs: int, labels: Sequence[str]) -> None:
+    """Refuse a model that has not one output for each label.
+
+    Raises:
+        ModelError: see `load_models`.
+    """
+    if outputs != len(labels):
+        raise ModelError(
+            f"{what} has {outputs} outputs, data/labels/{kind}.txt has {len(labels)} names; make them as many and "
+            "train anew"
+        )
 
 
 def _seal(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> None:

@@ -292,12 +292,13 @@ def _lesion_entry(
 ) -> dict:
     names = [name for name in models.stages if name != NORMAL]
     stages, _ = stage.apply_age(lesion.stages, names, age_months)
+    label, _ = stage.suggested(stages, names)
     centre, corners = millimetres(lesion, analysis)
     return {
         "id": number,
         "organ": Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
         "probability": _rounded(lesion.probability),
-        "stage": _labelled(names[int(np.argmax(stages))], names, stages),
+        "stage": _labelled(label, names, stages),
         "centre_mm": centre,
         "box_mm": corners,
         "boxes": [
@@ -348,17 +349,16 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         highest = max(float(analysis.tumour.max()) for analysis in found)
         probabilities = np.zeros(len(models.stages))
         probabilities[0] = 1.0
+        label = models.stages[0]
         notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
         mean = models.calibration.patient(stage.mean_stage(stages, _lesion_sizes(found)))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
         probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
-        notes = ["The stage is suggested by the images alone.", *notes]
-    best = models.stages[int(np.argmax(probabilities[1:])) + 1 if lesions else 0]
-    if best in stage.SURGICAL:
-        best, notes = None, [*notes, stage.UNDETERMINED]
-    return _labelled(best, models.stages, probabilities) | {"notes": notes}
+        label, undetermined = stage.suggested(probabilities[1:], models.stages[1:])
+        notes = ["The stage is suggested by the images alone.", *notes, *undetermined]
+    return _labelled(label, models.stages, probabilities) | {"notes": notes}
 
 
 def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:

@@ -69,6 +69,20 @@ def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> 
     return stages, []
 
 
+def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[str]]:
+    """The most probable of the tumour stages.
+
+    Args:
+        stages: probabilities, shape (labels,).
+        labels: their names, without normal tissue's.
+
+    Returns:
+        Its name, or None if images cannot tell it from others; and notes for the reader.
+    """
+    best = labels[int(np.argmax(stages))]
+    return (None, [UNDETERMINED]) if best in SURGICAL else (best, [])
+
+
 def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
     """Stages of a patient, given that there is a tumour: the lesions' stages, averaged each with its size.
 

@@ -34,6 +34,7 @@ SNAPSHOTS_KEPT = 2
 # Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
 _BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
 NEVER = 2**31 - 1
+_OF_LABELS = ("SoftmaxWithLoss", "Accuracy")  # layers of scores and labels
 
 
 @dataclass
@@ -69,15 +70,17 @@ def train(
 
     Raises:
         OutputExistsError: ``run`` holds a training, and neither ``resume`` nor ``force`` was given.
-        ModelError: solver or net is malformed, or the loss is no longer finite.
+        ModelError: solver or net is malformed, an LMDB has labels that the net has no output for, or the loss is no
+            longer finite.
         DatabaseError: an LMDB of the net is missing.
     """
     run = Path(run)
     given = caffe_net.read_solver(solver_file)
     lmdbs = _data_sources(given)
     fingerprints = {source: lmdb_io.fingerprint(source) for source in lmdbs}
-    _prepare_folder(run, resume, force)
     caffe_net.use_device(device)
+    _check_labels(given)
+    _prepare_folder(run, resume, force)
     solver = _make_solver(given, run, device, max_iter)
     log = _resume(solver, run) if resume else []
     record = _provenance(solver_file, given, fingerprints, device)
@@ -95,11 +98,41 @@ def _data_sources(solver: caffe_pb2.SolverParameter) -> list[str]:
     """LMDBs that Caffe will open: those of the Data layers that the net has while it is trained or tested."""
     if not solver.net:
         raise ModelError("the solver names no net")
-    train = caffe_pb2.NetState(phase=caffe_pb2.TRAIN, stage=solver.train_state.stage)
-    tests = [caffe_pb2.NetState(phase=caffe_pb2.TEST, stage=state.stage) for state in solver.test_state]
-    states = [train, *(tests or [caffe_pb2.NetState(phase=caffe_pb2.TEST)])]
+    states = _states(solver)
     layers = [layer for layer in caffe_net.read_net(solver.net).layer if layer.type == "Data"]
     return [layer.data_param.source for layer in layers if any(caffe_net.is_included(layer, s) for s in states)]
+
+
+def _states(solver: caffe_pb2.SolverParameter) -> list[caffe_pb2.NetState]:
+    """In which the net is trained and tested."""
+    train = caffe_pb2.NetState(phase=caffe_pb2.TRAIN, stage=solver.train_state.stage)
+    tests = [caffe_pb2.NetState(phase=caffe_pb2.TEST, stage=state.stage) for state in solver.test_state]
+    return [train, *(tests or [caffe_pb2.NetState(phase=caffe_pb2.TEST)])]
+
+
+def _check_labels(solver: caffe_pb2.SolverParameter) -> None:
+    """Refuse labels without an output: Caffe's softmax loss would read and write beyond its blobs and say nothing.
+
+    Raises:
+        ModelError: see `train`.
+    """
+    ranges: dict[str, tuple[int, int]] = {}
+    for state in _states(solver):
+        layers = [layer for layer in caffe_net.read_net(solver.net).layer if caffe_net.is_included(layer, state)]
+        sources = {layer.top[1]: layer.data_param.source for layer in layers if layer.type == "Data" and layer.top[1:]}
+        net = caffe.Net(solver.net, state.phase, stages=list(state.stage))
+        for layer in layers:
+            if layer.type not in _OF_LABELS or layer.bottom[1] not in sources:
+                continue
+            source, outputs = sources[layer.bottom[1]], net.blobs[layer.bottom[0]].shape[1]
+            if source not in ranges:
+                ranges[source] = lmdb_io.label_range(source)
+            low, high = ranges[source]
+            if low < 0 or high >= outputs:
+                raise ModelError(
+                    f"LMDB {source} has labels from {low} to {high}, but {solver.net} has {outputs} outputs; its last "
+                    "num_output must be the number of names in the label file (data/labels)"
+                )
 
 
 def _prepare_folder(run: Path, resume: bool, force: bool) -> None:

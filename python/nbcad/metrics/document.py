@@ -24,7 +24,8 @@ DEFINITIONS = counts.DEFINITIONS | {
         "that was not looked at are neither true nor false"
     ),
     "false_per_patient": "found lesions that meet no true one, divided by all patients",
-    "stage": "the patient's image-suggested stage from all lesions of all series, against that in the sample database",
+    "stage": "the patient's image-suggested stage from all lesions of all series, against that in the sample database; "
+    "where none is suggested the answer is not right",
     "ROC": (
         "tumour: over the threshold of the smoothed tumour probability at which lesions are sought; organ: over the "
         "probability of the region. AUC: share of pairs of a positive and a negative case that are in the right order"

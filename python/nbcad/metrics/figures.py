@@ -10,6 +10,7 @@ from nbcad.metrics.counts import by_patient, confusion, five_measures, lesion_me
 from nbcad.metrics.curves import calibration, froc, roc
 from nbcad.metrics.records import NO_LESION, NOT_KNOWN, OVER, UNDER, PatientRecord, Records, SeriesRecord, SliceRecord
 
+NO_STAGE = "none"  # is suggested
 OVERLAPS = (0.1, 0.25, 0.5)  # at which a lesion counts as found by its overlap
 
 
@@ -119,13 +120,15 @@ def _froc(records: Records) -> dict:
 
 def _stage(patients: list[PatientRecord]) -> dict:
     labels, number = stage_labels(), np.arange(len(patients))
-    truth, found = np.array([p.stage for p in patients]), np.array([p.stage_answer for p in patients])
-    given = [p for p in patients if p.tumour_answer]
+    # No answer is none of the stages: not right, but not calibrated either.
+    answers = [p.stage_answer or NO_STAGE for p in patients]
+    truth, found = np.array([p.stage for p in patients]), np.array(answers)
+    given = [p for p in patients if p.tumour_answer and p.stage_answer]
     probability = [p.stage_probabilities[p.stage_answer] for p in given]
     return {
         "accuracy": share(truth == found, number, "no patient"),
         "one_against_rest": {label: five_measures(truth == label, found == label, number) for label in labels},
-        "confusion": confusion(truth.tolist(), found.tolist(), labels, labels),
+        "confusion": confusion(truth.tolist(), answers, labels, [*labels, *({NO_STAGE} & set(answers))]),
         # Without a lesion the answer is "normal" by rule, with a probability that was not measured.
         "calibration": calibration(probability, [p.stage == p.stage_answer for p in given], np.arange(len(given))),
     }

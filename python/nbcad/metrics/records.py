@@ -81,7 +81,7 @@ class PatientRecord:
     """One patient, of whom nothing else is kept."""
 
     stage: str
-    stage_answer: str
+    stage_answer: str | None  # None where the images suggest none, see `stage.suggested`
     stage_probabilities: dict[str, float]
     age_months: int | None
     tumour_answer: bool

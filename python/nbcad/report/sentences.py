@@ -20,6 +20,12 @@ LABELS = (
     "L2",
     "M",
     "MS",
+    "1",  # as the INSS writes them
+    "2A",
+    "2B",
+    "3",
+    "4",
+    "4S",
 )
 
 # What stands for a value {found}, {wanted} or {value}; all of it or word by word.
@@ -71,10 +77,15 @@ SENTENCES = (
     N_("{count} series were analysed: {names}."),
     N_("No series of this study could be analysed."),
     N_("No lesion was found; the highest tumour probability at any single place is {probability}."),
-    N_("A series has fewer slices than the {count} that a lesion must show on to be reported."),
     N_("The stage is suggested by the images alone."),
     N_("The patient's age is not known: M and MS cannot be told apart."),
     N_("At 18 months or more MS is excluded by definition; what looked like MS counts as M."),
+    N_("The patient's age is not known: 4 and 4S cannot be told apart."),
+    N_("At 12 months or more 4S is excluded by definition; what looked like 4S counts as 4."),
+    N_(
+        "The tumour looks localised. INSS 1, 2A and 2B differ in resection and in lymph nodes under the microscope: "
+        "which of them it is cannot be determined from MR alone."
+    ),
     # Of a series.
     N_("none of its images can be read"),
     N_("{bad} of its {count} images cannot be read"),
@@ -89,6 +100,23 @@ SENTENCES = (
     N_("{text}: the image stands alone and has no millimetres"),
     N_("several images stand at each place; only (0020,0013) Instance Number tells them apart"),
     N_("the usual step is {usual} mm, a gap of {gap} mm splits the series; nothing is interpolated"),
+    # Of its DICOM objects.
+    N_("No DICOM objects were written: {text}."),
+    N_("In the DICOM objects {text}."),
+    N_(
+        "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, not valid or not "
+        "the same in all images."
+    ),
+    N_("header cannot be read again: {text}"),
+    N_("{element} {uid} is no valid UID"),
+    N_("{element} cannot be copied"),
+    N_("{element} is not copied: {text}"),
+    N_("{element} is not copied: it cannot be read"),
+    N_("(0008,0005) Specific Character Set is missing or not known, and it is not plain ASCII"),
+    N_("it cannot be decoded by (0008,0005) Specific Character Set"),
+    N_("it has several values"),
+    N_("it is no value of VR {name}"),
+    N_("it is none of {names}"),
     # Of frames.
     N_("frame {numbers} refused: {text}"),
     N_("frames {numbers} refused: {text}"),

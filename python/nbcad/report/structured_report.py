@@ -154,12 +154,16 @@ def _stage_group(of: Analysed) -> sr.MeasurementsAndQualitativeEvaluations:
 
 def _suggested(stage: dict) -> str:
     probabilities = ", ".join(f"{label} {value:.4f}" for label, value in stage["probabilities"].items())
-    return f"Image-suggested stage: {stage['label']}. Probabilities: {probabilities}."
+    said = "No stage is suggested" if stage["label"] is None else f"Image-suggested stage: {stage['label']}"
+    return f"{said}. Probabilities: {probabilities}."
 
 
-def _stage(label: str) -> list[sr.QualitativeEvaluation]:
-    """A stage of INRG by its code; of any other staging system by a private code. Normal tissue has no stage."""
-    if label == NORMAL:
+def _stage(label: str | None) -> list[sr.QualitativeEvaluation]:
+    """A stage of INRG by its code; of any other staging system by a private code.
+
+    Nothing for normal tissue, nor where no stage is suggested.
+    """
+    if label in (None, NORMAL):
         return []
     if label in _STAGES:
         return [sr.QualitativeEvaluation(_STAGING_SYSTEM, _STAGES[label])]
