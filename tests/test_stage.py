@@ -44,6 +44,12 @@ def test_no_stage_is_suggested_that_only_surgery_tells(best, label):
     assert suggested(np.eye(6)[best], ["1", "2A", "2B", "3", "4", "4S"]) == (label, notes)
 
 
+def test_stages_that_images_cannot_tell_apart_count_together():
+    labels = ["1", "2A", "2B", "3", "4"]
+    assert suggested(np.array([0.2, 0.2, 0.2, 0.3, 0.1]), labels) == (None, [UNDETERMINED])
+    assert suggested(np.array([0.1, 0.1, 0.1, 0.4, 0.3]), labels) == ("3", [])
+
+
 def test_patient_bears_the_stage_of_its_lesions_by_size():
     stage = mean_stage([np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0])], [1.0, 3.0])
     assert stage == pytest.approx([0.25, 0, 0.75, 0])

@@ -79,8 +79,11 @@ def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[s
     Returns:
         Its name, or None if images cannot tell it from others; and notes for the reader.
     """
-    best = labels[int(np.argmax(stages))]
-    return (None, [UNDETERMINED]) if best in SURGICAL else (best, [])
+    localised = np.isin(labels, SURGICAL)
+    others = np.where(localised, 0, stages)
+    if stages[localised].sum() > others.max():  # together they are one answer of the images
+        return None, [UNDETERMINED]
+    return labels[int(np.argmax(others))], []
 
 
 def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
