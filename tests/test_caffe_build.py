@@ -92,7 +92,7 @@ EDITED = {
         "void SyncedMemory::set_gpu_data(void* data) {\n  tensor_.reset();\n"
     ),
     "src/caffe/solvers/sgd_solver.cpp": (
-        '#include "caffe/fast/descent.hpp"\n#include "caffe/sgd_solvers.hpp"\n'
+        '#include "caffe/sgd_solvers.hpp"\n#include "caffe/fast/descent.hpp"\n'
         "void SGDSolver<Dtype>::ClipGradients() {\n"
         "  ClipGradients();\n"
         "  if (fast::Descend<Dtype>(this->net_.get(), this->param_, this->type(), rate, history_)) {\n"

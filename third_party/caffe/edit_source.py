@@ -143,7 +143,7 @@ EDITS = (
     Edit(
         path="src/caffe/solvers/sgd_solver.cpp",
         old=r'(#include "caffe/sgd_solvers.hpp"\n)(?!#include "caffe/fast)',
-        new=r'#include "caffe/fast/descent.hpp"\n\1',
+        new=r'\1#include "caffe/fast/descent.hpp"\n',
         done=r'#include "caffe/fast/descent.hpp"',
         why="one pass over the parameters in place of five",
     ),
