@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbcad import caffe_net
+from conftest import run_tool
+from nbcad import caffe_net, paper
 from nbcad.caffe_net import caffe, caffe_pb2
 from nbcad.labels import organ_labels, stage_labels
 from nbcad.preprocess import STAGE_WINDOW
@@ -91,6 +92,54 @@ def test_stage_net_is_lenet5_with_relu_dropout_and_softmax():
 
 def test_stage_labels_are_inrgss_with_normal_first():
     assert stage_labels() == ["normal", "L1", "L2", "M", "MS"]
+
+
+def test_papers_diff_finds_no_difference_in_what_is_shipped():
+    done = run_tool("paper_diff")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "no difference"), done.stdout
+    assert all(path in done.stdout for path in (*SOLVERS, *paper.ORGAN_NETS, *paper.STAGE_NETS))
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("type", '"Nesterov"'), ("momentum", "0.91"), ("weight_decay", "0.0041"), ("base_lr", "0.001"),
+        ("lr_policy", '"fixed"'), ("stepsize", "101"), ("gamma", "0.5"),
+    ],
+)  # fmt: skip
+def test_papers_diff_names_the_one_number_that_was_changed(tmp_path, key, other):
+    changed, count = re.subn(rf"^{key}: \S+", f"{key}: {other}", Path(SOLVERS[0]).read_text(), flags=re.M)
+    assert count == 1
+    (tmp_path / "solver.prototxt").write_text(changed)
+    done = run_tool("paper_diff", "--solver", tmp_path / "solver.prototxt")
+    marked = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("!")]
+    assert (done.returncode, marked) == (1, [key])
+
+
+@pytest.mark.parametrize("more", ["clip_gradients: 1", "iter_size: 2", 'regularization_type: "L1"'])
+def test_what_else_changes_the_steps_is_a_difference(tmp_path, more):
+    (tmp_path / "solver.prototxt").write_text(f"{Path(SOLVERS[0]).read_text()}{more}\n")
+    assert [x.key for x in paper.solver_lines(tmp_path / "solver.prototxt") if not x.same] == [more.split(":")[0]]
+
+
+@pytest.mark.parametrize(
+    ("lines_of", "net", "old", "new", "key"),
+    [
+        (paper.organ_net_lines, paper.ORGAN_NETS[0], "kernel_size: 5", "kernel_size: 3", "kernel_size"),
+        (paper.organ_net_lines, paper.ORGAN_NETS[0], "stride: 1", "stride: 2", "stride"),
+        (paper.organ_net_lines, paper.ORGAN_NETS[0], "pool: MAX", "pool: AVE", "pool"),
+        (paper.organ_net_lines, paper.ORGAN_NETS[1], 'type: "Sigmoid"', 'type: "TanH"', "activation"),
+        (paper.organ_net_lines, paper.ORGAN_NETS[1], 'type: "Pooling"', 'type: "LRN"', "layers"),
+        (paper.stage_net_lines, paper.STAGE_NETS[0], 'type: "ReLU"', 'type: "Sigmoid"', "activation"),
+        (paper.stage_net_lines, paper.STAGE_NETS[0], 'type: "Dropout"', 'type: "Power"', "Dropout"),
+        (paper.stage_net_lines, paper.STAGE_NETS[1], 'type: "Softmax"', 'type: "Sigmoid"', "classifier"),
+    ],
+)
+def test_papers_diff_of_a_net_names_what_was_changed(tmp_path, lines_of, net, old, new, key):
+    text = Path(net).read_text()
+    assert old in text
+    (tmp_path / "net.prototxt").write_text(text.replace(old, new, 1))
+    assert key in [line.key for line in lines_of(tmp_path / "net.prototxt") if not line.same]
 
 
 LINE = """
