@@ -26,6 +26,7 @@ include setup.mk
 PY := $(VENV)/bin/python
 INPUTS := python/nbcad/preprocess.py python/nbcad/series_rules.py data/series_rules.toml \
 	$(wildcard python/nbcad/series/*.py)
+POINT := $(addprefix python/nbcad/,localise.py operating_point.py calibration.py)
 SAMPLES := $(addprefix python/nbcad/,building.py splitting.py sampling.py annotations.py schema.sql) $(INPUTS)
 HELDOUT := data/heldout
 OTHERS := data/others
@@ -138,7 +139,7 @@ runs/baselines/relu/svm.json: data/lmdb/info.json solvers/organ_solver.prototxt 
 runs/stage/final.caffemodel: data/lmdb/info.json solvers/stage_solver.prototxt models/stage_lenet5/train_val.prototxt
 	@$(TRAIN) --solver solvers/stage_solver.prototxt --run runs/stage
 
-runs/stage/operating_point.json: runs/stage/final.caffemodel python/nbcad/localise.py
+runs/stage/operating_point.json: runs/stage/final.caffemodel $(POINT)
 	@$(PY) tools/choose_operating_point.py --run runs/stage --device $(DEVICE)
 
 $(FIRST)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_first_solver.prototxt \
@@ -151,5 +152,5 @@ data/stage_train_hard/complete: $(FIRST)/final.caffemodel python/nbcad/hard_nega
 $(BEYOND)/final.caffemodel: data/stage_train_hard/complete solvers/beyond_paper/stage_solver.prototxt
 	@$(TRAIN) --solver solvers/beyond_paper/stage_solver.prototxt --run $(BEYOND)
 
-$(BEYOND)/operating_point.json: $(BEYOND)/final.caffemodel python/nbcad/localise.py
+$(BEYOND)/operating_point.json: $(BEYOND)/final.caffemodel $(POINT)
 	@$(PY) tools/choose_operating_point.py --run $(BEYOND) --device $(DEVICE)

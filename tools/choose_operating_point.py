@@ -14,12 +14,13 @@ def main() -> int:
     cli.add_device(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, evaluation, lmdb_io, models
+    from nbcad import caffe_net, lmdb_io, models, operating_point
+    from nbcad.report import write_json
 
     caffe_net.use_device(options.device)
     n4 = lmdb_io.read_info(options.lmdb)["n4"]
-    point = evaluation.choose_operating_point(options.database, options.run / "final.caffemodel", n4)
-    evaluation.write(point, options.run / "operating_point.json")
+    point = operating_point.choose(options.database, options.run / "final.caffemodel", n4)
+    write_json(point, options.run / "operating_point.json")
     models.seal_stage(options.run)
     chosen = next(tried for tried in point["tried"] if tried["threshold"] == point["threshold"])
     print(

@@ -13,10 +13,10 @@ import numpy as np
 
 from nbcad import database
 from nbcad.errors import DatabaseError
-from nbcad.evaluation import THRESHOLDS
 from nbcad.localise import Lesion, OperatingPoint, Peaks
 from nbcad.metrics.lesions import LesionCount, centre, match_lesions, meetings, overlap, paired, volume
 from nbcad.models import Models
+from nbcad.operating_point import THRESHOLDS
 from nbcad.pipeline import SeriesAnalysis, analyse_series, millimetres, study_stage
 from nbcad.preprocess import Box
 from nbcad.stage import MS_MONTHS

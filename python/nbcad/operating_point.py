@@ -1,6 +1,5 @@
 """The operating point: what makes the stager's heat a lesion, chosen on the validation patients."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from nbcad import calibration, cli, database
+from nbcad import calibration, database
 from nbcad.calibration import Calibration
 from nbcad.labels import NORMAL, stage_labels
 from nbcad.localise import Lesion, OperatingPoint, Peaks
@@ -20,7 +19,7 @@ THRESHOLDS = tuple(np.round(expit(np.arange(-3, 4.1, 0.125)), 4).tolist())
 FALSE_LESIONS_A_PATIENT = 1.0  # at most, on the validation patients; on others it may be more
 
 
-def choose_operating_point(sample_database: Path, weights: Path, n4: bool) -> dict:
+def choose(sample_database: Path, weights: Path, n4: bool) -> dict:
     """Choose what makes heat a lesion, and calibrate the probabilities there, on the validation patients.
 
     The most sensitive setting with at most `FALSE_LESIONS_A_PATIENT`; among equals the one with fewest false lesions.
@@ -87,9 +86,3 @@ def _calibrate(series: list[tuple[Truth, Peaks]], point: OperatingPoint) -> Cali
 def _hits(truth: Truth, found: list[Lesion]) -> Iterator[tuple[Lesion, bool]]:
     judged = truth.judged(found)
     return zip(judged, meetings(truth.lesions, judged).any(axis=0).tolist(), strict=True)
-
-
-def write(figures: dict, path: Path) -> None:
-    """Write figures as JSON."""
-    with cli.replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n")
