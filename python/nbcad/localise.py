@@ -24,7 +24,7 @@ PROMINENCE = 0.25  # by how much, in log odds, two peaks must stand out from the
 SURE = 3.0  # log odds from which on heat is one lesion whatever its ripples: else a large tumour would be many
 EXTENT_BELOW = 1.25  # log odds below the threshold down to which places belong to a lesion
 _LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
-_SLICES_AT_ONCE = 8
+SLICES_AT_ONCE = 8
 _NEIGHBOURS = np.ones((3, 3, 3))
 
 
@@ -86,8 +86,8 @@ def heat_maps(net: caffe.Net, transform: Transform, slices: list[Slice], volume:
     turn = Canonical.of(slices[0].geometry)
     spacing = turn.spacing(slices[0].spacing)
     heat = []
-    for first in range(0, len(volume), _SLICES_AT_ONCE):
-        grids = [stage_grid(turn.apply(image), spacing) for image in volume[first : first + _SLICES_AT_ONCE]]
+    for first in range(0, len(volume), SLICES_AT_ONCE):
+        grids = [stage_grid(turn.apply(image), spacing) for image in volume[first : first + SLICES_AT_ONCE]]
         padded = np.stack([pad_for_windows(grid, STRIDE) for grid in grids])
         heat += caffe_net.forward(net, transform(padded)[:, None], ["prob"])
     return np.concatenate(heat)
