@@ -31,7 +31,7 @@ class Calibration:
 
     def lesion(self, lesion: Lesion) -> Lesion:
         """The same lesion with calibrated probability and stages."""
-        odds = logit(np.clip(lesion.probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
+        odds = _log_odds(lesion.probability)
         return replace(
             lesion,
             probability=float(expit(self.slope * odds + self.intercept)),
@@ -60,9 +60,13 @@ def fit_lesions(peaks: Sequence[float], true: Sequence[bool]) -> tuple[float, fl
     true = np.asarray(true, bool)
     if min(true.sum(), (~true).sum()) < LEAST_CASES:
         return 1.0, 0.0
-    odds = logit(np.clip(peaks, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))[:, None]
-    fitted = LogisticRegression(C=1.0).fit(odds, true)
+    fitted = LogisticRegression(C=1.0).fit(_log_odds(peaks)[:, None], true)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+
+def _log_odds(probability: float | Sequence[float]) -> np.ndarray:
+    """Of probabilities short of certainty, whose log odds are infinite."""
+    return logit(np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
 
 
 def fit_temperature(stages: Sequence[np.ndarray], truth: Sequence[int]) -> float:

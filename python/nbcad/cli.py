@@ -23,7 +23,7 @@ USAGE = 2
 PARTLY_REFUSED = 3
 INTERRUPTED = 130
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota or file system says
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota or file system says
 LANGUAGES = ("en", "zh")  # of the report's pages; the first is that of the sources
 
 
@@ -129,6 +129,17 @@ def secret_key(path: Path) -> bytes:
     if len(key) != 32:
         raise InputError(f"key {path} has {len(key)} bytes, not 32; give another or let it be made")
     return key
+
+
+@contextmanager
+def telling_no_space(error: type[NbcadError], where: Path, remedy: str) -> Iterator[None]:
+    """Raise ``error``, which says what to do, in place of what a full disk makes Python raise while writing there."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno not in _NO_SPACE:
+            raise
+        raise error(f"no space for {where}: {failure.strerror}; {remedy}") from failure
 
 
 @contextmanager

@@ -88,15 +88,10 @@ def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: boo
     with closing(database.connect(sample_database)) as connection:
         info = _info(connection, n4)
         with _working_folder(out, info) as work:
-            try:
+            remedy = "run the same again with more and it goes on from there"
+            with cli.telling_no_space(DatabaseError, work, remedy):
                 _make_images(connection, sample_database, info, work, workers)
                 _write_lmdbs(connection, info, work)
-            except OSError as error:
-                if error.errno not in cli.NO_SPACE:
-                    raise
-                raise DatabaseError(
-                    f"no space for {work}: {error.strerror}; run the same again with more and it goes on from there"
-                ) from error
             # Without its plan a working folder is waste: what is in it from here on is the old set.
             (work / _PLAN).unlink()
             cli.take_place(work / _SET, out)

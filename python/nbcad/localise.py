@@ -155,6 +155,11 @@ def _basins(odds: np.ndarray) -> np.ndarray:
     return segmentation.watershed(-odds, peaks, connectivity=_NEIGHBOURS)
 
 
+def volume(boxes: dict[int, Box]) -> float:
+    """Of a lesion's boxes by slice index, in pixels: the sum of their areas."""
+    return sum((row1 - row0) * (col1 - col0) for row0, col0, row1, col1 in boxes.values())
+
+
 def place_in_stored(place: Sequence[float], image: Slice) -> tuple[float, float]:
     """Row and column of the stored image, from its upper left corner, on which a place of its heat map lies."""
     turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)

@@ -367,7 +367,7 @@ def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
     if None in steps:
         steps = [1.0] * len(found)
     return [
-        sum((row1 - row0) * (col1 - col0) for row0, col0, row1, col1 in lesion.boxes.values()) * pixel * step
+        localise.volume(lesion.boxes) * pixel * step
         for analysis, step in zip(found, steps, strict=True)
         for pixel in [float(np.prod(analysis.slices[0].spacing))]
         for lesion in analysis.lesions

@@ -60,6 +60,12 @@ def of_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, 
         )
 
 
+def check_unchanged(number: int, truth: Truth, slices: list[Slice]) -> None:
+    """Raise `DatabaseError` if other slices of a series can be read than the database knows."""
+    if len(slices) != len(truth.looked_at):
+        raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
+
+
 def heat_of_split(
     connection: sqlite3.Connection, split: str, weights: Path, n4: bool
 ) -> Iterator[tuple[Truth, list[Slice], np.ndarray, np.ndarray]]:
@@ -81,8 +87,7 @@ def heat_of_split(
     net, transform = localise.to_fully_convolutional(weights), caffe_net.transform_of(localise.TRAIN_VAL)
     for number, truth in of_split(connection, split):
         slices, pixels = read_pixels(database.load_series(connection, number)[0])
-        if len(slices) != len(truth.looked_at):
-            raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
+        check_unchanged(number, truth, slices)
         volume = enhance(pixels, n4)
         yield truth, slices, volume, localise.heat_maps(net, transform, slices, volume)
 

@@ -1,13 +1,15 @@
 """The stager over whole slices, as many at once as placing takes, beside the same net on each of their windows."""
 
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
+from timeit import timeit
 
 import numpy as np
 
 from nbcad import caffe_net, localise
 from nbcad.bench import Figure
+from nbcad.bench.layers import take_turns
 from nbcad.caffe_net import caffe
 from nbcad.preprocess import STAGE_WINDOW, pad_for_windows
 
@@ -44,12 +46,8 @@ def measure(folder: Path, size: int) -> list[Figure]:
         "each window by itself": lambda: [caffe_net.forward(net, window[None], ["prob"]) for window in windows],
         f"windows in batches of {caffe_net.BATCH}": lambda: caffe_net.forward(net, windows, ["prob"]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND)):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - started)
+    timers = {name: partial(timeit, way, number=1) for name, way in ways.items()}
+    seconds = take_turns(timers, max(LEAST_ROUNDS, size // SLICES_A_ROUND))
     once, each, batched = (np.array(values) for values in seconds.values())
     return [
         Figure("windows a slice", len(windows) / len(images), ""),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from nbcad.localise import Lesion
+from nbcad.localise import Lesion, volume
 from nbcad.preprocess import Box
 
 
@@ -75,7 +75,7 @@ def overlap(one: dict[int, Box], other: dict[int, Box]) -> float:
         0..1; 0 where they share nothing.
     """
     shared = sum(_shared(one[index], other[index]) for index in one.keys() & other.keys())
-    both = sum(_area(box) for boxes in (one, other) for box in boxes.values()) - shared
+    both = volume(one) + volume(other) - shared
     return shared / both
 
 
@@ -84,11 +84,6 @@ def centre(boxes: dict[int, Box]) -> tuple[float, float, float]:
     places = [(index, (box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2) for index, box in boxes.items()]
     index, row, column = np.average(places, axis=0, weights=[_area(box) for box in boxes.values()])
     return float(index), float(row), float(column)
-
-
-def volume(boxes: dict[int, Box]) -> float:
-    """Sum of the boxes' areas, in pixels."""
-    return sum(_area(box) for box in boxes.values())
 
 
 def _middle(boxes: dict[int, Box]) -> tuple[float, float, float]:

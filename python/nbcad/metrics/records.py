@@ -12,15 +12,14 @@ from sqlite3 import Connection
 import numpy as np
 
 from nbcad import database
-from nbcad.errors import DatabaseError
-from nbcad.localise import Lesion, OperatingPoint, Peaks
-from nbcad.metrics.lesions import LesionCount, centre, match_lesions, meetings, overlap, paired, volume
+from nbcad.localise import Lesion, OperatingPoint, Peaks, volume
+from nbcad.metrics.lesions import LesionCount, centre, match_lesions, meetings, overlap, paired
 from nbcad.models import Models
 from nbcad.operating_point import THRESHOLDS
 from nbcad.pipeline import SeriesAnalysis, analyse_series, millimetres, study_stage
 from nbcad.preprocess import Box
 from nbcad.stage import MS_MONTHS
-from nbcad.truth import Truth, of_split
+from nbcad.truth import Truth, check_unchanged, of_split
 
 NOT_KNOWN = "not known"
 SEVERAL = "several"
@@ -147,8 +146,7 @@ def gather(sample_database: Path, models: Models) -> Records:
 def _analysed(connection: Connection, models: Models) -> Iterator[tuple[str, Truth, SeriesAnalysis]]:
     for number, truth in of_split(connection, SPLIT):
         analysis = analyse_series(database.load_series(connection, number)[0], models)
-        if analysis is None or len(analysis.slices) != len(truth.organs):
-            raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
+        check_unchanged(number, truth, analysis.slices if analysis else [])
         yield truth.patient, truth, analysis
 
 

@@ -32,16 +32,10 @@ def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
     if source.resolve().is_relative_to(out):
         raise InputError(f"{source} lies in --out {out}, which is replaced as a whole; give another --out")
     _refuse(out, force)
-    try:
-        with cli.replacing_folder(out) as folder:
-            yield folder
-            _refuse(out, force)  # it may have been filled meanwhile
-    except OSError as error:
-        if error.errno not in cli.NO_SPACE:
-            raise
-        raise OutputError(
-            f"no space for {out}: {error.strerror}; it is as it was, run the same again with more"
-        ) from error
+    remedy = "it is as it was, run the same again with more"
+    with cli.telling_no_space(OutputError, out, remedy), cli.replacing_folder(out) as folder:
+        yield folder
+        _refuse(out, force)  # it may have been filled meanwhile
 
 
 def _refuse(out: Path, force: bool) -> None:
