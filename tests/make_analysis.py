@@ -11,7 +11,7 @@ from nbcad.labels import organ_labels, stage_labels
 from nbcad.localise import Lesion, OperatingPoint
 from nbcad.models import Models
 from nbcad.organ import OrganSvm
-from nbcad.pipeline import PatientAnalysis, SeriesAnalysis, millimetres
+from nbcad.pipeline import PatientAnalysis, SeriesAnalysis, millimetres, volume_mm3
 from nbcad.report import Language, Pages
 from nbcad.series import USED, FileRecord, Geometry, Series, Slice
 
@@ -52,7 +52,7 @@ def lesion(boxes: dict[int, tuple], stages=(0.1, 0.2, 0.3, 0.4), probability=0.9
     if centre is None:
         row0, col0, row1, col1 = np.mean(list(boxes.values()), axis=0)
         centre = (float(np.mean(list(boxes))), (row0 + row1) / 2 - 0.5, (col0 + col1) / 2 - 0.5)
-    return Lesion(boxes, probability, np.array(stages, float), centre)
+    return Lesion(boxes, probability, probability / 2, np.array(stages, float), centre)
 
 
 def analysis(
@@ -125,6 +125,7 @@ def _series_entry(analysis: SeriesAnalysis) -> dict:
                 "probability": found.probability,
                 "stage": {"label": "M", "probabilities": {"M": 1.0}},
                 "centre_mm": millimetres(found, analysis)[0],
+                "volume_mm3": volume_mm3(found, analysis),
                 "boxes": list(found.boxes),
             }
             for number, found in enumerate(analysis.lesions, start=1)

@@ -167,13 +167,13 @@ def test_sr_has_the_numbers_of_report_json(blind, tmp_path, kind):
         assert any(text.startswith("Image-suggested stage") for text in _comments(group))
 
 
-def test_sr_measures_the_box_and_says_how(blind, tmp_path):
+def test_sr_measures_volume_and_length_and_says_how(blind, tmp_path):
     _stack(tmp_path / "in")
     entry = _series(_written(tmp_path / "in", blind, tmp_path / "out", LESIONS[:1]))
     (group,) = _groups(tmp_path / "out" / "0001.sr.dcm")
-    (volume,) = group.get_measurements(codes.DCM.VolumeOfBoundingThreeDimensionalRegion)
+    (volume,) = group.get_measurements(codes.SCT.Volume)
     (length,) = group.get_measurements(codes.SCT.LengthProperty)
-    assert (volume.value, volume.unit.value) == ((18 * 12 + 19 * 14) * 2 * 2 * 5, "mm3")
+    assert (volume.value, volume.unit.value) == (entry["lesions"][0]["volume_mm3"], "mm3")
     low, high = np.array(entry["lesions"][0]["box_mm"])
     assert (length.value, length.unit.value) == (pytest.approx(max(high - low)), "mm")
     assert volume.method.scheme_designator == length.method.scheme_designator == "99NBCAD"

@@ -17,7 +17,7 @@ from nbcad import localise, pipeline
 from nbcad.calibration import Calibration
 from nbcad.errors import ModelError
 from nbcad.localise import OperatingPoint
-from nbcad.pipeline import analyse, millimetres, study_stage, whole_pixels
+from nbcad.pipeline import analyse, millimetres, study_stage, volume_mm3, whole_pixels
 from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
@@ -48,7 +48,9 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     assert all(set(s) == {"sop_uid", "frame", "organ", "tumour_probability"} for s in found["slices"])
     assert all(set(s["organ"]) == labelled for s in found["slices"])
     (entry,) = found["lesions"]
-    assert set(entry) == {"id", "organ", "probability", "stage", "centre_mm", "box_mm", "boxes"}
+    assert set(entry) == {
+        "id", "organ", "probability", "mean_probability", "stage", "centre_mm", "box_mm", "volume_mm3", "boxes"
+    }  # fmt: skip
     assert set(entry["stage"]) == labelled and "normal" not in entry["stage"]["probabilities"]
     assert [set(b) for b in entry["boxes"]] == [{"sop_uid", "frame", "row0", "col0", "row1", "col1"}] * 2
     assert all(set(f) == {"path", "status", "reason"} for f in report["files"])
@@ -145,7 +147,7 @@ def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path
     patients = []
     report = analyse(tmp_path, eager, "cpu", finish=patients.append)
     (entry,) = report["studies"][0]["series"][0]["lesions"]
-    assert (entry["centre_mm"], entry["box_mm"]) == (None, None)
+    assert (entry["centre_mm"], entry["box_mm"], entry["volume_mm3"]) == (None, None, None)
     assert entry["boxes"]
     ((found,),) = patients[0].analyses
     assert millimetres(found.lesions[0], found) == (None, None)
@@ -191,6 +193,17 @@ def test_lesion_of_a_single_slice_gets_no_thickness_that_nobody_measured():
     series = analysis([spot], count=1)
     _, (low, high) = millimetres(spot, series)
     assert low[2] == high[2] == series.slices[0].geometry.position[2]
+    assert volume_mm3(spot, series) is None
+
+
+def test_volume_of_an_ellipsoid_found_exactly_is_its_volume():
+    radii, spacing, step = np.array([9.0, 24.0, 15.0]), (1.5, 2.0), 0.5  # mm: slices, rows, columns
+    boxes = {}
+    for index in range(36):
+        half = np.sqrt(1 - ((index - 17.5) * step / radii[0]) ** 2) * radii[1:] / spacing
+        boxes[index] = (20 - half[0], 10 - half[1], 20 + half[0], 10 + half[1])
+    series = analysis([lesion(boxes)], count=36, shape=(40, 20), spacing=spacing, step_mm=step)
+    assert volume_mm3(series.lesions[0], series) == pytest.approx(4 / 3 * np.pi * radii.prod(), rel=1e-3)
 
 
 @given(st.tuples(*[st.floats(0, 400)] * 4))

@@ -298,9 +298,11 @@ def _lesion_entry(
         "id": number,
         "organ": Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
         "probability": _rounded(lesion.probability),
+        "mean_probability": _rounded(lesion.mean_probability),
         "stage": _labelled(label, names, stages),
         "centre_mm": centre,
         "box_mm": corners,
+        "volume_mm3": volume_mm3(lesion, analysis),
         "boxes": [
             {"sop_uid": analysis.slices[index].sop_uid, "frame": analysis.slices[index].frame}
             | dict(zip(("row0", "col0", "row1", "col1"), whole_pixels(box), strict=True))
@@ -334,6 +336,18 @@ def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] |
         for sign in (-1, 1)
     ]
     return _rounded_mm(centre), [_rounded_mm(np.min(corners, axis=0)), _rounded_mm(np.max(corners, axis=0))]
+
+
+def volume_mm3(lesion: Lesion, analysis: SeriesAnalysis) -> float | None:
+    """Estimate of a lesion's volume: on each slice the ellipse in its box, times the distance between slices.
+
+    Of one ellipsoid that is the usual pi/6 of the product of its three diameters. None where the series does not tell
+    how far its slices are.
+    """
+    step = analysis.series.slice_step_mm
+    if step is None:
+        return None
+    return round(np.pi / 4 * localise.volume(lesion.boxes) * float(np.prod(analysis.slices[0].spacing)) * step, 1)
 
 
 def _rounded_mm(point: np.ndarray) -> list[float]:

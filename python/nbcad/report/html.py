@@ -89,6 +89,7 @@ def _environment(language: Language) -> jinja2.Environment:
     environment.filters |= {
         "percent": percent,
         "mm": lambda point: ", ".join(str(round(value)) for value in point),
+        "millilitres": lambda volume: "" if volume is None else f"{volume / 1000:.1f}",
         "csp": _csp_source,
         "label": language.label,
         "sentence": language.sentence,

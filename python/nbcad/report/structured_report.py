@@ -39,7 +39,7 @@ _SOURCE = CodedConcept("260753009", "SCT", "Source")
 _BOUNDED_BY = CodedConcept("75958009", "SCT", "Bounded by")
 _PERCENT = CodedConcept("%", "UCUM", "percent")
 _CUBIC_MM = CodedConcept("mm3", "UCUM", "cubic millimeter")
-_BOXES_TIMES_STEP = CodedConcept("boxes", _PRIVATE, "Area of the boxes times the distance between slices")
+_ELLIPSES_TIMES_STEP = CodedConcept("ellipses", _PRIVATE, "Ellipses in the boxes times the distance between slices")
 _LONGEST_EDGE = CodedConcept("edge", _PRIVATE, "Longest edge of the box along the patient's axes")
 
 _Groups = list[sr.MeasurementsAndQualitativeEvaluations]
@@ -252,17 +252,12 @@ def _in_patient(entry: dict, frame_of_reference_uid: str) -> list[sr.Scoord3DCon
 def _measurements(of: Analysed, entry: dict) -> list[sr.Measurement]:
     certainty = round(100 * entry["probability"], 2)
     found = [sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, _PERCENT)]
-    step = of.analysis.series.slice_step_mm
-    if step is None or entry["box_mm"] is None:  # without a distance between slices lengths and volumes are not known
+    if entry["volume_mm3"] is None or entry["box_mm"] is None:  # how far apart slices are, is not known
         return found
-    area = sum((box["row1"] - box["row0"]) * (box["col1"] - box["col0"]) for box in entry["boxes"])
-    volume = area * float(np.prod(of.analysis.slices[0].spacing)) * step
     longest = float(np.max(np.subtract(*entry["box_mm"][::-1])))
     return [
         *found,
-        sr.Measurement(
-            codes.DCM.VolumeOfBoundingThreeDimensionalRegion, round(volume, 1), _CUBIC_MM, method=_BOXES_TIMES_STEP
-        ),
+        sr.Measurement(codes.SCT.Volume, entry["volume_mm3"], _CUBIC_MM, method=_ELLIPSES_TIMES_STEP),
         sr.Measurement(_LENGTH, round(longest, 2), codes.UCUM.Millimeter, method=_LONGEST_EDGE),
     ]
 
