@@ -53,6 +53,14 @@ def test_no_patient_is_in_two_folds_of_the_cross_validation(samples, monkeypatch
     assert all(not set(patients[train]) & set(patients[test]) for train, test in seen)
 
 
+def test_folds_do_not_depend_on_how_patients_are_named(samples):
+    """The database names them by a random key."""
+    features, labels, patients = samples
+    renamed = np.array([f"{(7 * patient + 3) % 8:x}" for patient in patients])
+    for one, other in zip(organ._folds(samples, 4), organ._folds((features, labels, renamed), 4), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+
+
 def test_c_and_gamma_are_those_that_cross_validation_of_the_svm_itself_prefers(samples):
     """The choice goes by way of precomputed distances; scikit-learn's own search on the features agrees."""
     features, labels, _ = samples

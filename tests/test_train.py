@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_resumed_training_ends_like_one_that_never_stopped(solver_without_dropou
     assert [row["iteration"] for row in resumed.log][-2:] == [10, 12]
 
 
-def test_damaged_snapshot_is_passed_over_for_the_one_before(solver, tmp_path):
+def test_damaged_snapshot_is_passed_over_by_name_for_the_one_before(solver, tmp_path, capsys):
     run = tmp_path / "run"
     train(solver, run)
     newest, before = sorted(run.glob("iter_*.caffemodel"), reverse=True)
@@ -93,6 +94,7 @@ def test_damaged_snapshot_is_passed_over_for_the_one_before(solver, tmp_path):
     state = caffe_pb2.SolverState.FromString(before.with_suffix(".solverstate").read_bytes())
     resumed = train(solver, run, max_iter=state.iter + 2, resume=True)
     assert resumed.iteration == state.iter + 2
+    assert f"{newest.stem} is passed over" in capsys.readouterr().err
 
 
 def test_existing_training_is_kept_unless_forced(solver, tmp_path):
@@ -147,6 +149,45 @@ def test_signal_leaves_a_snapshot_to_resume_from(solver, tmp_path, number, code)
     stopped = int(re.search(r"iteration (\d+)", out)[1])
     assert (run / f"iter_{stopped:08d}.solverstate").exists()
     assert train(solver, run, max_iter=stopped + 1, resume=True).iteration == stopped + 1
+
+
+def test_killed_at_any_moment_it_goes_on_and_loses_no_more_than_a_snapshot_interval(solver, tmp_path):
+    run, chance = tmp_path / "run", np.random.default_rng(3)
+    command = [sys.executable, "tools/train.py", "--solver", str(solver), "--run", str(run), "--max-iter", "1000000"]
+    before = 0
+    for _ in range(3):
+        process = subprocess.Popen([*command, *(["--resume"] if before else [])], stderr=subprocess.DEVNULL)
+        while process.poll() is None and _newest(run) <= before:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        before = _newest(run)
+        with (run / "log.csv").open() as file:
+            logged = [int(row["iteration"]) for row in csv.DictReader(file)]
+        assert logged[-1] - before <= 5
+    ended = train(solver, run, max_iter=before + 20, resume=True)
+    whole = train(solver, tmp_path / "whole", max_iter=before + 20)
+    assert [row["iteration"] for row in ended.log] == [row["iteration"] for row in whole.log]
+    assert ended.log[-1]["test_accuracy"] == pytest.approx(whole.log[-1]["test_accuracy"], abs=0.2)
+
+
+def _newest(run: Path) -> int:
+    """Iteration of the newest snapshot."""
+    return max((int(path.stem.removeprefix("iter_")) for path in run.glob("iter_*.solverstate")), default=0)
+
+
+def test_no_room_for_a_snapshot_is_one_line(solver, tmp_path):
+    """Caffe would end the process with a failed check."""
+    full = 100_000  # bytes a file may have; the kernel then says EFBIG
+    done = subprocess.run(
+        [sys.executable, "tools/train.py", "--solver", str(solver), "--run", str(tmp_path / "run")],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)),
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"train.py: error: no space for .*run: .*--resume", done.stderr.splitlines()[-1])
 
 
 def test_a_solver_trains_on_the_lmdb_that_its_train_state_asks_for(tmp_path, lmdbs, rewritten_solver):

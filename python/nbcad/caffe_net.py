@@ -23,6 +23,7 @@ from caffe.proto import caffe_pb2
 from nbcad.errors import DeviceError, ModelError
 
 BATCH = 64
+LAYERS = "NBCAD_CAFFE_LAYERS"  # environment variable: "fast", which is the default, or "stock"
 
 
 @dataclass(frozen=True)

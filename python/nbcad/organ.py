@@ -141,7 +141,10 @@ def _folds(train: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> list
     count = min(count, len(np.unique(patients)))
     if count < 2:
         raise ModelError("the SVM needs at least two training patients for its cross-validation")
-    splits = list(GroupKFold(count, shuffle=True, random_state=0).split(features, labels, patients))
+    # Numbered as they appear: names of patients are other ones in each database, and folds would be, too.
+    _, first, number = np.unique(patients, return_index=True, return_inverse=True)
+    groups = np.argsort(np.argsort(first))[number]
+    splits = list(GroupKFold(count, shuffle=True, random_state=0).split(features, labels, groups))
     if any(len(np.unique(labels[inside])) < len(np.unique(labels)) for inside, _ in splits):
         raise ModelError("a region is annotated in too few patients for cross-validation; add patients")
     return splits

@@ -11,6 +11,8 @@ import os
 import platform
 import re
 import signal
+import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +24,9 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import nbcad
-from nbcad import caffe_net, cli, lmdb_io
+from nbcad import caffe_net, cli, lmdb_io, machine
 from nbcad.caffe_net import caffe, caffe_pb2
-from nbcad.errors import InputError, ModelError, OutputExistsError
+from nbcad.errors import InputError, ModelError, OutputError, OutputExistsError
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -33,6 +35,7 @@ LOG_HEADER = ["iteration", "learning_rate", "train_loss", "test_loss", "test_acc
 SNAPSHOTS_KEPT = 2
 # Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
 _BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
+_AROUND_WEIGHTS = 1 << 18  # bytes of a snapshot's files beside the numbers
 NEVER = 2**31 - 1
 _OF_LABELS = ("SoftmaxWithLoss", "Accuracy")  # layers of scores and labels
 
@@ -72,6 +75,7 @@ def train(
         OutputExistsError: ``run`` holds a training, and neither ``resume`` nor ``force`` was given.
         ModelError: solver or net is malformed, an LMDB has labels that the net has no output for, or the loss is no
             longer finite.
+        OutputError: there is no room for a snapshot or the weights.
         DatabaseError: an LMDB of the net is missing.
     """
     run = Path(run)
@@ -83,12 +87,13 @@ def train(
     _prepare_folder(run, resume, force)
     solver = _make_solver(given, run, device, max_iter)
     log = _resume(solver, run) if resume else []
-    record = _provenance(solver_file, given, fingerprints, device)
+    record = _provenance(solver_file, given, fingerprints, device) | {"resumed_from": solver.iter}
     result = _solve(solver, given, run, max_iter or given.max_iter, log)
     plot_curves(result.log, run / "curves.png", title=str(solver_file))
     if result.finished:
         result.weights = run / "final.caffemodel"
         with cli.replacing_file(result.weights) as temporary:
+            _check_room(solver, run)
             solver.net.save(str(temporary))
     _write_record(run, record, result)
     return result
@@ -234,6 +239,7 @@ def _stop_signals():
 
 def _snapshot(solver, run: Path) -> None:
     """Write weights and solver state, read both back, then give them their names; keep the newest two."""
+    _check_room(solver, run)
     solver.snapshot()
     written = run / f".tmp_iter_{solver.iter}"
     model, state = Path(f"{written}.caffemodel"), Path(f"{written}.solverstate")
@@ -249,13 +255,24 @@ def _snapshot(solver, run: Path) -> None:
         old.unlink()
 
 
+def _check_room(solver, run: Path) -> None:
+    """Raise `OutputError` where weights and solver state do not fit: Caffe ends the process when it cannot write."""
+    needed = 2 * sum(blob.data.nbytes for blobs in solver.net.params.values() for blob in blobs) + _AROUND_WEIGHTS
+    with (
+        cli.telling_no_space(OutputError, run, "free some, then go on with --resume"),
+        tempfile.TemporaryFile(dir=run) as file,
+    ):
+        os.posix_fallocate(file.fileno(), 0, needed)
+
+
 def _resume(solver, run: Path) -> list[dict]:
     """Restore the newest snapshot that can be read; return the log up to it."""
     for state in sorted(run.glob("iter_*.solverstate"), reverse=True):
         try:
             caffe_net.read_weights(state.with_suffix(".caffemodel"))
             caffe_pb2.SolverState.FromString(state.read_bytes())
-        except (ModelError, caffe_net.DecodeError):
+        except (ModelError, caffe_net.DecodeError) as error:
+            print(f"{state.stem} is passed over: {error}", file=sys.stderr)
             continue
         solver.restore(str(state))
         for _ in range(solver.iter):  # Caffe's Data layer begins anew: bring it to where it was
@@ -289,15 +306,27 @@ def plot_curves(log: list[dict], path: Path, title: str) -> None:
     plt.close(figure)
 
 
+def surroundings(device: str) -> dict:
+    """What else decides upon the weights' bytes than data, net and solver."""
+    return {
+        "device": device,
+        "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
+        "processor": machine.processor(),
+        "layers": os.environ.get(caffe_net.LAYERS, "fast"),
+        "blas": [{key: library[key] for key in _BLAS_FACTS} for library in threadpool_info() if _is_caffes_blas(library)],
+    }
+
+
+def _is_caffes_blas(library: dict) -> bool:
+    """And not one that NumPy, SciPy or OpenCV bring along in their wheels."""
+    return library["user_api"] == "blas" and "site-packages" not in library["filepath"]
+
+
 def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
     texts = {"solver": Path(solver_file).read_text(), "net": Path(given.net).read_text()}
-    return {
+    return surroundings(device) | {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device,
         "random_seed": given.random_seed,
-        "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
-        "processor": platform.machine(),
-        "blas": [{key: lib[key] for key in _BLAS_FACTS} for lib in threadpool_info() if lib["user_api"] == "blas"],
         "files": {"solver": str(solver_file), "net": given.net},
         "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} | lmdbs,
         "text": texts,

@@ -2,13 +2,11 @@
 
 import importlib
 import json
-import os
-import platform
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nbcad import cli
+from nbcad import cli, machine
 
 PARTS = ("conversion", "layers", "placing")
 
@@ -52,17 +50,7 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
     for part, figures in measured.items():
         ratios = {figure.name: figure.value for figure in figures if figure.unit == "ratio"}
         known["ratios"] = known.get("ratios", {}) | ratios
-        known[part] = {"machine": machine(), "size": size, "figures": [asdict(figure) for figure in figures]}
+        known[part] = {"machine": machine.describe(), "size": size, "figures": [asdict(figure) for figure in figures]}
     with cli.replacing_file(out) as temporary:
         temporary.write_text(json.dumps(known, indent=2) + "\n")
     return measured
-
-
-def machine() -> dict[str, str | int]:
-    """Processor, number of its cores that may be used, and Python's version."""
-    names = [s.split(":")[1].strip() for s in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in s]
-    return {
-        "processor": names[0] if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-    }
