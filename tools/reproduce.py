@@ -22,9 +22,9 @@ def main() -> int:
     if found.equal:
         print(f"{options.out / reproduce.WEIGHTS}: the same bytes")
         return cli.DONE
-    how_far = "" if found.difference is None else f"; the weights differ by up to {found.difference:.1g} of a blob's largest"
-    why = "" if changes else ", and nothing is known that has changed"
-    print(f"{options.out / reproduce.WEIGHTS}: other bytes{why}{how_far}")
+    print(f"{options.out / reproduce.WEIGHTS}: other bytes")
+    if found.difference is not None:
+        print(f"the weights differ by up to {found.difference:.1g} of the largest of their blob")
     return cli.FAILED
 
 

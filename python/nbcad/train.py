@@ -313,13 +313,13 @@ def surroundings(device: str) -> dict:
         "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
         "processor": machine.processor(),
         "layers": os.environ.get(caffe_net.LAYERS, "fast"),
-        "blas": [{key: library[key] for key in _BLAS_FACTS} for library in threadpool_info() if _is_caffes_blas(library)],
+        "blas": [{key: library[key] for key in _BLAS_FACTS} for library in _caffes_blas()],
     }
 
 
-def _is_caffes_blas(library: dict) -> bool:
-    """And not one that NumPy, SciPy or OpenCV bring along in their wheels."""
-    return library["user_api"] == "blas" and "site-packages" not in library["filepath"]
+def _caffes_blas() -> list[dict]:
+    """And not those that NumPy, SciPy or OpenCV bring along in their wheels."""
+    return [x for x in threadpool_info() if x["user_api"] == "blas" and "site-packages" not in x["filepath"]]
 
 
 def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
