@@ -35,7 +35,7 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate evaluate-others infer bench messages image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate evaluate-others infer bench parity messages image clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ infer: caffe ## Report of DICOM=dir in OUT=dir
 
 bench: caffe ## What the steps cost on this machine, to runs/bench/bench.json [PARTS=names]
 	@$(PY) tools/bench.py $(PARTS)
+
+parity: caffe ## Losses of `caffe train`, our driver, stock and fast layers; answers of Caffe, OpenCV and PyTorch
+	@$(PY) tools/parity.py
 
 messages: caffe ## The page's texts to its catalogues, after texts were changed; what is new stands there untranslated
 	@pot=$$(mktemp) && trap 'rm -f "$$pot"' EXIT && \

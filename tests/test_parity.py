@@ -1,80 +1,53 @@
-"""The same weights give the same answers in implementations that know nothing of each other: Caffe's own layers, the
-fast ones, OpenCV's importer of Caffe's files and, where it is installed, PyTorch."""
+"""The same files give the same losses and answers in ways of training and implementations that know nothing of each
+other."""
 
-import cv2
 import numpy as np
 import pytest
 
-from nbcad import caffe_net
+from nbcad import caffe_net, lmdb_io, parity
 from nbcad.caffe_net import caffe
 
 NETS = {"organ": "models/organ_net/deploy.prototxt", "stage": "models/stage_lenet5/deploy.prototxt"}
-CLOSE = {"rtol": 0, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module", params=NETS)
-def net(request, tmp_path_factory):
-    """Prototxt and weights of a net with large values, as a trained one has: its name, their paths."""
+def answers(request, tmp_path_factory):
+    """Of a net with large values, as a trained one has, by each implementation."""
+    deploy = NETS[request.param]
     caffe.set_random_seed(5)
-    made = caffe_net.load_net(NETS[request.param])
+    made = caffe_net.load_net(deploy)
     chance = np.random.default_rng(5)
     for blobs in made.params.values():
         for blob in blobs:
             blob.data[...] += chance.normal(0, 0.02, blob.data.shape)
     weights = tmp_path_factory.mktemp(request.param) / "net.caffemodel"
     made.save(str(weights))
-    return NETS[request.param], weights
+    size = caffe_net.input_size(deploy)
+    images = np.random.default_rng(6).uniform(-1, 3, (16, 1, size, size)).astype(np.float32)
+    return parity.answers(deploy, weights, images)
 
 
-@pytest.fixture(scope="module")
-def images(net):
-    """What the data layer feeds, float32, (16, 1, size, size)."""
-    size = caffe_net.input_size(net[0])
-    return np.random.default_rng(6).uniform(-1, 3, (16, 1, size, size)).astype(np.float32)
+@pytest.mark.parametrize("implementation", ["fast", "OpenCV", "PyTorch"])
+def test_other_implementations_answer_as_caffes_own_layers(answers, implementation):
+    if implementation == "PyTorch" and "PyTorch" not in answers:
+        pytest.skip("PyTorch is no dependency: install it to compare with it")
+    np.testing.assert_allclose(answers[implementation], answers["stock"], rtol=0, atol=parity.ANSWERS_APART)
+    assert answers["stock"].std(axis=0).max() > 1e-3  # the answers depend on the images
 
 
-def _answers(net, images) -> np.ndarray:
-    return caffe_net.forward(caffe_net.load_net(*net), images, ["prob"])[0]
-
-
-def test_fast_layers_answer_as_caffes_own(net, images, monkeypatch):
-    fast = _answers(net, images)
-    monkeypatch.setenv("NBCAD_CAFFE_LAYERS", "stock")
-    np.testing.assert_allclose(fast, _answers(net, images), **CLOSE)
-    assert fast.std(axis=0).max() > 1e-3  # the answers depend on the images
-
-
-def test_opencv_reads_the_files_and_answers_the_same(net, images):
-    imported = cv2.dnn.readNetFromCaffe(net[0], str(net[1]))
-    imported.setInput(images)
-    np.testing.assert_allclose(imported.forward("prob").reshape(len(images), -1), _answers(net, images), **CLOSE)
-
-
-def test_pytorch_answers_the_same(net, images):
-    torch = pytest.importorskip("torch", reason="PyTorch is no dependency: install it to compare with it")
-    values = caffe_net.read_weights(net[1])
-    blob = torch.from_numpy(images)
-    for layer in caffe_net.read_net(net[0]).layer:
-        blob = _in_pytorch(torch, layer, [torch.from_numpy(np.array(v)) for v in values.get(layer.name, [])], blob)
-    np.testing.assert_allclose(blob.numpy(), _answers(net, images), **CLOSE)
-
-
-def _in_pytorch(torch, layer, values: list, blob):
-    """What one of Caffe's layers does, written anew."""
-    functions = torch.nn.functional
-    if layer.type == "Convolution":
-        padding = list(layer.convolution_param.pad) or [0]
-        return functions.conv2d(blob, *values, padding=padding[0])
-    if layer.type == "Pooling":
-        pooling = layer.pooling_param
-        return functions.max_pool2d(blob, pooling.kernel_size, pooling.stride, ceil_mode=True)
-    if layer.type == "InnerProduct":
-        return functions.linear(blob.flatten(1), *values)
-    others = {
-        "Input": lambda x: x,
-        "Dropout": lambda x: x,  # in the test phase
-        "Sigmoid": torch.sigmoid,
-        "ReLU": torch.relu,
-        "Softmax": lambda x: torch.softmax(x, 1),
-    }
-    return others[layer.type](blob)
+@pytest.mark.parametrize(("net", "size", "labels"), [("organ", 64, 3), ("stage", 32, 5)])
+def test_caffe_train_and_our_driver_have_the_same_losses_with_stock_and_fast_layers(
+    tmp_path, rewritten_solver, net, size, labels
+):
+    chance = np.random.default_rng(5)
+    for split in ("train", "val"):
+        images, truth = chance.integers(0, 255, (40, size, size), np.uint8), chance.integers(0, labels, 40)
+        lmdb_io.write(tmp_path / split, images, truth)
+    edits = [(r"batch_size: 64", "batch_size: 8")]
+    solver = rewritten_solver(tmp_path / "given", net, (tmp_path / "train", tmp_path / "val"), edits)
+    found = parity.losses(solver, tmp_path, 20)
+    expected = found.pop(parity.REFERENCE)
+    assert expected.shape == (20,) and expected.std() > 0
+    assert len(found) == 4
+    for way, values in found.items():
+        np.testing.assert_allclose(values, expected, rtol=parity.bound(way), err_msg=way)

@@ -247,10 +247,15 @@ class _Peer:
         return answer
 
 
+def torch_folder() -> Path:
+    """Where `torch_python` keeps its environment."""
+    cache = os.environ.get("NBCAD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbcad"
+    return Path(cache) / TORCH.replace("==", "-")
+
+
 def torch_python() -> Path:
     """The interpreter of an environment with PyTorch in the cache, which is made where it is missing."""
-    cache = os.environ.get("NBCAD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbcad"
-    folder = Path(cache) / TORCH.replace("==", "-")
+    folder = torch_folder()
     python = folder / "bin" / "python"
     if not (folder / ".installed").exists():
         print(f"bench: installing {TORCH} to {folder}", file=sys.stderr)
