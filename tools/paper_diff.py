@@ -11,10 +11,19 @@ def main() -> int:
     arguments.add_argument(
         "--solver", type=Path, metavar="FILE", help="only this solver (without: both shipped solvers and both nets)"
     )
+    arguments.add_argument(
+        "--write-tables",
+        action="store_true",
+        help="only make the tables of solvers/README.md and models/README.md anew",
+    )
     options = arguments.parse_args()
 
     from nbcad import paper
 
+    if options.write_tables:
+        for readme in map(Path, paper.READMES):
+            readme.write_text(paper.with_tables(readme.read_text()))
+        return cli.DONE
     if options.solver:
         files = {options.solver: paper.solver_lines}
     else:
@@ -27,7 +36,8 @@ def main() -> int:
         for line in lines_of(path):
             differences += not line.same
             mark = " " if line.same else "!"
-            print(f"{mark} {line.key:<13} paper: {line.stated:<10} here: {line.found:<10} {line.where}")
+            where = f"{line.statement.section} {line.statement}"
+            print(f"{mark} {line.key:<13} paper: {line.stated:<10} here: {line.found:<10} {where}")
     print(f"{differences} differences" if differences else "no difference")
     return cli.FAILED if differences else cli.DONE
 
