@@ -50,7 +50,7 @@ test: caffe lint ## Everything that a fresh clone must pass
 	@$(PY) -m pytest
 
 lint: caffe
-	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/mypy --no-error-summary
 
 data: caffe ## Sample database and LMDBs of DICOM=dir ANNOTATIONS=path (default: the phantom, PATIENTS=180 SEED=1)
 	@$(MAKE) --no-print-directory data/lmdb/info.json

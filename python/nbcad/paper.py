@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import Message
 
 from nbcad import caffe_net
 from nbcad.caffe_net import caffe_pb2
@@ -103,7 +104,7 @@ def solver_lines(path: str | Path) -> list[Line]:
         ModelError: the file is missing or malformed.
     """
     solver = caffe_net.read_solver(path)
-    stated = {
+    stated: dict[str, str | float] = {
         "type": "SGD", "momentum": 0.9, "weight_decay": 0.004, "base_lr": 0.01, "lr_policy": "step", "stepsize": 100,
         "gamma": 0.1,
     }  # fmt: skip
@@ -158,7 +159,7 @@ def tagged_lines(path: str | Path) -> list[TaggedLine]:
             if head:  # its type, and what else a layer of one line says
                 text = re.sub(r' (bottom|top): "\w+"', "", text[text.index("type:") :])
                 text = text.removesuffix(" }") if line.startswith("layer {") else text
-            key = _STATED_BY.get(kind) if head else "pool" if kind == "Pooling" else text.split(":")[0]
+            key = _STATED_BY.get(kind, "") if head else "pool" if kind == "Pooling" else text.split(":")[0]
             lines.append(TaggedLine(layer, text, tag, reason, statements[key] if tag == "paper" else None))
     return lines
 
@@ -209,12 +210,13 @@ def _convolutions(layers: Sequence[caffe_pb2.LayerParameter]) -> list[caffe_pb2.
 
 
 def _kernels(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
-    return [str(size) for p in _convolutions(layers) for size in (*p.kernel_size, *_given(p, "kernel_h", "kernel_w"))]
+    sizes = [(*map(str, p.kernel_size), *_given(p, "kernel_h", "kernel_w")) for p in _convolutions(layers)]
+    return [size for of_layer in sizes for size in of_layer]
 
 
 def _strides(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
-    strides = [(*p.stride, *_given(p, "stride_h", "stride_w")) or (1,) for p in _convolutions(layers)]
-    return [str(stride) for of_layer in strides for stride in of_layer]
+    strides = [(*map(str, p.stride), *_given(p, "stride_h", "stride_w")) or ("1",) for p in _convolutions(layers)]
+    return [stride for of_layer in strides for stride in of_layer]
 
 
 def _pools(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
@@ -227,5 +229,5 @@ def _activations(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
     return [x.type for x in layers if x.type in ("Sigmoid", "ReLU", "PReLU", "ELU", "TanH", "Swish", "AbsVal", "BNLL")]
 
 
-def _given(parameters, *names: str) -> list[int]:
-    return [getattr(parameters, name) for name in names if parameters.HasField(name)]
+def _given(parameters: Message, *names: str) -> list[str]:
+    return [str(getattr(parameters, name)) for name in names if parameters.HasField(name)]

@@ -74,6 +74,6 @@ def _most_behind(lag: dict[str, float], shares: dict[str, float]) -> str:
     """Add each share to its ``lag``, take one from the largest and name it."""
     for name, share in shares.items():
         lag[name] += share
-    name = max(lag, key=lag.get)
+    name = max(lag, key=lag.__getitem__)
     lag[name] -= 1
     return name

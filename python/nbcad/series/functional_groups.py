@@ -59,7 +59,7 @@ def frames(dataset: Dataset, values: Values, number: int, budget: Budget) -> Ite
 
 
 def _values(item: Dataset, budget: Budget) -> dict:
-    values = {}
+    values: dict = {}
     for sequence, attributes in _MACROS.items():
         for group in items(item, sequence, budget):
             values |= {name: group.get(own) for own, name in attributes.items() if own in group}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -138,7 +138,7 @@ def _counted(numbers: list[int]) -> str:
 class BoundedFile:
     """A binary file that never reads beyond its end, nor more than its budget."""
 
-    def __init__(self, raw: BinaryIO, size: int, budget: Budget):
+    def __init__(self, raw: IO[bytes], size: int, budget: Budget):
         self.raw, self.size, self.budget = raw, size, budget
         self.seek, self.tell = raw.seek, raw.tell
 
@@ -153,7 +153,7 @@ class BoundedFile:
     def __enter__(self) -> "BoundedFile":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.raw.close()
 
 
