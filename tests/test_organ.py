@@ -66,8 +66,8 @@ def test_c_and_gamma_are_those_that_cross_validation_of_the_svm_itself_prefers(s
     features, labels, _ = samples
     features = features + np.random.default_rng(1).normal(0, 2, features.shape)  # so that the choice matters
     grid = {"C": [0.1, 10.0], "gamma_times_features": [0.01, 1.0, 100.0]}
-    splits = organ._folds((features, *samples[1:]), 5)
-    c, gamma, accuracy = organ._choose(features, labels, splits, grid)
+    splits = organ.folds((features, *samples[1:]), 5)
+    c, gamma, accuracy = organ.choose(features, labels, splits, grid)
     parameters = {"C": grid["C"], "gamma": [g / 6 for g in grid["gamma_times_features"]]}
     standardised = StandardScaler().fit_transform(features)
     search = GridSearchCV(SVC(), parameters, cv=splits).fit(standardised, labels)
