@@ -30,8 +30,6 @@ CHANGED = {
     "split by image": {},
     "stager, paper": {},
     "stager, beyond_paper": {},
-    "stager, decay 0.0005": {"weight_decay: 0.0005": 1},
-    "stager, plus": {"weight_decay: -0.004": 1},
 }
 OF_THE_DATA = ("source:", "net:", "random_seed: 7", "snapshot: 0", "num_output: 10", "dim: 16")
 QUICK = replace(PAPER, svms=("fc7",))

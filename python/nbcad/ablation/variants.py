@@ -128,6 +128,4 @@ VARIANTS = (
     Variant("fc7 of 64 units", WIDTH, PAPER.name, net=(_NARROW,), svms=(FC7, FC7_UNTRAINED)),
     Variant("stager, paper", task=STAGE, svms=()),
     Variant("stager, beyond_paper", SCHEDULE, "stager, paper", STAGE, solver_file=_STAGE_BEYOND, svms=()),
-    Variant("stager, decay 0.0005", DECAY, "stager, paper", STAGE, solver=(_decay(0.0005),), svms=()),
-    Variant("stager, plus", SIGN, "stager, paper", STAGE, solver=(_decay(-0.004),), svms=()),
 )
