@@ -71,7 +71,7 @@ train-stage-beyond: caffe ## The same stager with a longer schedule and hard neg
 baselines: caffe ## The organ net with ReLU for Sigmoid, as `make evaluate` then compares it [minutes]
 	@$(MAKE) --no-print-directory runs/baselines/relu/svm.json
 
-ablation: caffe ## What each of the paper's numbers does, five seeds, to runs/ablation [hours; goes on where it was]
+ablation: caffe ## What each of the paper's numbers does, five seeds, to runs/ablation [an hour; goes on where it was]
 	@$(MAKE) --no-print-directory data/lmdb/info.json
 	@OPENBLAS_NUM_THREADS=1 $(PY) tools/ablation.py
 

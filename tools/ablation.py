@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train and measure the nets with one of the paper's numbers changed at a time (hours; goes on where it was)."""
+"""Train and measure the nets with one of the paper's numbers changed at a time (an hour; goes on where it was)."""
 
 from pathlib import Path
 
