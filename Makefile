@@ -35,7 +35,7 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines evaluate evaluate-others infer bench parity messages image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines ablation evaluate evaluate-others infer bench parity messages image clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ train-stage-beyond: caffe ## The same stager with a longer schedule and hard neg
 
 baselines: caffe ## The organ net with ReLU for Sigmoid, as `make evaluate` then compares it [minutes]
 	@$(MAKE) --no-print-directory runs/baselines/relu/svm.json
+
+ablation: caffe ## What each of the paper's numbers does, five seeds, to runs/ablation [an hour; goes on where it was]
+	@$(MAKE) --no-print-directory data/lmdb/info.json
+	@OPENBLAS_NUM_THREADS=1 $(PY) tools/ablation.py
 
 evaluate: caffe ## The paper's measures on the held-out test patients, of the paper's solvers and of beyond_paper's
 	@$(MAKE) --no-print-directory data/lmdb/info.json

@@ -57,7 +57,7 @@ def test_folds_do_not_depend_on_how_patients_are_named(samples):
     """The database names them by a random key."""
     features, labels, patients = samples
     renamed = np.array([f"{(7 * patient + 3) % 8:x}" for patient in patients])
-    for one, other in zip(organ._folds(samples, 4), organ._folds((features, labels, renamed), 4), strict=True):
+    for one, other in zip(organ.folds(samples, 4), organ.folds((features, labels, renamed), 4), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
 
 
@@ -66,8 +66,8 @@ def test_c_and_gamma_are_those_that_cross_validation_of_the_svm_itself_prefers(s
     features, labels, _ = samples
     features = features + np.random.default_rng(1).normal(0, 2, features.shape)  # so that the choice matters
     grid = {"C": [0.1, 10.0], "gamma_times_features": [0.01, 1.0, 100.0]}
-    splits = organ._folds((features, *samples[1:]), 5)
-    c, gamma, accuracy = organ._choose(features, labels, splits, grid)
+    splits = organ.folds((features, *samples[1:]), 5)
+    c, gamma, accuracy = organ.choose(features, labels, splits, grid)
     parameters = {"C": grid["C"], "gamma": [g / 6 for g in grid["gamma_times_features"]]}
     standardised = StandardScaler().fit_transform(features)
     search = GridSearchCV(SVC(), parameters, cv=splits).fit(standardised, labels)

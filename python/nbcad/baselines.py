@@ -14,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nbcad import caffe_net, cli, database, initial_weights, lmdb_io, organ, train
+from nbcad import caffe_net, cli, database, lmdb_io, organ, train
+from nbcad.ablation.variants import RELU
 from nbcad.labels import organ_labels
 from nbcad.metrics.bootstrap import Figure, undefined
 from nbcad.metrics.counts import share
@@ -88,12 +89,11 @@ def train_relu(
     """
     cli.refuse_existing(out / "svm.json", force)
     samples = {s: lmdb_io.read_samples(sample_database, lmdbs, "organ", s) for s in ("train", "val")}
-    nets = initial_weights.write_nets(initial_weights.RELU, out, lmdbs)
-    solver = initial_weights.write_solver(initial_weights.RELU, out, nets["train_val"])
-    result = train.train(solver, out / "run", device, max_iter, force=force)
+    files = RELU.write(out, lmdbs, len(organ_labels()), caffe_net.input_size(organ.DEPLOY))
+    result = train.train(files["solver"], out / "run", device, max_iter, force=force)
     if not result.finished:
         return None
-    features = _features(caffe_net.load_net(nets["deploy"], result.weights), samples)
+    features = _features(caffe_net.load_net(files["deploy"], result.weights), samples)
     svm = organ.fit((features["train"], *samples["train"][1:]), features["val"], "fc7", organ_labels())
     organ.save(svm, out)
     return svm

@@ -6,15 +6,16 @@ One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies be
 
 import hashlib
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from nbcad import splitting
+from nbcad import cli, splitting
 from nbcad.errors import DatabaseError
 from nbcad.labels import organ_labels, stage_labels
-from nbcad.series import Series, Source, read_sources
+from nbcad.series import Series, Slice, Source, read_pixels, read_sources
 
 SCHEMA_VERSION = 2
 SPLITS = splitting.SIDES
@@ -78,6 +79,29 @@ def load_series(connection: sqlite3.Connection, series: int) -> tuple[Series, li
             f"the files of series {series} in the database are gone or changed; build it anew"
         ) from error
     return replace(slices[0][0], slices=[image for _, image in slices]), [row[0] for row in rows]
+
+
+def labelled_series(connection: sqlite3.Connection) -> Iterator[tuple[list[Slice], np.ndarray, list[sqlite3.Row]]]:
+    """Read the series of a database once more, with what is known of their slices.
+
+    Yields:
+        For each series its slices, their pixels (float32, shape (slices, rows, columns)) and as many rows of ``organ``
+        (None: not known), ``patient`` and ``side``.
+
+    Raises:
+        DatabaseError: a file is gone or changed.
+    """
+    numbers = [row[0] for row in connection.execute("SELECT series FROM series ORDER BY series")]
+    for number in cli.progress(numbers, desc="slices", unit="series"):
+        series, slice_numbers = load_series(connection, number)
+        rows = connection.execute(
+            "SELECT slice, organ, patient, side FROM slice_label JOIN slice_side USING (slice)"
+            " WHERE slice_label.series = ?",
+            (number,),
+        )
+        known = {row["slice"]: row for row in rows}
+        slices, pixels = read_pixels(series)
+        yield slices, pixels, [known[of_slice] for of_slice in slice_numbers]
 
 
 def pixel_hash(pixels: np.ndarray) -> str:

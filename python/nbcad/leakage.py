@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
-from nbcad import cli, database
+from nbcad import database
 from nbcad.preprocess import Canonical, enhance, organ_input
-from nbcad.series import read_pixels
 from nbcad.splitting import SplitPlan
 
 _SIZE = 16  # pixels along one side; enough to tell regions, and one slice from its neighbour
@@ -46,21 +45,12 @@ def measure(sample_database: Path, plan: SplitPlan) -> Bias | None:
 def _labelled_slices(connection: sqlite3.Connection) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Small images, shape (n, pixels), regions, patients and sides of all slices of a known region."""
     found = []
-    numbers = [row[0] for row in connection.execute("SELECT series FROM series ORDER BY series")]
-    for number in cli.progress(numbers, desc="split by image", unit="series"):
-        series, slice_numbers = database.load_series(connection, number)
-        rows = connection.execute(
-            "SELECT slice, organ, patient, side FROM slice_label JOIN slice_side USING (slice)"
-            " WHERE slice_label.series = ?",
-            (number,),
-        )
-        known = {number: row for number, *row in rows}
-        slices, pixels = read_pixels(series)
-        for of_slice, image, enhanced in zip(slice_numbers, slices, enhance(pixels), strict=True):
-            if known[of_slice][0] is not None:
+    for slices, pixels, known in database.labelled_series(connection):
+        for image, enhanced, row in zip(slices, enhance(pixels), known, strict=True):
+            if row["organ"] is not None:
                 turn = Canonical.of(image.geometry)
                 small = organ_input(turn.apply(enhanced), turn.spacing(image.spacing), _SIZE)
-                found.append((small.ravel().astype(np.float32), *known[of_slice]))
+                found.append((small.ravel().astype(np.float32), row["organ"], row["patient"], row["side"]))
     images, labels, patients, sides = zip(*found, strict=True) if found else ((), (), (), ())
     return np.array(images), np.array(labels), np.array(patients), np.array(sides)
 

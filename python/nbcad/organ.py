@@ -98,8 +98,8 @@ def fit(
     with Path(config).open("rb") as file:
         grid = tomllib.load(file)
     features, truth, patients = train
-    splits = _folds(train, grid["folds"])
-    c, gamma, accuracy = _choose(features, truth, splits, grid)
+    splits = folds(train, grid["folds"])
+    c, gamma, accuracy = choose(features, truth, splits, grid)
     svc = make_pipeline(StandardScaler(), SVC(C=c, gamma=gamma, cache_size=_KERNEL_CACHE_MB))
     classifier = CalibratedClassifierCV(svc, cv=splits, ensemble=False, n_jobs=-1).fit(features, truth)
     one_class = OneClassSVM(gamma=gamma, nu=1 - grid["coverage"])
@@ -120,8 +120,14 @@ def fit(
     return OrganSvm(classifier, familiarity, thresholds, blob, labels, info)
 
 
-def _choose(features: np.ndarray, truth: np.ndarray, splits: list, grid: dict) -> tuple[float, float, float]:
+def choose(features: np.ndarray, truth: np.ndarray, splits: list, grid: dict) -> tuple[float, float, float]:
     """C, gamma and the accuracy that they reach in cross-validation.
+
+    Args:
+        features: shape (n, d).
+        truth: labels, shape (n,).
+        splits: see `folds`.
+        grid: what `SVM_CONFIG` says.
 
     The distances are computed once for all C and gamma, which takes a fifth of the time of fits from features.
     """
@@ -136,7 +142,16 @@ def _choose(features: np.ndarray, truth: np.ndarray, splits: list, grid: dict) -
     return c, gamma, accuracy
 
 
-def _folds(train: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def folds(train: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices of training and test samples of a cross-validation in which no patient is on both sides.
+
+    Args:
+        train: features, labels and patients.
+        count: folds; as many as there are patients if they are fewer.
+
+    Raises:
+        ModelError: one patient only, or a region without samples in a fold.
+    """
     features, labels, patients = train
     count = min(count, len(np.unique(patients)))
     if count < 2:

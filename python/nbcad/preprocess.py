@@ -150,13 +150,20 @@ def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int, jitt
     Returns:
         uint8, shape (size, size).
     """
+    return _clahe(organ_square(image, spacing, size, jitter))
+
+
+def organ_square(
+    image: np.ndarray, spacing: tuple[float, float], size: int, jitter: Jitter | None = None
+) -> np.ndarray:
+    """`organ_input` before its enhancement."""
     height, width = (n * mm for n, mm in zip(image.shape, spacing, strict=True))
     side = max(height, width)
     rows, columns = max(1, round(size * height / side)), max(1, round(size * width / side))
     square = np.zeros((size, size), np.uint8)
     top, left = (size - rows) // 2, (size - columns) // 2
     square[top : top + rows, left : left + columns] = _resize(image, rows, columns)
-    return _clahe(jitter.apply(square) if jitter else square)
+    return jitter.apply(square) if jitter else square
 
 
 def stage_grid(image: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
