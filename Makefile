@@ -93,7 +93,9 @@ evaluate-others: caffe ## The same on 60 phantom patients of another seed and of
 infer: caffe ## Report of DICOM=dir in OUT=dir
 	@$(PY) tools/infer.py $(DICOM) --out $(OUT) --device $(DEVICE) || [ $$? -eq 3 ]
 
-bench: caffe ## What the steps cost on this machine, to runs/bench/bench.json [PARTS=names]
+bench: caffe ## What the steps cost on this machine, to runs/bench: table, bench.json, plots [PARTS=names]
+	@[ -f runs/organ/model.json ] || $(MAKE) --no-print-directory train-organ
+	@[ -f $(BEYOND)/model.json ] || $(MAKE) --no-print-directory train-stage-beyond
 	@$(PY) tools/bench.py $(PARTS)
 
 parity: caffe ## Losses of `caffe train`, our driver, stock and fast layers; answers of Caffe, OpenCV and PyTorch

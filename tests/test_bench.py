@@ -4,10 +4,15 @@ import sys
 from contextlib import closing
 from types import ModuleType
 
+import cv2
 import pytest
 
+from conftest import run_tool
 from nbcad import bench, caffe_net, database
-from nbcad.bench import conversion, layers
+from nbcad.bench import archive, child, conversion, layers, study
+from nbcad.errors import NbcadError
+from nbcad.series import read_archive
+from nbcad.series_rules import decide, read_rules
 
 NAMES = {
     "slices converted", "slices a second, all cores", "processor time a slice",
@@ -106,3 +111,45 @@ def test_ratios_are_medians_over_rounds_against_the_best_variant():
     assert values["organ_train_vs_pytorch"] == values["stage_infer_vs_pytorch"] == 2
     assert values["stage_train_vs_stock"] == 4
     assert values["organ_share_of_gemm_rate"] == pytest.approx(0.25 / layers.MATRIX**3)
+
+
+def test_curve_is_printed_drawn_and_written(monkeypatch, tmp_path):
+    part = ModuleType("nbcad.bench.fake")
+    curve = bench.Curve("batch", "images", "ms", {"one": [(1, 2.0), (10, 4.5)]})
+    part.measure = lambda folder, size: [bench.Figure("a_vs_b", 2.0, "ratio"), curve]
+    monkeypatch.setitem(sys.modules, part.__name__, part)
+    assert str(bench.run(["fake"], size=1, out=tmp_path / "bench.json")["fake"][1]).endswith("one: 1: 2, 10: 4.5")
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert [figure["name"] for figure in written["fake"]["figures"]] == ["a_vs_b"]
+    assert written["fake"]["curves"][0]["lines"] == {"one": [[1, 2.0], [10, 4.5]]}
+    assert cv2.imread(str(tmp_path / "fake_batch.png")).std() > 0
+
+
+def test_plain_loop_says_the_same_of_each_slice_as_the_tool(flow, tmp_path):
+    dicom = study.write_study(tmp_path / "dicom", 6)
+    stager, report, answers = flow.models / "stage", tmp_path / "report", tmp_path / "plain.json"
+    run_tool("infer", dicom, "--out", report, "--models", flow.models)
+    child.run([sys.executable, study.PLAIN_LOOP, dicom, flow.models / "organ", stager, answers])
+    same, apart = study.agreement(json.loads((report / "report.json").read_text()), json.loads(answers.read_text()))
+    assert same == 6
+    assert apart < 1e-3
+
+
+def test_cost_of_a_command_is_its_own_and_not_what_started_it():
+    held = bytearray(300 << 20)
+    took = child.run([sys.executable, "-c", "held = b'1' * (100 << 20); sum(range(10**6))"])
+    assert 100 << 20 < took.memory < 250 << 20 < len(held)
+    assert took.cpu_s > 0
+    with pytest.raises(NbcadError, match="ended with 7"):
+        child.run([sys.executable, "-c", "raise SystemExit(7)"])
+
+
+def test_folder_of_many_patients_holds_a_t2_and_a_scout_of_each(monkeypatch, tmp_path):
+    monkeypatch.setattr(archive, "OF_A_PATIENT", 30)
+    archive.write_patients(tmp_path / "dicom", 60)
+    found = read_archive(tmp_path / "dicom")
+    assert {file.status for file in found.files} == {"used"}
+    rules = read_rules()
+    assert [(len(series.slices), bool(decide(series, rules).reason)) for series in found.series] == [
+        (20, False), (10, True),
+    ] * 2  # fmt: skip

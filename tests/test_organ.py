@@ -1,4 +1,6 @@
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +83,44 @@ def test_saved_svm_gives_the_same_probabilities(svm, samples, tmp_path):
     for old, new in zip(svm.sort(samples[0]), loaded.sort(samples[0]), strict=True):
         np.testing.assert_array_equal(old, new)
     assert (loaded.blob, loaded.labels, loaded.info) == (svm.blob, svm.labels, svm.info)
+
+
+@pytest.fixture(scope="module")
+def large(samples, tmp_path_factory):
+    """Fitted as if three patients' samples, or 100 samples, were many."""
+    config = tmp_path_factory.mktemp("svm") / "svm.toml"
+    text = Path(organ.SVM_CONFIG).read_text()
+    for name, value in {"choose_on": 90, "exact_up_to": 100, "landmarks": 40}.items():
+        text = re.sub(rf"^{name} = \d+", f"{name} = {value}", text, flags=re.MULTILINE)
+    config.write_text(text)
+    return organ.fit(samples, samples[0], "fc7", ["adrenal", "retroperitoneum", "thorax"], config)
+
+
+def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, samples):
+    assert (svm.info["kernel"], large.info["kernel"]) == ("exact", "Nystroem, 40 landmarks")
+    regions, _ = large.sort(samples[0])
+    exact, _ = svm.sort(samples[0])
+    assert np.mean([one == other for one, other in zip(regions, exact, strict=True)]) > 0.95
+    far = np.full((1, 6), 40, np.float32)
+    assert large.sort(far)[0] == ["other"]
+
+
+def test_choice_and_familiarity_of_many_samples_come_from_a_few_whole_patients(svm, large, samples):
+    assert svm.info["chosen_on_samples"] == 240
+    assert large.info["chosen_on_samples"] == 90
+    chosen = organ.some_patients(samples[2], 90)
+    counts = np.bincount(samples[2][chosen], minlength=8)
+    assert sorted(counts.tolist()) == [0] * 5 + [30] * 3
+    renamed = np.char.add("p", (9 - samples[2]).astype(str))
+    np.testing.assert_array_equal(organ.some_patients(renamed, 90), chosen)
+    assert large.familiarity[-1].shape_fit_[0] == 90
+
+
+def test_saved_approximate_svm_gives_the_same_probabilities(large, samples, tmp_path):
+    organ.save(large, tmp_path)
+    loaded = organ.load(tmp_path)
+    for old, new in zip(large.sort(samples[0]), loaded.sort(samples[0]), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_damaged_or_missing_svm_is_one_error(svm, tmp_path):

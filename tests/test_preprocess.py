@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,6 +33,15 @@ def test_enhance_clips_at_percentiles_so_that_hot_pixels_do_not_set_the_scale(ch
     assert enhanced.dtype == np.uint8
     assert enhanced.min() == 0 and enhanced.max() == 255
     assert np.median(enhanced) == pytest.approx(127, abs=8)
+
+
+def test_enhance_takes_no_more_memory_than_one_copy_of_the_series(chance):
+    volume = chance.uniform(100, 200, (40, 100, 100)).astype(np.float32)
+    tracemalloc.start()
+    enhance(volume)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.6 * volume.nbytes
 
 
 def test_enhance_with_n4_flattens_a_bias_field(chance):

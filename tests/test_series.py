@@ -1,10 +1,12 @@
 """Files: which are read, how their headers and pixels are understood, and what becomes of all others."""
 
+import gc
 import io
 import os
 import socket
 import struct
 import time
+import tracemalloc
 import zipfile
 import zlib
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +31,7 @@ from pydicom.uid import (
 )
 
 from make_dicom import as_stored, enhanced, mr_image, write
+from nbcad.bench.archive import write_patients
 from nbcad.errors import InputError
 from nbcad.series import IGNORED, REFUSED, USED, FileRecord, decoder, header, read_archive, read_pixels, sources
 
@@ -648,3 +651,19 @@ def test_time_of_a_file_counts_over_all_readings_of_it():
     with record.budget() as second:
         assert second.deadline - time.monotonic() < sources.SECONDS_A_FILE - 0.04
     assert first.deadline - time.monotonic() < sources.SECONDS_A_FILE
+
+
+def test_a_further_file_takes_little_memory(tmp_path):
+    def memory(count: int) -> int:
+        folder = tmp_path / str(count)
+        write_patients(folder, count)
+        tracemalloc.start()
+        kept = read_archive(folder)
+        gc.collect()
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(kept.files) == count
+        return size
+
+    memory(300)  # fills the caches, which do not grow
+    assert (memory(700) - memory(301)) / (700 - 301) < 1300

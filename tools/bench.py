@@ -9,7 +9,7 @@ from nbcad import bench, cli
 def main() -> int:
     arguments = cli.parser(__doc__)
     arguments.add_argument("part", nargs="*", choices=[[], *bench.PARTS], default=[], help="what to measure: all parts")
-    arguments.add_argument("--size", type=cli.positive_int, default=20000, help="slices; 1000: a round of layers")
+    arguments.add_argument("--size", type=cli.positive_int, default=20000, help="how much each part is given")
     arguments.add_argument("--out", type=Path, default="runs/bench/bench.json", help="figures by part")
     options = arguments.parse_args()
 

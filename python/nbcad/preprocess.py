@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import SimpleITK as sitk
 
 from nbcad.series import Geometry
 
@@ -41,14 +40,19 @@ def enhance(volume: np.ndarray, n4: bool = False) -> np.ndarray:
         uint8, same shape, 0..255.
     """
     low, high = np.percentile(volume, CLIP_PERCENTILES)
-    clipped = np.clip(volume, low, high) - low
     if n4:
-        clipped = _without_bias_field(clipped)
-    top = float(clipped.max())
-    return np.round(clipped * (255.0 / top if top > 0 else 0.0)).astype(np.uint8)
+        volume, low, high = _without_bias_field(np.clip(volume, low, high) - low), 0.0, np.inf
+    top = float(min(volume.max(), high) - low)
+    scale = 255.0 / top if top > 0 else 0.0
+    enhanced = np.empty(volume.shape, np.uint8)
+    for image, result in zip(volume, enhanced, strict=True):  # else as float64 several times the series' memory
+        result[:] = np.round((np.clip(image, low, high) - low) * scale)
+    return enhanced
 
 
 def _without_bias_field(volume: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk  # late: a tenth of a second of every start, and N4 is only used if asked for
+
     image = sitk.GetImageFromArray(volume + 1.0)  # N4 works on the logarithm
     shrink = [4 if size >= 32 else 1 for size in image.GetSize()]
     small = sitk.Shrink(image, shrink)

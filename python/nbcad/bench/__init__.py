@@ -1,4 +1,7 @@
-"""What the steps cost on this machine. One module a part, with ``measure(folder, size) -> list[Figure]``."""
+"""What the steps cost on this machine.
+
+One module a part, with ``measure(folder, size) -> list[Figure | Curve]``.
+"""
 
 import importlib
 import json
@@ -6,9 +9,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure as Canvas
+
 from nbcad import cli, machine
 
-PARTS = ("conversion", "layers", "placing")
+PARTS = ("study", "archive", "training", "svm", "conversion", "layers", "placing")
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,25 @@ class Figure:
         return f"{self.name:<58} {self.value:>10.4g} {self.unit:<9}{goal}".rstrip()
 
 
-def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
+@dataclass(frozen=True)
+class Curve:
+    """What something costs at several sizes."""
+
+    name: str  # what it grows with
+    sizes: str  # their unit
+    costs: str  # their unit
+    lines: dict[str, list[tuple[float, float]]]  # size and cost, by what was measured
+
+    def __str__(self) -> str:
+        rows = [f"over {self.name}, {self.costs}:"]
+        rows += [f"  {name}: " + ", ".join(f"{x:g}: {y:.3g}" for x, y in line) for name, line in self.lines.items()]
+        return "\n  ".join(rows)
+
+
+def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve]]:
     """Measure some of `PARTS` and write ``bench.json``; parts that are not measured keep their figures in it.
+
+    Each curve is drawn beside it, to ``PART_CURVE.png``.
 
     Args:
         parts: names of `PARTS`. Their figures in the unit "ratio" stand once more under ``ratios``.
@@ -39,7 +61,7 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
         out: the JSON file.
 
     Returns:
-        Figures by part.
+        Figures and curves by part.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     measured = {}
@@ -47,10 +69,37 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure]]:
         with tempfile.TemporaryDirectory(prefix=f".{part}.", dir=out.parent) as folder:
             measured[part] = importlib.import_module(f"nbcad.bench.{part}").measure(Path(folder), size)
     known = json.loads(out.read_text()) if out.is_file() else {}
-    for part, figures in measured.items():
+    for part, found in measured.items():
+        figures = [one for one in found if isinstance(one, Figure)]
+        curves = [one for one in found if isinstance(one, Curve)]
         ratios = {figure.name: figure.value for figure in figures if figure.unit == "ratio"}
         known["ratios"] = known.get("ratios", {}) | ratios
         known[part] = {"machine": machine.describe(), "size": size, "figures": [asdict(figure) for figure in figures]}
+        known[part]["curves"] = [asdict(curve) for curve in curves]
+        for curve in curves:
+            draw(curve, out.with_name(f"{part}_{curve.name}.png"))
     with cli.replacing_file(out) as temporary:
         temporary.write_text(json.dumps(known, indent=2) + "\n")
     return measured
+
+
+def draw(curve: Curve, path: Path) -> None:
+    """A curve as a PNG; costs that differ less than tenfold on an axis from 0, so that a small rise looks small."""
+    canvas = Canvas(figsize=(6, 4), layout="constrained")
+    axes = canvas.subplots()
+    for name, line in curve.lines.items():
+        axes.plot(*zip(*line, strict=True), marker=".", label=name)
+    points = [point for line in curve.lines.values() for point in line]
+    sizes, costs = sorted({size for size, _ in points}), [cost for _, cost in points]
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.minorticks_off()
+    if max(costs) < 10 * min(costs):
+        axes.set_ylim(0, 1.1 * max(costs))
+    else:
+        axes.set_yscale("log")
+    axes.set(xlabel=curve.sizes, ylabel=curve.costs)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with cli.replacing_file(path) as temporary:
+        canvas.savefig(temporary, dpi=110, format="png")

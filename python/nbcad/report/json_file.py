@@ -8,5 +8,6 @@ from nbcad import cli
 
 def write_json(report: dict, path: Path) -> None:
     """Write the report of `pipeline.analyse`; not a number is refused, since JSON has none."""
-    with cli.replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    with cli.replacing_file(path) as temporary, temporary.open("w") as file:
+        json.dump(report, file, indent=2, allow_nan=False)  # piece by piece: its text is never whole in memory
+        file.write("\n")

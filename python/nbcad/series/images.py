@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 from pydicom.errors import InvalidDicomError
@@ -28,13 +29,13 @@ from nbcad.series.sources import (
     Source,
     one_line,
 )
-from nbcad.series.types import Geometry, Slice, StoredPixels
+from nbcad.series.types import Geometry, Slice, StoredPixels, shared
 
 _LARGEST_FIELD_MM = 1000.0  # twice the widest bore; what is larger is a wrong Pixel Spacing, and would fill the memory
 _FARTHEST_MM = 10_000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class About:
     """What the header tells of an image's patient, study and series."""
 
@@ -46,7 +47,7 @@ class About:
     phantom: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """A slice with what decides the stack that it belongs to."""
 
@@ -138,10 +139,10 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
         spacing=spacing,
         record=record,
         frame=number,
-        stored=stored,
-        rescale=_rescale(frame),
-        sop_class_uid=str(frame["SOPClassUID"]),
-        frame_of_reference_uid=str(frame.get("FrameOfReferenceUID") or ""),
+        stored=shared(stored),
+        rescale=shared(_rescale(frame)),
+        sop_class_uid=shared(str(frame["SOPClassUID"])),
+        frame_of_reference_uid=shared(str(frame.get("FrameOfReferenceUID") or "")),
     )
     return Image(
         slice=image,
@@ -166,7 +167,7 @@ def _spacing(frame: Values, stored: StoredPixels) -> tuple[float, float]:
         raise Refusal("(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it")
     if max(stored.rows * spacing[0], stored.columns * spacing[1]) > _LARGEST_FIELD_MM:
         raise Refusal(f"(0028,0030) Pixel Spacing {spacing.tolist()} makes the image wider than any MR scanner's field")
-    return float(spacing[0]), float(spacing[1])
+    return shared((float(spacing[0]), float(spacing[1])))
 
 
 def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | None, str]:
@@ -175,11 +176,7 @@ def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | N
     position = _numbers(frame, "ImagePositionPatient", 3)
     if orientation is None:
         return None, "(0020,0037) Image Orientation (Patient) is missing"
-    along_row, along_column = orientation[:3], orientation[3:]
-    if abs(orientation).max() > 1.01 or not _orthonormal(along_row, along_column):
-        raise Refusal(
-            f"(0020,0037) Image Orientation (Patient) {orientation.tolist()} is no pair of orthogonal unit vectors"
-        )
+    along_row, along_column = _directions(tuple(orientation.tolist()))
     if position is None:
         return None, "(0020,0032) Image Position (Patient) is missing"
     if abs(position).max() > _FARTHEST_MM:
@@ -187,6 +184,18 @@ def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | N
             f"(0020,0032) Image Position (Patient) {position.tolist()} is farther off than any scanner reaches"
         )
     return Geometry(position, along_row, along_column, *spacing), ""
+
+
+@lru_cache(maxsize=256)
+def _directions(orientation: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors along a row and along a column; one pair for all images of the same orientation."""
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    if np.abs(orientation).max() > 1.01 or not _orthonormal(along_row, along_column):
+        raise Refusal(
+            f"(0020,0037) Image Orientation (Patient) {list(orientation)} is no pair of orthogonal unit vectors"
+        )
+    along_row.flags.writeable = along_column.flags.writeable = False
+    return along_row, along_column
 
 
 def _orthonormal(first: np.ndarray, second: np.ndarray) -> bool:

@@ -79,6 +79,8 @@ class FileRecord:
         frames: how many images it holds, counted from 0.
     """
 
+    __slots__ = ("_fates", "_seconds", "frames", "path")
+
     def __init__(self, path: str, status: str = USED, reason: str = ""):
         self.path, self.frames = path, 1
         self._fates: dict[int, tuple[str, str]] = {}
@@ -157,7 +159,7 @@ class BoundedFile:
         self.raw.close()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a file lies: on disk, or as a member of a zip."""
 

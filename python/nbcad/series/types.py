@@ -1,12 +1,18 @@
 """Images, the series that they make up, and the archive that they come from."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from pydicom.uid import MRImageStorage
 
 from nbcad.series.sources import FileRecord, Source
+
+
+@lru_cache(maxsize=256)
+def shared(value):
+    """One object for all equal values, so that a folder's many headers, most of them alike, take little memory."""
+    return value
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Geometry:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredPixels:
     """How and where a file's pixels are stored, DICOM PS3.3 C.7.6.3 and PS3.5 A."""
 
@@ -54,7 +60,7 @@ class StoredPixels:
         return self.rows * self.columns * self.bits_allocated // 8
 
 
-@dataclass
+@dataclass(slots=True)
 class Slice:
     """One stored image: its header's essentials; pixels are read by `read_pixels`."""
 

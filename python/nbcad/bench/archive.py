@@ -1,0 +1,89 @@
+"""A folder of many patients: how the memory of tools/infer.py grows with the number of its slices."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+from nbcad import cli
+from nbcad.bench import Curve, Figure, child
+from nbcad.bench.study import MODELS, STAGER
+
+SLICES = (500, 5000, 20000)
+OF_A_PATIENT, ANALYSED = 500, 20  # slices; those are a T2, the others a scout, which data/series_rules.toml leaves out
+SIDE, PIXEL_MM, STEP_MM = 64, 4.0, 5.0
+KIB_A_SLICE = 5.0  # report.json takes most of it
+
+# What differs from file to file, in as many letters in each.
+_PATIENT, _SERIES, _IMAGE, _PLACE = "1000000", "2000000", "3000000", "+0000.0"
+
+
+def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
+    """Analyse folders of more and more patients with equally many slices.
+
+    Args:
+        folder: an empty one for the files and the reports.
+        size: the largest folder's slices; those of `SLICES` that are more are left out.
+        models: folder of the trained models.
+        stager: of the stager that goes with them.
+
+    Returns:
+        Memory of each and what a further slice adds.
+
+    Raises:
+        ModelError: there are no trained models; the message says how to make them.
+    """
+    costs = {}
+    for slices in [n for n in SLICES if n <= size] or [size]:
+        write_patients(folder / f"dicom_{slices}", slices)
+        command = [sys.executable, "tools/infer.py", folder / f"dicom_{slices}", "--out", folder / "report", "--force"]
+        costs[slices] = child.run([*command, "--models", models, "--stage", stager], (cli.DONE,))
+    fewest, most = min(costs), max(costs)
+    growth = (costs[most].memory - costs[fewest].memory) / max(1, most - fewest)
+    memory = [(slices, cost.memory / 2**20) for slices, cost in costs.items()]
+    return [
+        *(Figure(f"memory, peak, {slices} slices", mib, "MiB") for slices, mib in memory),
+        Figure("memory that a further slice adds", growth / 1024, "KiB", KIB_A_SLICE),
+        Figure(f"{most} slices to report, {ANALYSED} of {OF_A_PATIENT} analysed", costs[most].wall_s, "s"),
+        Curve("slices", "slices", "MiB", {"tools/infer.py, highest memory": memory}),
+    ]
+
+
+def write_patients(folder: Path, slices: int) -> None:
+    """Write small images of `OF_A_PATIENT` slices a patient: one encoded by pydicom, the others copies of its bytes."""
+    folder.mkdir()
+    t2, scout = _encoded("t2"), _encoded("scout")
+    for number in range(slices):
+        patient, place = divmod(number, OF_A_PATIENT)
+        image = t2 if place < ANALYSED else scout
+        series = 2 * patient + (place >= ANALYSED)
+        for old, new in (
+            (_PATIENT, f"{int(_PATIENT) + patient}"),
+            (_SERIES, f"{int(_SERIES) + series}"),
+            (_IMAGE, f"{int(_IMAGE) + number}"),
+            (_PLACE, f"{STEP_MM * place:+07.1f}"),
+        ):
+            image = image.replace(old.encode(), new.encode())
+        (folder / f"{number:06d}").write_bytes(image)
+
+
+def _encoded(description: str) -> bytes:
+    """A file of random grey levels."""
+    image = pydicom.Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, f"1.2.3.{_PATIENT}.{_SERIES}.{_IMAGE}"
+    image.StudyInstanceUID, image.SeriesInstanceUID = f"1.2.3.{_PATIENT}", f"1.2.3.{_PATIENT}.{_SERIES}"
+    image.PatientID, image.Modality, image.QualityControlImage = f"BENCH{_PATIENT}", "MR", "YES"
+    image.SeriesDescription = description
+    image.ImageOrientationPatient, image.ImagePositionPatient = [1, 0, 0, 0, 1, 0], ["0", "0", _PLACE]
+    image.PixelSpacing, image.Rows, image.Columns = [PIXEL_MM] * 2, SIDE, SIDE
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
+    image.PixelData = np.random.default_rng(1).integers(0, 500, (SIDE, SIDE), np.uint16).tobytes()
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = io.BytesIO()
+    image.save_as(file, enforce_file_format=True)
+    return file.getvalue()

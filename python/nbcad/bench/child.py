@@ -1,0 +1,58 @@
+"""A command as a process of its own: what it took."""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbcad.errors import NbcadError
+
+_SECONDS_BETWEEN_LOOKS = 0.02
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run of a command."""
+
+    wall_s: float
+    cpu_s: float  # of all threads
+    memory: int  # bytes, the process's highest resident set
+
+
+def run(command: Sequence[str | Path], allowed: tuple[int, ...] = (0,), **environment: str) -> Cost:
+    """Run a command without its output.
+
+    Args:
+        command: program and arguments.
+        allowed: exit codes that are no failure.
+        environment: variables besides those of this process.
+
+    Raises:
+        NbcadError: it ended with another exit code.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment
+    )
+    memory = 0
+    # getrusage would also count what this process held when it started the other.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        memory = max(memory, high_water(process.pid))
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    wall_s = time.monotonic() - started
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in allowed:
+        raise NbcadError(f"{' '.join(map(str, command))} ended with {process.returncode}")
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, memory)
+
+
+def high_water(pid: int | str = "self") -> int:
+    """Highest resident set of a process so far, in bytes; 0 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)

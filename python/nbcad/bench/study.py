@@ -1,0 +1,162 @@
+"""A study from DICOM on disk to the report on disk, by tools/infer.py in a fresh process, beside `plain_loop`."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from nbcad import localise, organ, phantom
+from nbcad.bench import Curve, Figure, child
+from nbcad.models import Models, load_models
+from nbcad.phantom.acquisition import acquire, plan
+from nbcad.phantom.patients import Purpose, list_patients
+from nbcad.phantom.physics import Tissues
+from nbcad.phantom.scanners import SCANNERS, protocols
+from nbcad.preprocess import Canonical, enhance, organ_input
+from nbcad.series import read_archive, read_pixels
+
+SLICES, MATRIX = 200, 320
+FEWER = (25, 50, 100)  # slices of the smaller studies
+SLICES_A_ROUND = 7000  # of ``size``
+LEAST_ROUNDS = 3
+MODELS, STAGER = Path("runs"), Path("runs/beyond_paper/stage")  # of `make demo`
+PLAIN_LOOP = Path(__file__).with_name("plain_loop.py")
+# What tools/infer.py begins with.
+START = """
+import gc
+gc.disable()
+from pathlib import Path
+from nbcad import pipeline, report
+from nbcad.models import load_models
+gc.freeze()
+gc.enable()
+load_models(Path({models!r}), "cpu", Path({stager!r}))
+"""
+SECONDS, MEMORY_GIB, OVERHEAD, FASTER = 10.0, 1.0, 2.0, 1.0
+
+
+def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
+    """Analyse one study again and again, both ways in turn.
+
+    Args:
+        folder: an empty one for the study and the reports.
+        size: a round for each `SLICES_A_ROUND`.
+        models: folder of the trained models.
+        stager: of the stager that goes with them.
+
+    Returns:
+        Seconds, memory, and how many times longer the plain loop takes: medians over rounds.
+
+    Raises:
+        ModelError: there are no trained models; the message says how to make them.
+    """
+    dicom = write_study(folder / "dicom", SLICES)
+    loaded = load_models(models, "cpu", stager)
+    report = folder / "report"
+    infer = [sys.executable, "tools/infer.py", dicom, "--out", report, "--force", "--models", models, "--stage", stager]
+    answers = folder / "plain.json"
+    plain = [sys.executable, PLAIN_LOOP, dicom, models / "organ", stager, answers]
+    start = [sys.executable, "-c", START.format(models=str(models), stager=str(stager))]
+    ways = {
+        "infer": lambda: child.run(infer),
+        "plain": lambda: child.run(plain, NBCAD_CAFFE_LAYERS="stock"),
+        "start": lambda: child.run(start),
+        "least": lambda: least_s(dicom, loaded),
+    }
+    rounds = [{name: way() for name, way in ways.items()} for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND))]
+    same, apart = agreement(json.loads((report / "report.json").read_text()), json.loads(answers.read_text()))
+
+    def middle(name: str, what: str) -> float:
+        return median(getattr(costs[name], what) for costs in rounds)
+
+    overhead = median((c["infer"].wall_s - c["start"].wall_s) / c["least"] for c in rounds)
+    faster = median(c["plain"].wall_s / c["infer"].wall_s for c in rounds)
+    return [
+        Figure("slices", SLICES, ""),
+        Figure("study to report", middle("infer", "wall_s"), "s", SECONDS),
+        Figure("of it start: imports and models", middle("start", "wall_s"), "s"),
+        Figure("decoding, preprocessing and nets alone", median(costs["least"] for costs in rounds), "s"),
+        Figure("study to report without start, times these three", overhead, "", OVERHEAD),
+        Figure("processor time", middle("infer", "cpu_s"), "s"),
+        Figure("memory, peak", max(costs["infer"].memory for costs in rounds) / 2**30, "GiB", MEMORY_GIB),
+        Figure("plain loop", middle("plain", "wall_s"), "s"),
+        Figure("plain loop: processor time", middle("plain", "cpu_s"), "s"),
+        Figure("plain loop: memory, peak", max(costs["plain"].memory for costs in rounds) / 2**30, "GiB"),
+        Figure("slices of the same region in both", same, "", least=0.99 * SLICES),
+        Figure("largest difference of a tumour probability", apart, "", 1e-3),
+        Figure("infer_study_vs_plain_loop", faster, "ratio", least=FASTER),
+        over_slices(folder, infer, dicom, middle("infer", "wall_s")),
+        over_threads(infer),
+    ]
+
+
+def write_study(folder: Path, slices: int) -> Path:
+    """Write one phantom patient's axial T2, as thin as a 3D sequence's, stage M.
+
+    Its rows run to left and its columns to posterior, so that the plain loop need not turn them.
+
+    Returns:
+        ``folder``.
+    """
+    patient = next(p for p in list_patients(20, seed=5) if p.stage == "M")
+    anatomy, scanner, chance = phantom.make_anatomy(patient), SCANNERS[patient.vendor], patient.chance(Purpose.IMAGES)
+    scan = plan(anatomy, chance, slices)
+    spacing = scan.spacing * scan.slices / slices
+    scan = replace(
+        scan,
+        slices=slices,
+        spacing=spacing,
+        thickness=min(scan.thickness, spacing),
+        transposed=False,
+        flips=(False,) * 2,
+    )
+    t2 = replace(protocols(scanner, chance)[0], matrix=MATRIX)
+    images = acquire(anatomy, Tissues.of_patient(chance), scan, scanner, t2, chance)
+    phantom.write_study(phantom.Study(patient, anatomy, scan, [(t2, images)]), folder)
+    return folder
+
+
+def least_s(dicom: Path, models: Models) -> float:
+    """Seconds for decoding, preprocessing and both nets, with nothing round them."""
+    (series,) = read_archive(dicom).series
+    started = time.monotonic()
+    slices, pixels = read_pixels(series)
+    volume, turn = enhance(pixels), Canonical.of(slices[0].geometry)
+    size = models.organ_net.blobs["data"].data.shape[-1]
+    inputs = np.stack([organ_input(turn.apply(image), turn.spacing(slices[0].spacing), size) for image in volume])
+    organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
+    localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
+    return time.monotonic() - started
+
+
+def agreement(report: dict, answers: list[list]) -> tuple[int, float]:
+    """Of how many slices both say the same region, and by how much their tumour probabilities differ at most."""
+    entries = {image["sop_uid"]: image for image in report["studies"][0]["series"][0]["slices"]}
+    same = sum(entries[uid]["organ"]["label"] == region for uid, region, _ in answers)
+    return same, max(abs(entries[uid]["tumour_probability"] - tumour) for uid, _, tumour in answers)
+
+
+def over_slices(folder: Path, infer: list, dicom: Path, all_s: float) -> Curve:
+    """Seconds for studies of the lowest slices."""
+    (series,) = read_archive(dicom).series
+    seconds = []
+    for slices in FEWER:
+        part = folder / f"dicom_{slices}"
+        part.mkdir()
+        for image in series.slices[:slices]:  # neighbours: else there would be gaps
+            os.link(image.source.path, part / image.source.path.name)
+        seconds.append(child.run([part if word == dicom else word for word in infer]).wall_s)
+    return Curve("slices", "slices", "s", {"tools/infer.py": [*zip(FEWER, seconds, strict=True), (SLICES, all_s)]})
+
+
+def over_threads(infer: list) -> Curve:
+    """Seconds for the study with 1, 2, 4 ... threads, up to one a core."""
+    cores = len(os.sched_getaffinity(0))
+    counts = [*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores]
+    seconds = [child.run(infer, OMP_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS=str(n)).wall_s for n in counts]
+    return Curve("threads", "threads", "s", {"tools/infer.py": list(zip(counts, seconds, strict=True))})

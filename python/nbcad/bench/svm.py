@@ -1,0 +1,74 @@
+"""Fitting the organ net's SVM over the number of samples: exact and with the approximate kernel."""
+
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from nbcad import caffe_net, lmdb_io, organ
+from nbcad.bench import Curve, Figure
+from nbcad.bench.study import MODELS
+from nbcad.preprocess import Jitter
+
+DATABASE, LMDBS = Path("data/samples.sqlite"), Path("data/lmdb")
+SAMPLES = {"exact": (0.05, 0.15, 0.5), "approximate": (0.15, 0.5, 1.5)}  # of each fit, in times of ``size``
+GROWTH = 1.2  # power of the samples by which time may grow; n log n from 3,000 to 30,000 has 1.11
+
+
+def measure(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Curve]:
+    """Fit on the training slices' features, jittered anew where there are too few, and sort the test patients' slices.
+
+    Args:
+        folder: not needed.
+        size: see `SAMPLES`.
+        models: folder of the trained models.
+
+    Returns:
+        Processor seconds of one fit and accuracy over the samples, and by what power of them the time grows.
+    """
+    config = tomllib.loads(Path(organ.SVM_CONFIG).read_text())
+    counts = {name: [round(share * size) for share in shares] for name, shares in SAMPLES.items()}
+    fitted = organ.load(models / "organ").info
+    features, truth = jittered_features(models / "organ" / "final.caffemodel", "train", max(counts["approximate"]))
+    test, test_truth = jittered_features(models / "organ" / "final.caffemodel", "test", 0)
+    order = np.random.default_rng(0).permutation(len(truth))
+    ways = {
+        "exact": organ.exact_svm(fitted["C"], fitted["gamma"]),
+        "approximate": organ.approximate_svm(fitted["C"], fitted["gamma"], config["landmarks"]),
+    }
+    seconds, accuracy = {name: [] for name in ways}, {name: [] for name in ways}
+    for name, svm in ways.items():
+        for count in counts[name]:
+            some = order[:count]
+            seconds[name].append((count, fit_s(svm, features[some], truth[some])))
+            accuracy[name].append((count, float(svm.score(test, test_truth))))
+    (few, few_s), (many, many_s) = seconds["approximate"][0], seconds["approximate"][-1]
+    return [
+        *(Figure(f"{name}, {n} samples: fit", s, "s") for name, line in seconds.items() for n, s in line),
+        *(Figure(f"{name}, {n} samples: accuracy", a, "") for name, line in accuracy.items() for n, a in line),
+        Figure("approximate: power of the samples", float(np.log(many_s / few_s) / np.log(many / few)), "", GROWTH),
+        Curve("samples", "samples", "processor s of a fit", seconds),
+    ]
+
+
+def jittered_features(weights: Path, split: str, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """fc7 of a split's samples, and of further jitters of them until there are enough: shape (n, 1024), and labels."""
+    net, transform = caffe_net.load_net(organ.DEPLOY, weights), caffe_net.transform_of(organ.TRAIN_VAL)
+    images, labels, _ = lmdb_io.read_samples(DATABASE, LMDBS, "organ", split)
+    chance, found = np.random.default_rng(1), []
+    copies = max(1, -(-least // len(images)))
+    for copy in range(copies):
+        moved = images if copy == 0 else np.stack([Jitter.draw(chance).apply(image) for image in images])
+        found.append(organ.extract_features(net, transform, moved, "fc7"))
+    return np.concatenate(found), np.tile(labels, copies)
+
+
+def fit_s(svm: Pipeline, features: np.ndarray, truth: np.ndarray) -> float:
+    """Processor seconds of one fit, with one thread: others wait busily, and would count."""
+    with threadpool_limits(1):
+        started = time.process_time()
+        svm.fit(features, truth)
+        return time.process_time() - started
