@@ -74,7 +74,7 @@ SNAPSHOT = {
     # The tag counts the iteration elsewhere, in Solver::Step.
     "src/caffe/solvers/sgd_solver.cpp": TAG["src/caffe/solvers/sgd_solver.cpp"] + "  ++this->iter_;\n",
 }
-EDITED_TAG = {
+EDITED = {
     "src/caffe/util/io.cpp": "  coded_input->SetTotalBytesLimit(kProtoReadBytesLimit);\n",
     "src/caffe/test/test_deconvolution_layer.cpp": SNAPSHOT["src/caffe/test/test_deconvolution_layer.cpp"],
     "python/caffe/io.py": (
@@ -124,9 +124,9 @@ EDITED_TAG = {
     ),
 }
 EDITED_SNAPSHOT = {
-    **EDITED_TAG,
+    **EDITED,
     "include/caffe/sgd_solvers.hpp": SNAPSHOT["include/caffe/sgd_solvers.hpp"],
-    "src/caffe/solvers/sgd_solver.cpp": EDITED_TAG["src/caffe/solvers/sgd_solver.cpp"] + "  ++this->iter_;\n",
+    "src/caffe/solvers/sgd_solver.cpp": EDITED["src/caffe/solvers/sgd_solver.cpp"] + "  ++this->iter_;\n",
 }
 
 
@@ -156,7 +156,7 @@ def edit_source():
 
 
 @pytest.mark.parametrize(
-    ("files", "edited"), [(TAG, EDITED_TAG), (SNAPSHOT, EDITED_SNAPSHOT)], ids=["tag 1.0", "Debian's snapshot"]
+    ("files", "edited"), [(TAG, EDITED), (SNAPSHOT, EDITED_SNAPSHOT)], ids=["tag 1.0", "Debian's snapshot"]
 )
 def test_edits_fit_both_versions_and_twice_is_once(edit_source, tmp_path, files, edited):
     root = write_tree(tmp_path, files)
