@@ -33,9 +33,10 @@ import() {  # the tar ball or folder $1 as the image $2
 stand_ins() {
     say "stand-ins for the bases"
     # As in the slim image: no manuals, and no packages kept.
-    mmdebstrap --quiet --variant=minbase --dpkgopt='path-exclude=/usr/share/{doc,man,info,locale}/*' \
-        --include=ca-certificates --aptopt='DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };' \
-        bookworm "$work/debian.tar"
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --aptopt='DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };' bookworm "$work/debian.tar"
     import "$work/debian.tar" "docker.io/library/$(sed -n 's/^ARG DEBIAN=//p' Dockerfile)"
     third_party/caffe/fetch.sh tree "$work/caffe"
     [ -n "${CAFFE_SRC:-}" ] || python3 "$here/tag_tree.py" "$work/caffe"
@@ -46,7 +47,8 @@ stand_ins() {
 nvidia_stand_in() {
     .venv/bin/pip -qq install --target "$work/wheels" 'cuda-toolkit[nvcc,cudart,cccl,cublas,curand]==13.0.*'
     ln -s lib "$work/wheels/nvidia/cu13/lib64"
-    import "$work/wheels/nvidia/cu13" "docker.io/$(sed -n 's/^FROM \(nvidia.*\) AS nvidia/\1/p' Dockerfile)" /usr/local/cuda-13.0
+    import "$work/wheels/nvidia/cu13" "docker.io/$(sed -n 's/^FROM \(nvidia.*\) AS .*/\1/p' Dockerfile)" \
+        /usr/local/cuda-13.0
     rm -r "$work/wheels"
 }
 
@@ -62,7 +64,9 @@ pip_volumes() {  # what pip needs here to find its packages, in the build alone
     done | sort -u
 }
 
-in_image() { b run --isolation chroot --volume "$work/data:/nbcad/data" --volume "$work/runs:/nbcad/runs" "$container" -- "$@"; }
+in_image() {
+    b run --isolation chroot --volume "$work/data:/nbcad/data" --volume "$work/runs:/nbcad/runs" "$container" -- "$@"
+}
 expect() { [ "$1" = "$2" ] || fail "$3: $1, and not $2"; }
 
 stand_ins
@@ -79,7 +83,8 @@ say "using it"
 expect "$(in_image id -u)" 1000 "user"
 in_image bash -c '! command -v cc gcc g++ c++ clang cpp ld nvcc pip' || fail "there are tools to compile or install with"
 expect "$(in_image find /var/lib/apt/lists /var/cache/apt/archives -maxdepth 1 -type f -not -name lock)" "" "apt's files"
-mapfile -t health < <(b inspect --type image --format '{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}' "$image" | sed '1d;/^$/d')
+mapfile -t health < <(b inspect --format '{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}' --type image \
+    "$image" | sed '1d;/^$/d')  # without the word CMD
 in_image "${health[@]}" >"$work/health.log" 2>&1 || { tail -n 5 "$work/health.log" >&2; fail "not healthy"; }
 in_image make train-organ PATIENTS=$patients ITERATIONS=$iterations
 in_image make train-stage PATIENTS=$patients ITERATIONS=$iterations
@@ -107,4 +112,5 @@ if [ "$target" = cuda ]; then
 fi
 
 root=$(b mount "$container")
-say "passed; the image holds $(du -sxm "$root" | cut -f 1) MB, of which $(du -sm "$root/nbcad/.venv" | cut -f 1) the Python environment"
+say "passed; the image holds $(du -sxm "$root" | cut -f 1) MB," \
+    "$(du -sm "$root/nbcad/.venv" | cut -f 1) of them the Python environment"
