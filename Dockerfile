@@ -11,8 +11,7 @@ FROM nvidia/cuda:13.0.1-devel-ubuntu24.04 AS nvidia
 FROM ${DEBIAN} AS sources
 COPY third_party/caffe/packages.txt /tmp/
 RUN apt-get update && \
-    apt-get install -y --no-install-recommends $(awk '$1 == "run" || $1 == "build" {print $2}' /tmp/packages.txt) && \
-    rm -rf /var/lib/apt/lists/*
+    apt-get install -y --no-install-recommends $(awk '$1 == "run" || $1 == "build" {print $2}' /tmp/packages.txt)
 COPY --from=bvlc /opt/caffe /opt/caffe
 ENV NBCAD_CACHE=/nbcad/.cache
 WORKDIR /nbcad
@@ -39,7 +38,7 @@ FROM ${DEBIAN} AS runtime
 COPY third_party/caffe/packages.txt /tmp/
 RUN apt-get update && \
     apt-get install -y --no-install-recommends $(awk '$1 == "run" {print $2}' /tmp/packages.txt) && \
-    rm -rf /var/lib/apt/lists/* /tmp/packages.txt && \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /tmp/packages.txt && \
     useradd --uid 1000 nbcad
 WORKDIR /nbcad
 # HOME: what Matplotlib and others keep there may be lost, and any user may write it (docker run --user).
