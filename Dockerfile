@@ -1,6 +1,6 @@
 # Caffe's own sources out of BVLC's image (Ubuntu 16.04, Python 2.7), rebuilt for Debian 12 and Python 3.11 by the same
 # third_party/caffe that serves a machine without containers. `make image` builds the target cpu, the default, and
-# `make image-cuda` the target cuda; `make image-check` tries the former.
+# `make image-cuda` the target cuda; `make image-check` tries them without Docker.
 ARG DEBIAN=debian:bookworm-20251229-slim
 
 FROM bvlc/caffe:cpu AS bvlc
