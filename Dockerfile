@@ -1,37 +1,58 @@
-# Caffe's own sources out of BVLC's image (Ubuntu 16.04, Python 2.7), rebuilt for Debian 12 and Python 3.11 by the
-# same third_party/caffe that serves a machine without containers. `make image` builds it.
+# Caffe's own sources out of BVLC's image (Ubuntu 16.04, Python 2.7), rebuilt for Debian 12 and Python 3.11 by the same
+# third_party/caffe that serves a machine without containers. `make image` builds the target cpu, the default, and
+# `make image-cuda` the target cuda; `make image-check` tries them without Docker.
+ARG DEBIAN=debian:bookworm-20251229-slim
 
 FROM bvlc/caffe:cpu AS bvlc
 
-FROM debian:12-slim AS builder
+# NVIDIA has no image of Debian 12: of Ubuntu's, the toolkit is taken, which needs nothing beside itself.
+FROM nvidia/cuda:13.0.1-devel-ubuntu24.04 AS nvidia
+
+FROM ${DEBIAN} AS sources
 COPY third_party/caffe/packages.txt /tmp/
 RUN apt-get update && \
-    apt-get install -y --no-install-recommends $(awk '$1 == "run" || $1 == "build" {print $2}' /tmp/packages.txt) && \
-    rm -rf /var/lib/apt/lists/*
+    apt-get install -y --no-install-recommends $(awk '$1 == "run" || $1 == "build" {print $2}' /tmp/packages.txt)
 COPY --from=bvlc /opt/caffe /opt/caffe
 ENV NBCAD_CACHE=/nbcad/.cache
 WORKDIR /nbcad
-# Caffe alone first: a change of ours does not compile it anew.
-COPY third_party third_party
+# Caffe alone first, in the next stages: a change of ours does not compile it anew.
+COPY third_party/caffe third_party/caffe
 COPY requirements.lock ./
+
+FROM sources AS build-cuda
+COPY --from=nvidia /usr/local/cuda-13.0 /usr/local/cuda
+ARG CUDA_ARCH="80 86 89 90"
+ENV CAFFE_CUDA=1
+RUN third_party/caffe/build.sh && \
+    mkdir -p /cuda/lib64 && cd /usr/local/cuda/lib64 && \
+    cp -P libcudart.so.* libcublas.so.* libcublasLt.so.* libcurand.so.* /cuda/lib64
+COPY . .
+RUN third_party/image/install.sh
+
+FROM sources AS build-cpu
 RUN third_party/caffe/build.sh
 COPY . .
-RUN make caffe && \
-    .venv/bin/python -m compileall -q python && \
-    touch .venv/.sealed && \
-    mkdir -p data runs && chmod 777 data runs
+RUN third_party/image/install.sh
 
-FROM debian:12-slim AS cpu
+FROM ${DEBIAN} AS runtime
 COPY third_party/caffe/packages.txt /tmp/
 RUN apt-get update && \
     apt-get install -y --no-install-recommends $(awk '$1 == "run" {print $2}' /tmp/packages.txt) && \
-    rm -rf /var/lib/apt/lists/* /tmp/packages.txt && \
-    useradd --create-home --uid 1000 nbcad
-COPY --from=builder /nbcad /nbcad
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /tmp/packages.txt && \
+    useradd --uid 1000 nbcad
 WORKDIR /nbcad
-ENV PATH=/nbcad/.venv/bin:$PATH
-# Mount studies, annotations and results: data and runs are where the commands look for them.
+# HOME: what Matplotlib and others keep there may be lost, and any user may write it (docker run --user).
+ENV PATH=/nbcad/.venv/bin:$PATH HOME=/tmp
 USER nbcad
 HEALTHCHECK --interval=1m --timeout=30s --start-period=10s \
     CMD ["python", "-c", "import caffe; caffe.Net('models/stage_lenet5/deploy.prototxt', caffe.TEST)"]
 CMD ["make", "help"]
+
+FROM runtime AS cuda
+COPY --from=build-cuda /cuda /usr/local/cuda
+COPY --from=build-cuda /nbcad /nbcad
+# Read by NVIDIA's container runtime: all cards, and of the driver what CUDA needs.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM runtime AS cpu
+COPY --from=build-cpu /nbcad /nbcad

@@ -20,6 +20,8 @@ OUT ?= runs/infer
 PARTS ?=
 # Of the paper's solvers and of those beyond it; empty: as they say.
 ITERATIONS ?=
+# Of the Dockerfile.
+TARGET ?= cpu
 
 include setup.mk
 
@@ -35,7 +37,7 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines ablation evaluate evaluate-others infer bench parity messages image clean
+.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines ablation evaluate evaluate-others infer bench parity messages image image-cuda image-check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +111,13 @@ messages: caffe ## The page's texts to its catalogues, after texts were changed;
 
 image: ## The container image nbcad:cpu
 	docker build --target cpu --tag nbcad:cpu .
+
+image-cuda: ## The container image nbcad:cuda, for NVIDIA's cards
+	docker build --target cuda --tag nbcad:cuda .
+
+image-check: caffe ## Build the image without Docker, by buildah, and use it [root, TARGET=cpu|cuda]
+	@$(CAFFE_RECIPE)/packages.sh image
+	@third_party/image/check.sh $(TARGET)
 
 clean: ## Remove databases and runs; the environment and Caffe stay
 	rm -rf data/phantom data/heldout data/others data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs

@@ -141,6 +141,27 @@ EDITS = (
         why="other values take their place",
     ),
     Edit(
+        path="include/caffe/sgd_solvers.hpp",
+        old=r"( protected:\n  void PreSolve\(\);\n)(  Dtype GetLearningRate\(\);\n)",
+        new=r"\2\n\1",
+        done=r"  Dtype GetLearningRate\(\);\n\n protected:\n  void PreSolve",
+        why="the log has each iteration's rate; the tag keeps it to itself",
+    ),
+    Edit(
+        path="python/caffe/_caffe.cpp",
+        old=r'("SGDSolver", bp::init<string>\(\)\));',
+        new=r'\1\n        .add_property("lr", &SGDSolver<Dtype>::GetLearningRate);',
+        done=r'add_property\("lr", &SGDSolver<Dtype>::GetLearningRate\)',
+        why="the same",
+    ),
+    Edit(
+        path="python/caffe/_caffe.cpp",
+        old=r"(bp::class_<(?!SGD)\w+Solver<Dtype>, bp::bases<)Solver<Dtype> >",
+        new=r"\1SGDSolver<Dtype> >",
+        done=r"bp::class_<NesterovSolver<Dtype>, bp::bases<SGDSolver<Dtype> >",
+        why="the same, of the other kinds of solvers",
+    ),
+    Edit(
         path="src/caffe/solvers/sgd_solver.cpp",
         old=r'(#include "caffe/sgd_solvers.hpp"\n)(?!#include "caffe/fast)',
         new=r'\1#include "caffe/fast/descent.hpp"\n',
@@ -149,9 +170,10 @@ EDITS = (
     ),
     Edit(
         path="src/caffe/solvers/sgd_solver.cpp",
-        old=r"(  ClipGradients\(\);\n)(?!  if \(fast)",
-        new=r"\1  if (fast::Descend<Dtype>(this->net_.get(), this->param_, this->type(), rate, history_)) {\n"
-        r"    ++this->iter_;\n    return;\n  }\n",
+        # Not a return: after its loop the snapshot counts the iteration, which the tag does in Solver::Step.
+        old=r"(  ClipGradients\(\);\n)(  for \([\s\S]*?  this->net_->Update\(\);\n)",
+        new=r"\1  if (!fast::Descend<Dtype>(this->net_.get(), this->param_, this->type(), rate, history_)) {\n"
+        r"\2  }\n",
         done=r"fast::Descend",
         why="the same",
     ),

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the missing ones of packages.txt; silent and quick when none is missing.
-#   packages.sh KIND...      KIND: run, build, test
+#   packages.sh KIND...      KIND: run, build, test, image
 set -euo pipefail
 cd "$(dirname "$0")"
 

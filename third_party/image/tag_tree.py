@@ -1,0 +1,71 @@
+"""Takes Debian's snapshot of Caffe (August 2018) back to the tag 1.0 (April 2017): `tag_tree.py DIR`.
+
+For check.sh, where BVLC's image is not to be had. Undone are the changes in between that this project could meet: the
+protocol, the solver, what pycaffe has of them, and the lines that edit_source.py edits. It is not the tag itself.
+Nothing is written unless every change is found.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+# Path, what the snapshot has, what the tag has.
+CHANGES = (
+    # BVLC/caffe #6238, 2018: the update counts the iteration, and Python sees more of the solver.
+    ("src/caffe/solvers/sgd_solver.cpp", r"\n(?:  //[^\n]*\n)+  \+\+this->iter_;\n", ""),
+    ("src/caffe/solver.cpp", r"(\n    ApplyUpdate\(\);\n)", r"\1\n    ++iter_;\n"),
+    (
+        "include/caffe/sgd_solvers.hpp",
+        r"(  virtual void ApplyUpdate\(\);\n)(  Dtype GetLearningRate\(\);\n)\n( protected:\n  void PreSolve\(\);\n)",
+        r"\3\2\1",
+    ),
+    ("python/caffe/_caffe.cpp", r'\n    \.def\("apply_update"[^\n]*', ""),
+    ("python/caffe/_caffe.cpp", r'\n    \.add_property\("base_lr",[^;]*;', ";"),
+    ("python/caffe/_caffe.cpp", r'\n        \.add_property\("lr",[^\n]*', ";"),
+    ("python/caffe/_caffe.cpp", r"bp::bases<SGDSolver<Dtype> >", "bp::bases<Solver<Dtype> >"),
+    # #6123, January 2018: `weights` of a solver, and a default for its snapshot_prefix.
+    ("src/caffe/proto/caffe.proto", r"\n(?:  //[^\n]*\n)+  repeated string weights = 42;\n", ""),
+    ("src/caffe/solver.cpp", r"\n *for \(int w_idx = 0;[^}]*\}", ""),
+    ("src/caffe/util/upgrade_proto.cpp", r"\n  UpgradeSnapshotPrefixProperty\(param_file, param\);", ""),
+    ("tools/caffe.cpp", r"    solver_param\.(?:clear|add)_weights\([^\n]*\n", ""),
+    # #6002 and the Clip layer, 2018.
+    ("src/caffe/proto/caffe.proto", r"\n  optional (?:Swish|Clip)Parameter [^\n]*", ""),
+    ("src/caffe/proto/caffe.proto", r"\n// [^\n]*(?:Swish|Clip)Layer\nmessage [^}]*\}\n", ""),
+    ("src/caffe/layer_factory.cpp", r'#include "caffe/layers/(?:clip|swish)_layer\.hpp"\n', ""),
+    # Pooling's rounding to choose, 2018.
+    ("src/caffe/proto/caffe.proto", r"\n  // How to calculate the output size[^}]*\}\n[^\n]*round_mode = 13[^\n]*", ""),
+    ("include/caffe/layers/pooling_layer.hpp", r"\n  PoolingParameter_RoundMode round_mode_;", ""),
+    ("src/caffe/layers/pooling_layer.cpp", r"\n  round_mode_ =[^\n]*", ""),
+    (
+        "src/caffe/layers/pooling_layer.cpp",
+        r"  switch \(round_mode_\) \{\n  case \w+_CEIL:\n([\s\S]*?)    break;\n[\s\S]*?mode\.\";\n  \}\n",
+        r"\1",
+    ),
+    # Debian's patch, and the argument that scikit-image came to ask for.
+    ("src/caffe/test/test_deconvolution_layer.cpp", r"EXPECT_FLOAT_EQ(\(result_2d\.cpu_data)", r"EXPECT_EQ\1"),
+    ("python/caffe/io.py", r"(order=interp_order), mode='constant'\)", r"\1)"),
+)
+LATER_FILES = ("include/caffe/layers/{}_layer.hpp", "src/caffe/layers/{}_layer.cpp", "src/caffe/layers/{}_layer.cu")
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: tag_tree.py DIR (the root of the snapshot's sources)", file=sys.stderr)
+        return 2
+    root = Path(arguments[0])
+    texts = {root / path: (root / path).read_text(encoding="utf-8") for path, _, _ in CHANGES}
+    for path, snapshot, tag in CHANGES:
+        texts[root / path], count = re.subn(snapshot, tag, texts[root / path])
+        if not count:
+            print(f"tag_tree.py: {path} does not have /{snapshot}/: this is not Debian's snapshot", file=sys.stderr)
+            return 1
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    for layer in ("clip", "swish"):
+        for path in LATER_FILES:
+            (root / path.format(layer)).unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
