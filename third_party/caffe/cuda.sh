@@ -12,8 +12,10 @@ read -ra architectures <<<"${CUDA_ARCH:-80 86 89 90}"
 fail() { echo "caffe: $*" >&2; exit 1; }
 
 nvcc=$toolkit/bin/nvcc
-[ -x "$nvcc" ] || fail "nvcc is missing: there is no $nvcc. Install the CUDA toolkit, 12 or 13, and set CUDA_DIR to where" \
-    "it lies; without CAFFE_CUDA=1 Caffe is built for the CPU."
+[ -x "$nvcc" ] ||
+    fail "nvcc is missing: there is no $nvcc. Install the CUDA toolkit, 12 or 13, and set CUDA_DIR to it; or" \
+    "pip install --target $wheels 'cuda-toolkit[nvcc,cudart,cccl,cublas,curand]==13.0.*' and" \
+    "CUDA_DIR=$wheels/nvidia/cu13."
 version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p')
 case $version in
     12.* | 13.*) ;;
