@@ -19,7 +19,25 @@ BUILD = Path(caffe.__file__).resolve().parents[2]
 
 # The lines that are edited, as they stand in the two trees: Debian's snapshot has Debian's own patches already.
 TAG = {
+    "Makefile": "ifneq ($(CPU_ONLY), 1)\n\tLIBRARIES := cudart cublas curand\nendif\n",
     "src/caffe/util/io.cpp": "  coded_input->SetTotalBytesLimit(kProtoReadBytesLimit, 536870912);\n",
+    "src/caffe/util/math_functions.cu": "#include <math_functions.h>  // CUDA's, not caffe's, for fabs, signbit\n",
+    "src/caffe/common.cpp": (
+        '    LOG(ERROR) << "Cannot create Cublas handle. Cublas won\'t be available.";\n'
+        '    LOG(ERROR) << "Cannot create Curand generator. Curand won\'t be available.";\n'
+        '        LOG(ERROR) <<\n            "Curand not available. Skipping setting the curand seed.";\n'
+        "      << prop.maxGridSize[2];\n"
+        '  LOG(INFO) << "Clock rate:                    " << prop.clockRate;\n'
+        '  LOG(INFO) << "Total constant memory:         " << prop.totalConstMem;\n'
+        '  LOG(INFO) << "Concurrent copy and execution: "\n      << (prop.deviceOverlap ? "Yes" : "No");\n'
+        '  LOG(INFO) << "Number of multiprocessors:     " << prop.multiProcessorCount;\n'
+        '  LOG(INFO) << "Kernel execution timeout:      "\n'
+        '      << (prop.kernelExecTimeoutEnabled ? "Yes" : "No");\n  return;\n'
+    ),
+    "src/caffe/internal_thread.cpp": (
+        "#ifndef CPU_ONLY\n  CUDA_CHECK(cudaGetDevice(&device));\n#endif\n"
+        "#ifndef CPU_ONLY\n  CUDA_CHECK(cudaSetDevice(device));\n#endif\n"
+    ),
     "src/caffe/test/test_deconvolution_layer.cpp": (
         "    EXPECT_EQ(result_2d.cpu_data()[i], result_nd.cpu_data()[i]);\n"
     ),
@@ -75,7 +93,21 @@ SNAPSHOT = {
     "src/caffe/solvers/sgd_solver.cpp": TAG["src/caffe/solvers/sgd_solver.cpp"] + "  ++this->iter_;\n",
 }
 EDITED = {
+    "Makefile": "ifneq ($(CPU_ONLY), 1)\n\tLIBRARIES += $(CUDA_LIBRARIES)\nendif\n",
     "src/caffe/util/io.cpp": "  coded_input->SetTotalBytesLimit(kProtoReadBytesLimit);\n",
+    "src/caffe/util/math_functions.cu": "#include <cuda_runtime.h>  // for fabs, signbit\n",
+    "src/caffe/common.cpp": (
+        '    LOG(WARNING) << "Cannot create Cublas handle. Cublas won\'t be available.";\n'
+        '    LOG(WARNING) << "Cannot create Curand generator. Curand won\'t be available.";\n'
+        '        LOG(WARNING) <<\n            "Curand not available. Skipping setting the curand seed.";\n'
+        "      << prop.maxGridSize[2];\n"
+        '  LOG(INFO) << "Total constant memory:         " << prop.totalConstMem;\n'
+        '  LOG(INFO) << "Number of multiprocessors:     " << prop.multiProcessorCount;\n  return;\n'
+    ),
+    "src/caffe/internal_thread.cpp": (
+        "#ifndef CPU_ONLY\n  if (Caffe::mode() == Caffe::GPU) CUDA_CHECK(cudaGetDevice(&device));\n#endif\n"
+        "#ifndef CPU_ONLY\n  if (mode == Caffe::GPU) CUDA_CHECK(cudaSetDevice(device));\n#endif\n"
+    ),
     "src/caffe/test/test_deconvolution_layer.cpp": SNAPSHOT["src/caffe/test/test_deconvolution_layer.cpp"],
     "python/caffe/io.py": (
         "datum.data = arr.tobytes()\n"
@@ -222,8 +254,9 @@ def test_runtime_packages_cover_what_is_linked():
         needed |= set(re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic))
         linked = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
         found |= dict(re.findall(r"^\s*(\S+) => (\S+)", linked, re.MULTILINE))
-    # Every Debian system has the C library; C++'s comes with whatever is written in it.
-    needed = {name for name in needed if not re.match(r"lib(c|m|mvec|gcc_s|stdc\+\+|caffe)\.so|ld-linux", name)}
+    # Every Debian system has the C library; C++'s comes with whatever is written in it; CUDA is no package of Debian's.
+    others = r"lib(c|m|mvec|gcc_s|stdc\+\+|caffe|cudart|cublas|curand|nccl)\.so|ld-linux"
+    needed = {name for name in needed if not re.match(others, name)}
     files = {str(Path(found[name]).resolve()) for name in needed}
     owners = subprocess.run(["dpkg", "-S", *files], capture_output=True, text=True, check=True).stdout
     packages = {line.split(":")[0] for line in owners.splitlines()}

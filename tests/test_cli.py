@@ -100,14 +100,6 @@ def test_folder_set_aside_by_a_killed_process_comes_back_or_goes(tmp_path):
     assert [p.name for p in path.iterdir()] == ["old"] and [p.name for p in tmp_path.iterdir()] == ["lmdb"]
 
 
-def test_missing_gpu_is_an_error_and_never_the_cpu():
-    from nbcad import caffe_net
-    from nbcad.errors import DeviceError
-
-    with pytest.raises(DeviceError, match="--device cpu"):
-        caffe_net.use_device("cuda:99")
-
-
 def test_progress_in_a_log_is_lines_with_count_and_eta(capsys):
     for _ in cli.progress(range(3), desc="reading", unit="file"):
         pass

@@ -4,10 +4,8 @@ Caffe ends the whole process when a check of its own fails. So files, sizes and 
 an error can say what to do.
 """
 
+import ctypes
 import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,17 +45,34 @@ def use_device(device: str) -> None:
     if device == "cpu":
         caffe.set_mode_cpu()
         return
-    number = device.removeprefix("cuda:")
-    tool = shutil.which("caffe", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if tool is None:
-        raise DeviceError(f"{device} cannot be checked: the program caffe is not on the PATH; run `make caffe`")
-    query = subprocess.run([tool, "device_query", "-gpu", number], capture_output=True, text=True, check=False)
-    if query.returncode != 0:
-        cpu_only = "CPU-only" in query.stderr
-        reason = "this build of Caffe has no CUDA" if cpu_only else "no such card, or no driver for it"
+    number = int(device.removeprefix("cuda:"))
+    reason = _reason_against_card(ctypes.CDLL(caffe._caffe.__file__), number)
+    if reason:
         raise DeviceError(f"{device} cannot be used: {reason}; use --device cpu")
-    caffe.set_device(int(number))
+    caffe.set_device(number)
     caffe.set_mode_gpu()
+
+
+def _reason_against_card(library: ctypes.CDLL, number: int) -> str | None:
+    """Why a card cannot be used, as far as it can be asked; None if it can.
+
+    Args:
+        library: pycaffe's, through which the CUDA runtime is found that it is linked with.
+        number: of the card, from 0.
+    """
+    if not hasattr(library, "cudaGetDeviceCount"):
+        return "this build of Caffe has no CUDA (`CAFFE_CUDA=1 make caffe` makes one)"
+    driver, cards = ctypes.c_int(), ctypes.c_int()
+    library.cudaDriverGetVersion(ctypes.byref(driver))
+    if driver.value == 0:
+        return "there is no NVIDIA driver (a container needs `--gpus all`)"
+    status = library.cudaGetDeviceCount(ctypes.byref(cards))
+    if status != 0:
+        library.cudaGetErrorString.restype = ctypes.c_char_p
+        return f"the NVIDIA driver says: {library.cudaGetErrorString(status).decode()}"
+    if number >= cards.value:
+        return f"the number of NVIDIA cards is {cards.value}, and they are counted from 0"
+    return None
 
 
 def parse(path: str | Path, message):

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds Caffe once for this recipe, source, Python, system and processor, and prints the root of the build, which
 # has build/tools/caffe, build/lib/libcaffe.so.1.0.0 and python/caffe. Later calls only print it.
-# Environment: PYTHON (/usr/bin/python3), CAFFE_SRC (see fetch.sh), NBCAD_CACHE (~/.cache/nbcad).
+# Environment: PYTHON (/usr/bin/python3), CAFFE_SRC (see fetch.sh), NBCAD_CACHE (~/.cache/nbcad), CAFFE_CUDA (1: for
+# NVIDIA's cards, see cuda.sh).
 set -euo pipefail
 shopt -s inherit_errexit
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,6 +25,7 @@ key() {
         "$PYTHON" -c 'import sys; print(sys.version)'
         (. /etc/os-release && echo "$ID $VERSION_ID")
         uname -m
+        [ -z "$cuda" ] || { cat "$here/cuda.sh" && echo "$cuda"; }
     } | sha256sum | cut -c 1-16
 }
 
@@ -35,8 +37,9 @@ build() {  # to the directory $1
     "$PYTHON" "$here/edit_source.py" "$work/root"
     cp -r "$here/overlay/." "$work/root/"
     cp "$here/Makefile.config" "$work/root/"
+    [ -z "$cuda" ] || echo "$cuda" >"$work/root/cuda.mk"
     numpy_pin >"$work/numpy.txt"
-    say "compiling on $(nproc) cores (two: 2 to 4 minutes)"
+    say "compiling on $(nproc) cores (two: $minutes minutes)"
     if ! "$here/compile.sh" "$work/root" "$work/numpy.txt" >"$work/log" 2>&1; then
         mv "$work/log" "$1.log"
         grep -E -m 5 'error:|ERROR:|\*\*\* ' "$1.log" >&2 || tail -n 5 "$1.log" >&2
@@ -47,6 +50,11 @@ build() {  # to the directory $1
 }
 
 "$here/check_python.sh"
+cuda= minutes="2 to 4"
+if [ "${CAFFE_CUDA:-0}" = 1 ]; then
+    cuda=$("$here/cuda.sh")
+    minutes="10 to 20"
+fi
 mkdir -p "$cache"
 root=$cache/$(key)
 if [ ! -d "$root" ]; then
