@@ -23,11 +23,14 @@ struct Correlation {
   int kernel_h, pad_h, pad_w;
 };
 
-/// y of `channels` output channels, of at most a tile: weight (inputs, kernel_h, kKernelWidth, kTileChannels), the bias
-/// of kTileChannels. One thread's work; rows of y have kTilePlaces places or more.
-void Correlate(const Correlation& c, int channels, const float* x, const float* weight, const float* bias, float* y);
+// One thread's work each.
 
-/// The weights' gradients of one input channel and `channels` output channels, of at most kGradientChannels, images
+/// Rows first..last-1 of y of `channels` output channels, at most a tile's: weight (inputs, kernel_h, kKernelWidth,
+/// kTileChannels), the bias of kTileChannels. The rows have kTilePlaces places or more.
+void Correlate(const Correlation& c, int channels, int first, int last, const float* x, const float* weight,
+    const float* bias, float* y);
+
+/// The weights' gradients of one input channel and `channels` output channels, at most kGradientChannels, images
 /// apart: added to sums (kernel_h, kGradientChannels, kKernelWidth, kLanes). x and dy begin at their first channel.
 void CorrelateGradient(const Correlation& c, int channels, const float* x, const float* dy, float* sums);
 

@@ -32,9 +32,9 @@ size_t TileOfWeights(const Correlation& c) {
 /// each stands `step` floats behind the one before.
 template <typename KernelOf>
 const float* PackWeights(const Correlation& c, Buffer* buffer, int step, const KernelOf& kernel_of) {
-  float* packed = buffer->Get(Tiles(c.outputs, kTileChannels) * TileOfWeights(c));
-  const int size = c.kernel_h * kKernelWidth;
-  Parallel(Tiles(c.outputs, kTileChannels), [&](int tile) {
+  const int tiles = Tiles(c.outputs, kTileChannels), size = c.kernel_h * kKernelWidth;
+  float* packed = buffer->Get(tiles * TileOfWeights(c));
+  Parallel(tiles, [&](int tile) {
     const int first = tile * kTileChannels, channels = std::min(kTileChannels, c.outputs - first);
     float* to = packed + tile * TileOfWeights(c);
     std::fill(to, to + TileOfWeights(c), 0.f);
@@ -48,15 +48,19 @@ const float* PackWeights(const Correlation& c, Buffer* buffer, int step, const K
   return packed;
 }
 
-/// The whole batch: `groups` times kLanes images.
-void CorrelateAll(const Correlation& c, int groups, const float* x, const float* weights, const float* bias, float* y) {
+/// The whole batch: `groups` times kLanes images. Tiles of the same rows follow each other: the second cache keeps
+/// those.
+void CorrelateAll(const Correlation& c, int groups, const float* x, const float* weights, const float* bias,
+    float* y) {
+  const int kBands = 4;
   const int tiles = Tiles(c.outputs, kTileChannels);
-  Parallel(groups * tiles, [&](int task) {
-    const int group = task / tiles, tile = task % tiles, first = tile * kTileChannels;
-    const int channels = std::min(kTileChannels, c.outputs - first);
+  Parallel(groups * kBands * tiles, [&](int task) {
+    const int group = task / (kBands * tiles), band = task / tiles % kBands, tile = task % tiles;
+    const int first = tile * kTileChannels, channels = std::min(kTileChannels, c.outputs - first);
     float own_bias[kTileChannels] = {};
     if (bias) { std::copy(bias + first, bias + first + channels, own_bias); }
-    Correlate(c, channels, x + group * InputSize(c), weights + tile * TileOfWeights(c), own_bias,
+    Correlate(c, channels, c.out_height * band / kBands, c.out_height * (band + 1) / kBands, x + group * InputSize(c),
+        weights + tile * TileOfWeights(c), own_bias,
         y + (static_cast<size_t>(group) * c.outputs + first) * OutputPlane(c));
   });
 }
@@ -144,7 +148,8 @@ void AcrossImages::BackwardParameters(const Blob<float>& top, const Blob<float>&
           dy->group(group * c.outputs + first), sums.data());
     }
     for (int k = 0; k < tile_sums; ++k) {
-      const int kh = k / kKernelWidth / kGradientChannels, o = k / kKernelWidth % kGradientChannels, kw = k % kKernelWidth;
+      const int row = k / kKernelWidth, kw = k % kKernelWidth;
+      const int kh = row / kGradientChannels, o = row % kGradientChannels;
       if (o >= channels) { continue; }
       float* kernel = gradient + ((first + o) * c.inputs + i) * c.kernel_h * kKernelWidth;
       kernel[kh * kKernelWidth + kw] += SumOf(sums.data() + k * kLanes);

@@ -11,14 +11,14 @@
 namespace caffe {
 namespace fast {
 
-/// A convolution whose vectors hold a place of kLanes images: no channel is wasted where channels do not fill vectors,
-/// as those of the LeNet-5 (1, 20 and 50), for which oneDNN's kernels are made.
+/// A convolution whose vectors hold one place of kLanes images, so that any number of channels fills them; those of the
+/// LeNet-5 (1, 20 and 50) leave oneDNN's vectors, of channels, partly empty.
 class AcrossImages {
  public:
   AcrossImages(Layer<float>* layer, const Geometry& geometry) : layer_(layer), geometry_(geometry) {}
 
-  /// True where this is the faster way: with AVX-512, a whole number of kLanes images, and channels that do not fill
-  /// vectors; and the kernel fits.
+  /// True where this is the faster way and can be used: for channels that do not fill vectors, with AVX-512, for a
+  /// multiple of kLanes images and kernels of the right width.
   bool Suits(const Shape& bottom, const Shape& top) const;
   void Forward(const Blob<float>& bottom, Blob<float>* top);
   void BackwardData(const Blob<float>& top, Blob<float>* bottom);

@@ -22,13 +22,13 @@ FAST_INLINE void Put(const Floats& value, float* y, ptrdiff_t place) {
 
 }  // namespace
 
-/// One tile: row h, from place w on.
+/// One tile of row h, from place w on.
 FAST_INLINE void CorrelateTile(const Correlation& c, int h, int w, int channels, const float* x, const float* weight,
     const float* bias, float* y) {
   Floats sums[kTileChannels][kTilePlaces];
 #pragma GCC unroll 10
   for (int o = 0; o < kTileChannels; ++o) {
-#pragma GCC unroll 10
+#pragma GCC unroll 2
     for (int p = 0; p < kTilePlaces; ++p) { sums[o][p] = Floats{} + bias[o]; }
   }
   // Rows and columns of the kernel that lie on values.
@@ -40,10 +40,9 @@ FAST_INLINE void CorrelateTile(const Correlation& c, int h, int w, int channels,
       const float* factors = weight + ((i * c.kernel_h + kh) * kKernelWidth + left) * kTileChannels;
       for (int kw = left; kw < right; ++kw, factors += kTileChannels) {
 #pragma GCC unroll 10
-        for (int p = 0; p < kTilePlaces; ++p) {
-          const Floats value = At(row, kw + p);
-#pragma GCC unroll 10
-          for (int o = 0; o < kTileChannels; ++o) { sums[o][p] += factors[o] * value; }
+        for (int o = 0; o < kTileChannels; ++o) {
+#pragma GCC unroll 2
+          for (int p = 0; p < kTilePlaces; ++p) { sums[o][p] += factors[o] * At(row, kw + p); }
         }
       }
     }
@@ -52,14 +51,14 @@ FAST_INLINE void CorrelateTile(const Correlation& c, int h, int w, int channels,
   for (int o = 0; o < kTileChannels; ++o) {
     if (o == channels) { return; }
     const ptrdiff_t to = static_cast<ptrdiff_t>(o * c.out_height + h) * c.out_width + w;
-#pragma GCC unroll 10
+#pragma GCC unroll 2
     for (int p = 0; p < kTilePlaces; ++p) { Put(sums[o][p], y, to + p); }
   }
 }
 
-FAST_INLINE void Correlate_body(const Correlation& c, int channels, const float* x, const float* weight,
-    const float* bias, float* y) {
-  for (int h = 0; h < c.out_height; ++h) {
+FAST_INLINE void Correlate_body(const Correlation& c, int channels, int first, int last, const float* x,
+    const float* weight, const float* bias, float* y) {
+  for (int h = first; h < last; ++h) {
     for (int w = 0; w < c.out_width; w += kTilePlaces) {
       // What is left of a row is computed with the last places before it, once more.
       CorrelateTile(c, h, std::min(w, c.out_width - kTilePlaces), channels, x, weight, bias, y);
@@ -67,8 +66,9 @@ FAST_INLINE void Correlate_body(const Correlation& c, int channels, const float*
   }
 }
 FAST_DISPATCH(Correlate,
-    (const Correlation& c, int channels, const float* x, const float* weight, const float* bias, float* y),
-    (c, channels, x, weight, bias, y))
+    (const Correlation& c, int channels, int first, int last, const float* x, const float* weight, const float* bias,
+        float* y),
+    (c, channels, first, last, x, weight, bias, y))
 
 FAST_INLINE void CorrelateGradientRow(const Correlation& c, int kh, int channels, const float* x, const float* dy,
     float* row_sums) {
