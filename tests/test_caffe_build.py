@@ -69,6 +69,10 @@ TAG = {
         "inline void SyncedMemory::to_cpu() {\ninline void SyncedMemory::to_gpu() {\n"
         "void SyncedMemory::set_cpu_data(void* data) {\nvoid SyncedMemory::set_gpu_data(void* data) {\n"
     ),
+    "src/caffe/net.cpp": (
+        '#include "caffe/common.hpp"\n#include "caffe/net.hpp"\n'
+        "      caffe_set(blob->count(), static_cast<Dtype>(0),\n                blob->mutable_cpu_diff());\n"
+    ),
     "src/caffe/solvers/sgd_solver.cpp": (
         '#include "caffe/sgd_solvers.hpp"\nvoid SGDSolver<Dtype>::ClipGradients() {\n  ClipGradients();\n'
         "  for (int param_id = 0; param_id < 3;\n       ++param_id) {\n    Normalize(param_id);\n  }\n"
@@ -145,6 +149,10 @@ EDITED = {
         "inline void SyncedMemory::to_cpu() {\n  settle();\ninline void SyncedMemory::to_gpu() {\n  settle();\n"
         "void SyncedMemory::set_cpu_data(void* data) {\n  tensor_.reset();\n"
         "void SyncedMemory::set_gpu_data(void* data) {\n  tensor_.reset();\n"
+    ),
+    "src/caffe/net.cpp": (
+        '#include "caffe/common.hpp"\n#include "caffe/fast/descent.hpp"\n#include "caffe/net.hpp"\n'
+        "      fast::Clear(blob->count(), blob->mutable_cpu_diff());\n"
     ),
     "src/caffe/solvers/sgd_solver.cpp": (
         '#include "caffe/sgd_solvers.hpp"\n#include "caffe/fast/descent.hpp"\n'

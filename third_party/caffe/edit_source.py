@@ -204,6 +204,20 @@ EDITS = (
         why="the same, of the other kinds of solvers",
     ),
     Edit(
+        path="src/caffe/net.cpp",
+        old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
+        new=r'\1#include "caffe/fast/descent.hpp"\n',
+        done=r'#include "caffe/fast/descent.hpp"',
+        why="gradients are cleared by all cores",
+    ),
+    Edit(
+        path="src/caffe/net.cpp",
+        old=r"caffe_set\(blob->count\(\), static_cast<Dtype>\(0\),\s*blob->mutable_cpu_diff\(\)\);",
+        new=r"fast::Clear(blob->count(), blob->mutable_cpu_diff());",
+        done=r"fast::Clear",
+        why="the same",
+    ),
+    Edit(
         path="src/caffe/solvers/sgd_solver.cpp",
         old=r'(#include "caffe/sgd_solvers.hpp"\n)(?!#include "caffe/fast)',
         new=r'\1#include "caffe/fast/descent.hpp"\n',

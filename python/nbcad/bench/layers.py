@@ -26,6 +26,7 @@ TORCH = "torch==2.13.0"
 IMAGES_A_ROUND = 1000  # of `size`
 LEAST_ROUNDS = 5
 WARM_UP = 2
+PAUSE = 0.15  # seconds
 MATRIX = 2048
 SOLVER = """net: "{net}" type: "SGD" momentum: 0.9 weight_decay: 0.004 base_lr: 0.0001 lr_policy: "fixed"
 random_seed: 1 max_iter: 1000000 snapshot_prefix: "{net}" """
@@ -180,7 +181,11 @@ def operations(net: caffe_pb2.NetParameter) -> float:
 
 
 def take_turns(timers: dict[tuple, Timer], rounds: int) -> dict[tuple, list[float]]:
-    """Seconds of each, round by round, the order being another in each round."""
+    """Seconds of each, round by round, the order being another in each round.
+
+    Timed is an iteration that follows one of its own, as in training. By itself, it would be timed with the data of
+    another in the caches, and with threads of another's BLAS or OpenMP on the cores, which spin for 0.1 s.
+    """
     for timer in timers.values():
         for _ in range(WARM_UP):
             timer()
@@ -188,6 +193,8 @@ def take_turns(timers: dict[tuple, Timer], rounds: int) -> dict[tuple, list[floa
     seconds = {key: [] for key in timers}
     for _ in range(rounds):
         for key in chance.permutation(np.array([*timers, None], dtype=object)[:-1]):
+            time.sleep(PAUSE)
+            timers[key]()
             seconds[key].append(timers[key]())
     return seconds
 

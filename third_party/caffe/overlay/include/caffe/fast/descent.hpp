@@ -1,6 +1,7 @@
 #ifndef CAFFE_FAST_DESCENT_HPP_
 #define CAFFE_FAST_DESCENT_HPP_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,10 @@ namespace fast {
 template <typename Dtype>
 bool Descend(Net<Dtype>* net, const SolverParameter& param, const std::string& type, Dtype rate,
     const std::vector<boost::shared_ptr<Blob<Dtype> > >& history);
+
+/// A parameter's gradient set to zero, before an iteration adds to it.
+template <typename Dtype>
+void Clear(size_t n, Dtype* diff);
 
 }  // namespace fast
 }  // namespace caffe

@@ -37,15 +37,25 @@ struct Shape {
 
 Shape ShapeOf(const Blob<float>& blob);
 
-/// Images whose channels are interleaved in blocks: (n, c / B, h, w, B), B being BlockSize() or all the channels.
+/// In place of a block of channels: BlockSize() images are interleaved.
+const int kImages = 0;
+
+/// Images whose channels are interleaved in blocks: (n, c / B, h, w, B), B being BlockSize() or all the channels; or,
+/// for the block kImages, images that are interleaved themselves: (n / B, c, h, w, B), B being BlockSize().
 class Tensor : boost::noncopyable {
  public:
   Tensor(const Shape& shape, int block);
   const Shape& shape() const { return shape_; }
   int block() const { return block_; }
-  int blocks() const { return shape_.c / block_; }
-  size_t image_size() const { return image_size_; }
+  /// Values that stand side by side.
+  int lanes() const { return block_ == kImages ? BlockSize() : block_; }
+  /// Groups of as many planes: each (h, w, lanes), one behind the other.
+  int groups() const { return shape_.n * shape_.c / lanes(); }
+  size_t group_size() const { return static_cast<size_t>(shape_.h) * shape_.w * lanes(); }
+  float* group(int i) { return data_ + group_size() * i; }
+  const float* group(int i) const { return data_ + group_size() * i; }
   size_t size() const { return image_size_ * shape_.n; }
+  /// Of blocks of channels.
   float* image(int n) { return data_ + image_size_ * n; }
   const float* image(int n) const { return data_ + image_size_ * n; }
   /// From and to Caffe's own layout (n, c, h, w).
@@ -53,6 +63,11 @@ class Tensor : boost::noncopyable {
   void Unpack(float* plain) const;
 
  private:
+  /// The first of a group's planes in Caffe's layout.
+  size_t FirstPlane(int group) const;
+  /// From one of them to the next.
+  size_t PlanePitch() const;
+
   Shape shape_;
   int block_;
   size_t image_size_;

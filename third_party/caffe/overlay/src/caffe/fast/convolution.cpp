@@ -7,6 +7,7 @@
 
 #include <dnnl.hpp>
 
+#include "across_images.hpp"
 #include "caffe/fast/kernels.hpp"
 #include "caffe/fast/layers.hpp"
 #include "caffe/fast/parallel.hpp"
@@ -43,11 +44,6 @@ float* Scratchpad(size_t bytes) {
   static thread_local Buffer buffer;
   return buffer.Get(bytes / sizeof(float) + 1);
 }
-
-struct Geometry {
-  int outputs, inputs, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-  bool bias;
-};
 
 /// A parameter of one, two or no numbers, or of two by name.
 template <typename Repeated>
@@ -191,9 +187,14 @@ struct Part {
 
 class ConvolutionImplementation : public Implementation<float> {
  public:
-  explicit ConvolutionImplementation(Layer<float>* layer) : layer_(layer), geometry_(GeometryOf(layer)) {}
+  explicit ConvolutionImplementation(Layer<float>* layer) :
+      layer_(layer), geometry_(GeometryOf(layer)), across_images_(layer, geometry_) {}
 
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
+    if (across_images_.Suits(ShapeOf(*bottom[0]), ShapeOf(*top[0]))) {
+      for (size_t i = 0; i < bottom.size(); ++i) { across_images_.Forward(*bottom[i], top[i]); }
+      return true;
+    }
     forward_.Limit();
     if (forward_.Get(geometry_, ProblemOf(*bottom[0], *top[0], 1)).slow) { return false; }
     for (size_t i = 0; i < bottom.size(); ++i) { ForwardOne(*bottom[i], top[i]); }
@@ -201,10 +202,17 @@ class ConvolutionImplementation : public Implementation<float> {
   }
 
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
-    data_.Limit();
-    weights_.Limit();
     const bool parameters = layer_->param_propagate_down(0) ||
         (geometry_.bias && layer_->param_propagate_down(1));
+    if (across_images_.Suits(ShapeOf(*bottom[0]), ShapeOf(*top[0]))) {
+      for (size_t i = 0; i < bottom.size(); ++i) {
+        if (propagate_down[i]) { across_images_.BackwardData(*top[i], bottom[i]); }
+        if (parameters) { across_images_.BackwardParameters(*top[i], *bottom[i]); }
+      }
+      return true;
+    }
+    data_.Limit();
+    weights_.Limit();
     const bool down = std::find(propagate_down.begin(), propagate_down.end(), true) != propagate_down.end();
     if ((parameters && weights_.Get(geometry_, ProblemOf(*bottom[0], *top[0], 1)).slow) ||
         (down && data_.Get(geometry_, DataProblemOf(*bottom[0], *top[0])).slow)) {
@@ -405,6 +413,7 @@ class ConvolutionImplementation : public Implementation<float> {
 
   Layer<float>* layer_;
   Geometry geometry_;
+  AcrossImages across_images_;
   Plans<ForwardKind> forward_;
   Plans<DataKind> data_;
   Plans<WeightsKind> weights_;

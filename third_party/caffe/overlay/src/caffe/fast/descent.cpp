@@ -1,5 +1,6 @@
 #include "caffe/fast/descent.hpp"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,20 @@
 
 namespace caffe {
 namespace fast {
+
+namespace {
+
+const size_t kLeast = 4096;  // floats for which another thread is worth its call
+
+}  // namespace
+
+template <typename Dtype>
+void Clear(size_t n, Dtype* diff) {
+  ParallelRanges(n, kLeast, [&](size_t first, size_t end) { std::fill(diff + first, diff + end, Dtype(0)); });
+}
+
+template void Clear(size_t n, float* diff);
+template void Clear(size_t n, double* diff);
 
 template <>
 bool Descend(Net<double>*, const SolverParameter&, const std::string&, double,
@@ -33,7 +48,6 @@ bool Descend(Net<float>* net, const SolverParameter& param, const std::string& t
     float* data = parameters[i]->mutable_cpu_data();
     float* diff = parameters[i]->mutable_cpu_diff();
     float* old = history[i]->mutable_cpu_data();
-    const size_t kLeast = 4096;
     ParallelRanges(parameters[i]->count(), kLeast, [&](size_t first, size_t end) {
       Descend(end - first, step, data + first, diff + first, old + first);
     });

@@ -47,7 +47,9 @@ class InnerProductImplementation : public Implementation<float> {
     // As the product of the weights and the transposed input, it is twice as fast: the weights are read as they stand.
     float* columns = columns_.Get(static_cast<size_t>(rows) * (inputs + outputs_));
     float* products = columns + static_cast<size_t>(rows) * inputs;
-    ForParts(inputs, [&](int first, int size) { Transpose(rows, size, x + first, inputs, columns + static_cast<size_t>(first) * rows, rows); });
+    ForParts(inputs, [&](int first, int size) {
+      Transpose(rows, size, x + first, inputs, columns + static_cast<size_t>(first) * rows, rows);
+    });
     ForParts(outputs_, [&](int first, int size) {
       float* product = products + static_cast<size_t>(first) * rows;
       Multiply('N', 'N', size, rows, inputs, weight + static_cast<size_t>(first) * inputs, inputs, columns, rows, 0,

@@ -32,9 +32,9 @@ class PoolingImplementation : public Implementation<float> {
     const Pooling pooling = Geometry(*bottom[0], *top[0]);
     const TensorPtr dy = Read(*top[0], DIFF, block_, &top_), dx = Write(bottom[0], DIFF, block_, &bottom_);
     CHECK_EQ(places_.size(), dy->size()) << "backward without the forward pass that it belongs to";
-    ForBands(*dx, pooling.height, [&](int block, int first, int last) {
-      const size_t from = dy->image_size() / dy->blocks() * block, to = dx->image_size() / dx->blocks() * block;
-      MaxPoolGradient(pooling, block_, first, last, dy->image(0) + from, places_.data() + from, dx->image(0) + to);
+    ForBands(*dx, pooling.height, [&](int i, int first, int last) {
+      MaxPoolGradient(pooling, dx->lanes(), first, last, dy->group(i), places_.data() + i * dy->group_size(),
+          dx->group(i));
     });
     Written(bottom[0], DIFF, *dx);
     return true;
@@ -45,19 +45,18 @@ class PoolingImplementation : public Implementation<float> {
     const Pooling pooling = Geometry(bottom, top);
     const TensorPtr x = Read(bottom, DATA, block_, &bottom_);
     if (with_places) { places_.resize(y->size()); }
-    ForBands(*x, pooling.pooled_height, [&](int block, int first, int last) {
-      const size_t from = x->image_size() / x->blocks() * block, to = y->image_size() / y->blocks() * block;
-      uint8_t* places = with_places ? places_.data() + to : NULL;
-      MaxPool(pooling, block_, first, last, x->image(0) + from, y->image(0) + to, places);
+    ForBands(*x, pooling.pooled_height, [&](int i, int first, int last) {
+      uint8_t* places = with_places ? places_.data() + i * y->group_size() : NULL;
+      MaxPool(pooling, x->lanes(), first, last, x->group(i), y->group(i), places);
     });
   }
 
-  /// task(block of an image, first row, end of the rows)
+  /// task(group of planes, first row, end of the rows)
   template <typename Task>
   void ForBands(const Tensor& tensor, int rows, const Task& task) {
     const int kFew = 8, kBands = 4;
-    const int blocks = tensor.shape().n * tensor.blocks(), bands = blocks < kFew ? kBands : 1;
-    Parallel(blocks * bands, [&](int i) {
+    const int groups = tensor.groups(), bands = groups < kFew ? kBands : 1;
+    Parallel(groups * bands, [&](int i) {
       const int band = i % bands;
       task(i / bands, rows * band / bands, rows * (band + 1) / bands);
     });
