@@ -102,8 +102,8 @@ def fit(
     features, truth, patients = train
     splits = folds(train, grid["folds"])
     few = some_patients(patients, grid["choose_on"])
-    chosen_on = tuple(values[few] for values in train)
-    c, gamma, accuracy = choose(*chosen_on[:2], folds(chosen_on, grid["folds"]), grid)
+    chosen_on = features[few], truth[few], patients[few]
+    c, gamma, accuracy = choose(features[few], truth[few], folds(chosen_on, grid["folds"]), grid)
     exact = len(truth) <= grid["exact_up_to"]
     svm = exact_svm(c, gamma) if exact else approximate_svm(c, gamma, grid["landmarks"])
     # One approximate fit after the other, as each takes gigabytes.
