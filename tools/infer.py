@@ -24,12 +24,14 @@ def main() -> int:
     options = arguments.parse_args()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
+    from nbcad.memory import return_large_blocks
     from nbcad.models import load_models
     from nbcad.pipeline import analyse, software
     from nbcad.report import DICOM, HTML, JSON, DicomWriter, Language, Pages, report_folder, write_json
 
     gc.freeze()
     gc.enable()
+    return_large_blocks()  # the memory does not grow with the number of patients
     cli.existing(options.dicom, "DICOM input")
     with report_folder(options.out, options.dicom, options.force) as folder:
         models = load_models(options.models, options.device, options.stage)
