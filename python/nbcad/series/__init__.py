@@ -13,11 +13,11 @@ from nbcad.series.images import Image, read_images
 from nbcad.series.pixels import read_pixels
 from nbcad.series.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
 from nbcad.series.study import read_study
-from nbcad.series.types import Archive, Geometry, Series, Slice, StoredPixels
+from nbcad.series.types import Archive, Geometry, Series, Slice, StoredPixels, geometries
 
 __all__ = [
     "IGNORED", "REFUSED", "USED", "Archive", "FileRecord", "Geometry", "Series", "Slice", "Source", "StoredPixels",
-    "read_archive", "read_pixels", "read_sources", "read_study",
+    "geometries", "read_archive", "read_pixels", "read_sources", "read_study",
 ]  # fmt: skip
 
 
