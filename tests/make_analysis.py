@@ -65,7 +65,7 @@ def analysis(
         if axes is not None:
             place = np.array([-20.0, 7.0, 30.0]) + n * step_mm * np.cross(*axes)
             geometry = Geometry(place, *axes, *spacing)
-        slices.append(Slice(None, f"2.25.{n + 1}", *shape, geometry, spacing, FileRecord(f"IM{n}", USED)))
+        slices.append(Slice(None, f"2.25.{n + 1}", *shape, geometry, spacing, FileRecord(f"IM{n}", USED), stored=None))
     facts = {
         "study_uid": "2.25.1", "series_uid": "2.25.2", "patient_id": "P1", "age_months": 12, "description": "T2",
         "weighting": "T2", "plane": "axial", "phantom": False,

@@ -17,6 +17,7 @@ def slices(count: int, rows: int, columns: int, along_row=(1, 0, 0), along_colum
             geometry=Geometry(np.array([0, 0, 5.0 * n]), *axes, 2.0, 2.0),
             spacing=(2.0, 2.0),
             record=FileRecord("", USED),
+            stored=None,
         )
         for n in range(count)
     ]

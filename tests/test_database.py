@@ -1,4 +1,5 @@
 import hashlib
+import os
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -156,6 +157,16 @@ def test_every_file_is_accounted_for(hospital):
     with closing(sqlite3.connect(hospital / "out" / "samples.sqlite")) as connection:
         status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status"))
     assert status == {"used": 49}  # the annotations lie beside the images
+
+
+def test_pipes_and_links_that_lead_nowhere_are_accounted_for_too(hospital):
+    os.mkfifo(hospital / "pipe")
+    (hospital / "link").symlink_to(hospital / "gone")
+    for _ in range(2):
+        _build(hospital)
+    with closing(sqlite3.connect(hospital / "out" / "samples.sqlite")) as connection:
+        status = dict(connection.execute("SELECT path, status FROM file WHERE bytes = 0"))
+    assert status == {str(hospital / "pipe"): "ignored", str(hospital / "link"): "refused"}
 
 
 def test_annotations_of_other_images_are_an_error(hospital):

@@ -1,4 +1,5 @@
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def test_another_processor_is_said_before_the_training(trained):
     _edit(trained / "run.json", lambda record: record.update(processor="Babbage"))
     (line,) = changes(trained / "run.json")
     assert line.startswith("processor: Babbage then")
+
+
+def test_a_second_training_that_a_signal_ends_is_not_compared(trained, tmp_path, monkeypatch):
+    stopped = train.Result(3, False, signal.SIGINT, None, [])
+    monkeypatch.setattr("nbcad.reproduce.train", lambda *_, **__: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(trained / "run.json", tmp_path / "again")
 
 
 def test_other_data_are_refused(trained, tmp_path):

@@ -83,7 +83,7 @@ def test_resumed_training_ends_like_one_that_never_stopped(solver_without_dropou
     for name, blobs in expected.items():
         for one, other in zip(blobs, found[name], strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-7)
-    assert [row["iteration"] for row in resumed.log][-2:] == [10, 12]
+    assert [row.iteration for row in resumed.log][-2:] == [10, 12]
 
 
 def test_damaged_snapshot_is_passed_over_by_name_for_the_one_before(solver, tmp_path, capsys):
@@ -168,8 +168,8 @@ def test_killed_at_any_moment_it_goes_on_and_loses_no_more_than_a_snapshot_inter
         assert logged[-1] - before <= 5
     ended = train(solver, run, max_iter=before + 20, resume=True)
     whole = train(solver, tmp_path / "whole", max_iter=before + 20)
-    assert [row["iteration"] for row in ended.log] == [row["iteration"] for row in whole.log]
-    assert ended.log[-1]["test_accuracy"] == pytest.approx(whole.log[-1]["test_accuracy"], abs=0.2)
+    assert [row.iteration for row in ended.log] == [row.iteration for row in whole.log]
+    assert ended.log[-1].test_accuracy == pytest.approx(whole.log[-1].test_accuracy, abs=0.2)
 
 
 def _newest(run: Path) -> int:
@@ -240,4 +240,4 @@ def test_lenet5_learns_real_digits_with_the_papers_numbers(tmp_path, rewritten_s
     solver = rewritten_solver(tmp_path / "s", "stage", (tmp_path / "train", tmp_path / "val"), ten, exact)
     net = solver.with_name("train_val.prototxt")
     net.write_text(net.read_text()[::-1].replace("46 :ezis_hctab", "8 :ezis_hctab", 1)[::-1])  # 125 x 8 = 1,000
-    assert train(solver, tmp_path / "run").log[-1]["test_accuracy"] >= 0.94
+    assert train(solver, tmp_path / "run").log[-1].test_accuracy >= 0.94

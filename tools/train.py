@@ -23,8 +23,8 @@ def main() -> int:
         print(f"stopped at iteration {result.iteration}; go on with --resume")
         return 128 + result.signal
     last = result.log[-1]
-    accuracy = f", accuracy {last['test_accuracy']:.3f}" if last["test_accuracy"] is not None else ""
-    print(f"{result.weights}: iteration {result.iteration}, loss {last['train_loss']:.4f}{accuracy}")
+    accuracy = f", accuracy {last.test_accuracy:.3f}" if last.test_accuracy is not None else ""
+    print(f"{result.weights}: iteration {result.iteration}, loss {last.train_loss:.4f}{accuracy}")
     return cli.DONE
 
 

@@ -108,19 +108,18 @@ class _Build:
 
     def __post_init__(self) -> None:
         rows = self.connection.execute("SELECT path, status, reason, bytes, mtime_ns FROM file").fetchall()
-        self.files = {path: tuple(row) for path, *row in rows}
+        self.files = {path: (status, reason, size, mtime_ns) for path, status, reason, size, mtime_ns in rows}
 
     def patient(self, series: Series) -> str:
         """The hash under which a series' patient stands."""
         return hmac.new(self.key, series.patient_id.encode(), hashlib.sha256).hexdigest()
 
-    def insert(self, table: str, **values) -> int:
+    def insert(self, table: str, **values: str | float | None) -> int:
         """Insert a row of this run; return its number."""
         values["run"] = self.run
         marks = ", ".join("?" * len(values))
-        return self.connection.execute(
-            f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
-        ).lastrowid
+        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
+        return _inserted(self.connection.execute(statement, tuple(values.values())))
 
 
 def build(
@@ -211,24 +210,33 @@ def _open(temporary: Path, standing: Path | None, options: Options, key: bytes) 
 
 def _insert_run(connection: sqlite3.Connection) -> int:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return connection.execute("INSERT INTO run VALUES (NULL, ?, ?)", (now, nbcad.__version__)).lastrowid
+    return _inserted(connection.execute("INSERT INTO run VALUES (NULL, ?, ?)", (now, nbcad.__version__)))
+
+
+def _inserted(cursor: sqlite3.Cursor) -> int:
+    """The number of the row that was inserted."""
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
 def _held(connection: sqlite3.Connection) -> dict[Key, _Standing]:
     """What the database holds, by slice."""
-    held, by_slice, by_annotation = {}, {}, {}
-    for sop_uid, frame, *row, path, member, digest in connection.execute(
+    held: dict[Key, _Standing] = {}
+    by_slice: dict[int, _Standing] = {}
+    by_annotation: dict[int, SliceAnnotation] = {}
+    for sop_uid, frame, number, series, patient, path, member, digest in connection.execute(
         "SELECT sop_uid, frame, slice, series, patient, path, member, pixel_sha256"
         " FROM slice JOIN series USING (series) JOIN study USING (study)"
     ):
-        held[sop_uid, frame] = by_slice[row[0]] = _Standing(*row, str(Source(Path(path), member)), digest)
+        place = str(Source(Path(path), member))
+        held[sop_uid, frame] = by_slice[number] = _Standing(number, series, patient, place, digest)
     for number, of_slice, path, organ, known in connection.execute(
         "SELECT annotation, slice, path, organ, lesions_known FROM annotation JOIN label_file USING (label_file)"
     ):
         said = by_annotation[number] = SliceAnnotation(organ, bool(known))
         by_slice[of_slice].annotations[path] = said
-    for number, stage, *box in connection.execute("SELECT * FROM box ORDER BY rowid"):
-        by_annotation[number].lesions.append((stage, tuple(box)))
+    for number, stage, row0, col0, row1, col1 in connection.execute("SELECT * FROM box ORDER BY rowid"):
+        by_annotation[number].lesions.append((stage, (row0, col0, row1, col1)))
     return held
 
 
@@ -392,8 +400,9 @@ def _compare(this: _Build, series: Series, held: dict[Key, _Standing]) -> None:
     for image, standing in of_series:
         place = os.path.abspath(str(image.source))
         before = this.files.get(place)
-        same = before is not None and before[2:] == _stat(place)
-        if standing is None and same and before[0] != USED:
+        if before and before[2:] != _stat(place):
+            before = None  # it was another file
+        if standing is None and before and before[0] != USED:
             image.set_aside(*before[:2])  # as it was found then
         elif standing is None:
             reason = "a further slice of a series that stands in the database; --force builds it anew"
@@ -401,7 +410,7 @@ def _compare(this: _Build, series: Series, held: dict[Key, _Standing]) -> None:
             this.problems.append(f"{place}: {reason}")
         elif place != standing.place:
             image.set_aside(IGNORED, f"stands in the database as {standing.place}")
-        elif not same:
+        elif before is None:
             touched.append(image)
     if not touched:
         return
@@ -420,7 +429,7 @@ def _report_vanished(this: _Build) -> None:
 
 
 def _stat(place: str) -> tuple[int, int] | None:
-    """Size in bytes and time in ns of a file, or of the zip that holds it; None: it is not there."""
+    """Size in bytes and time in ns of a file, or of the zip that holds it; None: there is no regular file."""
     parts = place.split("!")
     for end in range(len(parts), 0, -1):
         path = Path("!".join(parts[:end]))
@@ -444,9 +453,10 @@ def _insert_files(this: _Build, labels: list[LabelFile]) -> None:
         found[place] = file.status, file.reason
     for place, (status, reason) in found.items():
         before = this.files.get(place)
-        now = (status, reason, *_stat(place))
+        size, mtime_ns = _stat(place) or (0, 0)
+        now = status, reason, size, mtime_ns
         if before is None:
-            this.insert("file", path=place, status=status, reason=reason, bytes=now[2], mtime_ns=now[3])
+            this.insert("file", path=place, status=status, reason=reason, bytes=size, mtime_ns=mtime_ns)
         elif before[0] != USED and before != now:
             this.connection.execute(
                 "UPDATE file SET status = ?, reason = ?, bytes = ?, mtime_ns = ?, run = ? WHERE path = ?",
@@ -543,7 +553,7 @@ def _balanced(
 
     Samples that stand in the database stay, so after growth the classes may differ.
     """
-    standing = Counter()
+    standing: Counter[tuple[str, int]] = Counter()
     for task, label, count in connection.execute(
         "SELECT task, label, count(*) FROM sample WHERE split = 'train' GROUP BY task, label"
     ):
@@ -554,7 +564,7 @@ def _balanced(
             by_class.setdefault((sample.task, sample.label), []).append(index)
     out = set()
     for (task, label), indices in by_class.items():
-        totals = [standing[k] + len(by_class.get(k, [])) for k in standing | by_class if k[0] == task]
+        totals = [standing[k] + len(by_class.get(k, [])) for k in {*standing, *by_class} if k[0] == task]
         room = max(0, min(totals) - standing[task, label])
         out.update(chance.permutation(indices)[room:].tolist())
     return [sample for index, sample in enumerate(samples) if index not in out]

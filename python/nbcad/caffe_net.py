@@ -8,10 +8,11 @@ import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe's own log below ERROR; read once, at import
 
@@ -22,6 +23,7 @@ from nbcad.errors import DeviceError, ModelError
 
 BATCH = 64
 LAYERS = "NBCAD_CAFFE_LAYERS"  # environment variable: "fast", which is the default, or "stock"
+_Message = TypeVar("_Message", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _reason_against_card(library: ctypes.CDLL, number: int) -> str | None:
     return None
 
 
-def parse(path: str | Path, message):
+def parse(path: str | Path, message: _Message) -> _Message:
     """Fill a Caffe protobuf message from a prototxt.
 
     Raises:

@@ -57,10 +57,10 @@ def fit_lesions(peaks: Sequence[float], true: Sequence[bool]) -> tuple[float, fl
 
     (1, 0) where there are fewer than `LEAST_CASES` of either.
     """
-    true = np.asarray(true, bool)
-    if min(true.sum(), (~true).sum()) < LEAST_CASES:
+    is_true = np.asarray(true, bool)
+    if min(is_true.sum(), (~is_true).sum()) < LEAST_CASES:
         return 1.0, 0.0
-    fitted = LogisticRegression(C=1.0).fit(_log_odds(peaks)[:, None], true)
+    fitted = LogisticRegression(C=1.0).fit(_log_odds(peaks)[:, None], is_true)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 

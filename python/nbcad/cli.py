@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,11 +78,14 @@ def add_force(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--force", action="store_true", help="overwrite existing output")
 
 
-def progress(items=None, **options) -> tqdm:
+def progress(
+    items: Iterable | None = None, *, desc: str, unit: str, total: int | None = None, initial: int = 0
+) -> tqdm:
     """A progress bar with count, rate and ETA on stderr; on a stream that is no terminal one line every 10 s."""
-    if sys.stderr.isatty():
-        return tqdm(items, file=sys.stderr, dynamic_ncols=True, **options)
-    return tqdm(items, file=_Lines(), mininterval=10, ascii=True, ncols=100, **options)
+    terminal = {"file": sys.stderr, "dynamic_ncols": True}
+    lines = {"file": _Lines(), "mininterval": 10, "ascii": True, "ncols": 100}
+    look = terminal if sys.stderr.isatty() else lines
+    return tqdm(items, desc=desc, unit=unit, total=total, initial=initial, **look)
 
 
 class _Lines:

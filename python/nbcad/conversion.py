@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -267,7 +267,7 @@ def _in_parallel(function: Callable[[_Job], None], jobs: Iterable[_Job], workers
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
-        pending = {}
+        pending: dict[Future[None], _Job] = {}
         try:
             while True:
                 while len(pending) < 2 * workers and (job := next(jobs, None)):
@@ -290,8 +290,11 @@ def _begin_worker() -> None:
     """Ctrl-C is the parent's to handle; no worker outlives its parent, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
     def end_with_parent() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -328,8 +331,8 @@ def _jitter(sample: sqlite3.Row) -> Jitter | None:
 
 
 def _window(padded: np.ndarray, turn: Canonical, stored_shape: tuple[int, int], sample: sqlite3.Row) -> np.ndarray:
-    place = (sample["row"], sample["col"]) * 2
-    row, col, _, _ = turn.box_to_canonical(place, stored_shape)
+    row, col = sample["row"], sample["col"]
+    row, col, _, _ = turn.box_to_canonical((row, col, row, col), stored_shape)
     rows, columns = turn.shape(stored_shape)
     row *= (padded.shape[0] - STAGE_WINDOW) / rows
     col *= (padded.shape[1] - STAGE_WINDOW) / columns

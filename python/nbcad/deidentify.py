@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pydicom
@@ -30,6 +30,7 @@ from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, RTStructureSetStorage, SegmentationStorage
 
@@ -237,13 +238,14 @@ def _copy_table(source: Path, target: Path, header: list[str], replaced: dict[st
     left_out = set()
     with source.open(newline="", encoding="utf-8-sig") as old, target.open("w", newline="") as new:
         rows = csv.DictReader(old)
-        if header[0] not in (rows.fieldnames or []):
+        columns = [name for name in header if name in (rows.fieldnames or [])]
+        if header[0] not in columns:
             raise InputError(f"{source} has no column {header[0]}")
-        writer = csv.DictWriter(new, [name for name in header if name in rows.fieldnames], lineterminator="\n")
+        writer = csv.DictWriter(new, columns, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             if (original := row[header[0]]) in replaced:
-                kept = {name: row[name] for name in writer.fieldnames}
+                kept = {name: row[name] for name in columns}
                 writer.writerow(kept | {header[0]: replaced[original]})
             else:
                 left_out.add(original)
@@ -280,7 +282,7 @@ def _clean(dataset: Dataset, rules: _Rules) -> None:
         if element.keyword in DESCRIPTORS:
             element.value = _kept_words(str(element.value))
         elif element.VR in _DATES and tag.group != 0x0010 and dictionary_has_tag(tag):
-            _each(element, lambda text, vr=element.VR: _moved(text, vr, rules.shift))
+            _each(element, partial(_moved, vr=element.VR, shift=rules.shift))
         elif action == "X" or element.VR == "UN":
             del dataset[tag]
         elif element.VR == "SQ":
@@ -363,7 +365,7 @@ def _identifiers(dataset: Dataset) -> re.Pattern | None:
     return re.compile(r"(?<![^\W_])(?:" + "|".join(map(re.escape, sorted(words))) + r")(?![^\W_])", re.IGNORECASE)
 
 
-def _code_item(code) -> Dataset:
+def _code_item(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
     return item

@@ -44,11 +44,11 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
         n4 = lmdb_io.read_info(lmdbs)["n4"]
         for truth, slices, volume, heat in heat_of_split(connection, "train", weights, n4):
             hard += false_windows(heat, slices, volume, truth, chance)
-    images, labels = lmdb_io.read(lmdbs / "stage_train")
-    images, labels = [*images, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal
+    windows, labels = lmdb_io.read(lmdbs / "stage_train")
+    images, numbers = [*windows, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal
     order = chance.permutation(len(images))
-    lmdb_io.write(out, (images[n] for n in order), (labels[n] for n in order))
-    return len(images) - len(hard), len(hard)
+    lmdb_io.write(out, (images[n] for n in order), (numbers[n] for n in order))
+    return len(windows), len(hard)
 
 
 def false_windows(
@@ -67,7 +67,7 @@ def false_windows(
     """
     turn, spacing = Canonical.of(slices[0].geometry), slices[0].spacing
     windows = []
-    for index in np.flatnonzero(truth.looked_at):
+    for index in np.flatnonzero(truth.looked_at).tolist():
         places = np.argwhere(1 - heat[index, 0] >= TUMOUR_PROBABILITY)
         lesions = [grown(boxes[index], CLEARANCE_MM, spacing) for boxes in truth.lesions if index in boxes]
         stored = [localise.place_in_stored(place, slices[index]) for place in places]

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import highdicom
@@ -26,7 +27,7 @@ from nbcad.annotations import HEADER, PatientLabel, SliceAnnotation, read_annota
 from nbcad.errors import InputError
 from nbcad.labels import NORMAL
 from nbcad.preprocess import Box
-from nbcad.series import REFUSED, USED, Geometry, Series, Slice
+from nbcad.series import REFUSED, USED, Geometry, Series, Slice, geometries
 from nbcad.series.sources import MALFORMED, one_line
 
 LESIONS = "tumou?r|lesion|neoplasm|neuroblastoma|metasta|gtv"  # names of segments and ROIs that outline lesions
@@ -34,6 +35,7 @@ MASK_SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
 SAME_GRID = 0.05  # of a voxel: float32 in a NIfTI header is good for a hundredth
 _MOST_VOXELS = 1 << 30  # of a mask, so that a wrong header does not fill the memory
 _MOST_LABELS = 32  # different values of a mask; a volume with more is taken for an image
+_OBJECTS: dict[str, str] = {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}
 
 Key = tuple[str, int]  # SOP Instance UID, frame
 Masks = dict[Key, np.ndarray]  # bool, shape (rows, columns): where the lesions are; every slice that was looked at
@@ -149,7 +151,7 @@ def _source(path: Path) -> str | None:
         sop_class = _sop_class_without_preamble(path)
     except MALFORMED:
         return None
-    return {SegmentationStorage: "seg", RTStructureSetStorage: "rtstruct"}.get(str(sop_class))
+    return _OBJECTS.get(str(sop_class))
 
 
 def _sop_class_without_preamble(path: Path) -> str | None:
@@ -202,16 +204,25 @@ def _seg_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
                 f"(0028,0010) Rows and (0028,0011) Columns are {size}, those of the image {(image.rows, image.columns)}"
             )
     _refuse_other_planes(segmentation, images)
-    masks = {}
-    # whether locations are preserved, (0028,135A), was checked by the planes' positions just now
-    options = {"segment_numbers": numbers, "ignore_spatial_locations": True, "assert_missing_frames_are_empty": True}
+    masks: Masks = {}
     single = [uid for uid, found in used.items() if len(found) == 1 and found[0].frame == 0]
     if single:
-        pixels = segmentation.get_pixels_by_source_instance(single, **options)
+        pixels = segmentation.get_pixels_by_source_instance(
+            single,
+            segment_numbers=numbers,
+            ignore_spatial_locations=True,  # (0028,135A); where the planes lie was checked just now
+            assert_missing_frames_are_empty=True,
+        )
         masks |= {(uid, 0): (of_slice >= 0.5).any(axis=-1) for uid, of_slice in zip(single, pixels, strict=True)}
     for uid in used.keys() - set(single):
         frames = [image.frame for image in used[uid]]
-        pixels = segmentation.get_pixels_by_source_frame(uid, [frame + 1 for frame in frames], **options)
+        pixels = segmentation.get_pixels_by_source_frame(
+            uid,
+            [frame + 1 for frame in frames],
+            segment_numbers=numbers,
+            ignore_spatial_locations=True,
+            assert_missing_frames_are_empty=True,
+        )
         masks |= {(uid, frame): (m >= 0.5).any(axis=-1) for frame, m in zip(frames, pixels, strict=True)}
     return masks
 
@@ -251,7 +262,8 @@ def _rtstruct_masks(path: Path, images: _Images, pattern: re.Pattern) -> Masks:
         raise _RefusedError(
             "(3006,0020) Structure Set ROI Sequence: no ROI is named as a lesion, but " + ", ".join(names.values())
         )
-    series_uids, masks = set(), {}
+    series_uids: set[str] = set()
+    masks: Masks = {}
     for series_uid, sop_uids in _referenced_by_structures(structures):
         series_uids.add(series_uid)
         seen = [image for uid in sop_uids for image in images.by_uid.get(uid, [])]
@@ -312,13 +324,17 @@ def _contoured_image(
     if references:
         frame = int(references[0].get("ReferencedFrameNumber", 1)) - 1
         return images.by_key.get((str(references[0].ReferencedSOPInstanceUID), frame), (None, None))[1]
-    placed = [image for series in stacks for image in series.slices if image.geometry is not None]
-    if not placed:
+    distances = [
+        (image, float(np.abs(_to_pixels(image.geometry, points)[2]).max()))
+        for series in stacks
+        for image in series.slices
+        if image.geometry is not None
+    ]
+    if not distances:
         raise _RefusedError(
             "(3006,0016) Contour Image Sequence is missing, and no image of the referenced series given"
         )
-    nearest = min(placed, key=lambda image: np.abs(_to_pixels(image.geometry, points)[2]).max())
-    off = np.abs(_to_pixels(nearest.geometry, points)[2]).max()
+    nearest, off = min(distances, key=itemgetter(1))
     return nearest if off <= _half_step(images, nearest) else None
 
 
@@ -360,7 +376,8 @@ def _mask_masks(path: Path, series: list[Series]) -> Masks:
     candidates = named or beside
     if not candidates:
         raise _RefusedError("belongs to no series: put it beside the images, or name it by the Series Instance UID")
-    masks, mismatches, owners = {}, [], set()
+    masks: Masks = {}
+    mismatches, owners = [], set()
     for one in candidates:
         try:
             masks |= _on_slices(volume, one)
@@ -376,15 +393,15 @@ def _mask_masks(path: Path, series: list[Series]) -> Masks:
 
 def _on_slices(volume: sitk.Image, series: Series) -> Masks:
     """The layer of a mask that lies on each slice, its rows and columns turned as the image's are."""
-    if any(image.geometry is None for image in series.slices):
+    planes = geometries(series.slices)
+    if planes is None:
         raise _RefusedError("(0020,0032) Image Position (Patient) is missing in the series it lies beside")
     voxels = sitk.GetArrayViewFromImage(volume) != 0  # (k, j, i)
     masks = {}
-    for image in series.slices:
+    for image, plane in zip(series.slices, planes, strict=True):
         corners = ((0, 0), (1, 0), (0, 1))
         first, down, right = (
-            np.array(volume.TransformPhysicalPointToContinuousIndex(image.geometry.pixel_to_patient(*c)))
-            for c in corners
+            np.array(volume.TransformPhysicalPointToContinuousIndex(plane.pixel_to_patient(*c))) for c in corners
         )
         steps = np.stack([down - first, right - first])
         turn = np.round(steps).astype(int)
@@ -395,20 +412,20 @@ def _on_slices(volume: sitk.Image, series: Series) -> Masks:
         off = max(np.abs(first - place).max(), (np.abs(steps - turn).max(axis=1) * (image.rows, image.columns)).max())
         inside = (np.minimum(place, last) >= 0).all() and (np.maximum(place, last) < volume.GetSize()).all()
         if off > SAME_GRID or not inside or (size != volume.GetSize()).any():
-            raise _RefusedError(_mismatch(volume, image, series))
+            raise _RefusedError(_mismatch(volume, image, plane, len(planes)))
         rows, columns = np.indices((image.rows, image.columns))
         i, j, k = (place[a] + turn[0, a] * rows + turn[1, a] * columns for a in range(3))
         masks[image.sop_uid, image.frame] = voxels[k, j, i]
     return masks
 
 
-def _mismatch(volume: sitk.Image, image: Slice, series: Series) -> str:
-    def numbers(values) -> str:
+def _mismatch(volume: sitk.Image, image: Slice, plane: Geometry, slices: int) -> str:
+    def numbers(values: Iterable[float]) -> str:
         return " x ".join(f"{v:.4g}" for v in values)
 
     return (
         f"is not on the image's grid: {numbers(volume.GetSize())} voxels of {numbers(volume.GetSpacing())} mm from "
-        f"({', '.join(f'{v:.2f}' for v in volume.GetOrigin())}); the series has {len(series.slices)} slices of "
+        f"({', '.join(f'{v:.2f}' for v in volume.GetOrigin())}); the series has {slices} slices of "
         f"{image.rows} x {image.columns} pixels of {numbers(image.spacing)} mm, one from "
-        f"({', '.join(f'{v:.2f}' for v in image.geometry.position)}); resample it"
+        f"({', '.join(f'{v:.2f}' for v in plane.position)}); resample it"
     )

@@ -161,7 +161,7 @@ def volume(boxes: dict[int, Box]) -> float:
     return sum((row1 - row0) * (col1 - col0) for row0, col0, row1, col1 in boxes.values())
 
 
-def place_in_stored(place: Sequence[float], image: Slice) -> tuple[float, float]:
+def place_in_stored(place: Sequence[float] | np.ndarray, image: Slice) -> tuple[float, float]:
     """Row and column of the stored image, from its upper left corner, on which a place of its heat map lies."""
     turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)
     cell = _cell_in_pixels(image, turn)

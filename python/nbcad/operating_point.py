@@ -85,4 +85,5 @@ def _calibrate(series: list[tuple[Truth, Peaks]], point: OperatingPoint) -> Cali
 
 def _hits(truth: Truth, found: list[Lesion]) -> Iterator[tuple[Lesion, bool]]:
     judged = truth.judged(found)
-    return zip(judged, meetings(truth.lesions, judged).any(axis=0).tolist(), strict=True)
+    for lesion, meets in zip(judged, meetings(truth.lesions, judged).T, strict=True):
+        yield lesion, bool(meets.any())

@@ -7,17 +7,21 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from google.protobuf import text_format
 
 from nbcad import caffe_net
-from nbcad.bench.layers import torch_folder
+from nbcad.bench.layers import chosen, torch_folder
+from nbcad.caffe_net import caffe_pb2
 from nbcad.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENGINES = ("stock", "fast")
 REFERENCE = "caffe train, stock layers"
@@ -97,7 +101,7 @@ def answers(deploy: str | Path, weights: Path, images: np.ndarray) -> dict[str, 
     """
     found = {}
     for engine in ENGINES:
-        with _layers(engine):
+        with chosen(engine):
             found[engine] = caffe_net.forward(caffe_net.load_net(deploy, weights), images, ["prob"])[0]
     imported = cv2.dnn.readNetFromCaffe(str(deploy), str(weights))
     imported.setInput(images)
@@ -115,19 +119,7 @@ def _pytorch() -> ModuleType | None:
         return None
 
 
-@contextmanager
-def _layers(engine: str):
-    before = os.environ.get(caffe_net.LAYERS)
-    os.environ[caffe_net.LAYERS] = engine
-    try:
-        yield
-    finally:
-        del os.environ[caffe_net.LAYERS]
-        if before is not None:
-            os.environ[caffe_net.LAYERS] = before
-
-
-def _in_pytorch(torch, deploy: str | Path, weights: Path, images: np.ndarray) -> np.ndarray:
+def _in_pytorch(torch: ModuleType, deploy: str | Path, weights: Path, images: np.ndarray) -> np.ndarray:
     values = caffe_net.read_weights(weights)
     blob = torch.from_numpy(images)
     for layer in caffe_net.read_net(deploy).layer:
@@ -135,7 +127,9 @@ def _in_pytorch(torch, deploy: str | Path, weights: Path, images: np.ndarray) ->
     return blob.numpy()
 
 
-def _layer_in_pytorch(torch, layer, values: list, blob):
+def _layer_in_pytorch(
+    torch: ModuleType, layer: caffe_pb2.LayerParameter, values: "list[Tensor]", blob: "Tensor"
+) -> "Tensor":
     """What one of Caffe's layers does in the test phase, written anew."""
     functions = torch.nn.functional
     if layer.type == "Convolution":

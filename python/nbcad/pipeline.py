@@ -18,7 +18,7 @@ from nbcad.labels import NORMAL
 from nbcad.localise import Lesion
 from nbcad.models import Models
 from nbcad.preprocess import Box, Canonical, enhance, organ_input
-from nbcad.series import IGNORED, USED, Archive, FileRecord, Series, Slice, read_archive, read_pixels
+from nbcad.series import IGNORED, USED, Archive, FileRecord, Series, Slice, geometries, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
 
 SCHEMA = "nbcad-report/1"
@@ -114,7 +114,7 @@ def analyse(
         archive = read_archive(path)
     if only_series and only_series not in {s.series_uid for s in archive.series}:
         raise InputError(f"{path} holds no readable MR series {only_series}")
-    studies = []
+    studies: list[dict] = []
     patients = list(_by_patient(archive.series))
     with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
 
@@ -143,7 +143,12 @@ def _by_patient(series: list[Series]) -> Iterator[list[list[Series]]]:
         yield list(members)
 
 
-def _patient(number: int, patients: int, group: list[list[Series]], found: list[tuple]) -> PatientAnalysis:
+def _patient(
+    number: int,
+    patients: int,
+    group: list[list[Series]],
+    found: list[tuple[dict, list[SeriesAnalysis | None]]],
+) -> PatientAnalysis:
     """What was found in the studies of one patient, and the fate of their files: all but those without a series."""
     images = (image for members in group for series in members for image in series.slices)
     records = list({id(image.record): image.record for image in images}.values())
@@ -167,14 +172,13 @@ def _analyse_study(
     """The report's entry of one study, and the analysis behind each of its series."""
     decisions, analyses = [], []
     for series in members:
-        decision, analysis = _decide(series, rules, only_series), None
+        decision = _decide(series, rules, only_series)
+        analysis = None if decision.reason else analyse_series(series, models)
         if decision.reason:
             for image in series.slices:
                 image.set_aside(IGNORED, decision.reason)
-        else:
-            analysis = analyse_series(series, models)
-            if analysis is None:
-                decision = replace(decision, reason="none of its images can be read")
+        elif analysis is None:
+            decision = replace(decision, reason="none of its images can be read")
         decisions.append(decision)
         analyses.append(analysis)
         done()
@@ -209,7 +213,7 @@ def _decide(series: Series, rules: list[Rule], only_series: str | None) -> Decis
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], step: str):
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     seconds[step] += time.monotonic() - started
@@ -256,7 +260,7 @@ def _series_entry(
     notes = list(series.notes)
     if analysis and len(analysis.slices) < len(series.slices):
         notes.append(f"{len(series.slices) - len(analysis.slices)} of its {len(series.slices)} images cannot be read")
-    entry = {
+    return {
         "series_uid": series.series_uid,
         "description": series.description,
         "stack": series.stack,
@@ -264,27 +268,31 @@ def _series_entry(
         "rule": decision.rule,
         "reason": decision.reason,
         "notes": notes,
-        "slices": [],
-        "lesions": [],
+        "slices": _slice_entries(analysis, models) if analysis else [],
+        "lesions": _lesion_entries(analysis, age_months, models) if analysis else [],
         "dicom": [],
     }
-    if analysis is None:
-        return entry
-    for index, (image, tumour) in enumerate(zip(analysis.slices, analysis.tumour, strict=True)):
-        organ_entry = _labelled(analysis.organs[index], models.svm.labels, analysis.organ_probabilities[index])
-        entry["slices"].append(
-            {
-                "sop_uid": image.sop_uid,
-                "frame": image.frame,
-                "organ": organ_entry,
-                "tumour_probability": _rounded(tumour),
-            }
+
+
+def _slice_entries(analysis: SeriesAnalysis, models: Models) -> list[dict]:
+    return [
+        {
+            "sop_uid": image.sop_uid,
+            "frame": image.frame,
+            "organ": _labelled(organ_label, models.svm.labels, probabilities),
+            "tumour_probability": _rounded(tumour),
+        }
+        for image, organ_label, probabilities, tumour in zip(
+            analysis.slices, analysis.organs, analysis.organ_probabilities, analysis.tumour, strict=True
         )
-    entry["lesions"] = [
+    ]
+
+
+def _lesion_entries(analysis: SeriesAnalysis, age_months: int | None, models: Models) -> list[dict]:
+    return [
         _lesion_entry(number, lesion, analysis, age_months, models)
         for number, lesion in enumerate(analysis.lesions, start=1)
     ]
-    return entry
 
 
 def _lesion_entry(
@@ -319,8 +327,8 @@ def whole_pixels(box: Box) -> tuple[int, int, int, int]:
 
 def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] | None, list[list[float]] | None]:
     """Centre and extent of a lesion in patient coordinates (LPS, mm); None where the series has no geometry."""
-    planes = [image.geometry for image in analysis.slices]
-    if planes[0] is None:
+    planes = geometries(analysis.slices)
+    if planes is None:
         return None, None
     index, row, column = lesion.centre
     low = int(np.floor(index))
@@ -363,7 +371,7 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         highest = max(float(analysis.tumour.max()) for analysis in found)
         probabilities = np.zeros(len(models.stages))
         probabilities[0] = 1.0
-        label = models.stages[0]
+        label: str | None = models.stages[0]
         notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
@@ -377,8 +385,8 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
 
 def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
     """Volume in mm^3 of each lesion's boxes; their area in mm^2 where a series does not tell how far its slices are."""
-    steps = [analysis.series.slice_step_mm for analysis in found]
-    if None in steps:
+    steps = [step for analysis in found if (step := analysis.series.slice_step_mm) is not None]
+    if len(steps) < len(found):
         steps = [1.0] * len(found)
     return [
         localise.volume(lesion.boxes) * pixel * step

@@ -138,7 +138,8 @@ class Jitter:
         """Move an image of shape (size, size) about its centre; what comes in from outside is mirrored."""
         middle = (len(square) - 1) / 2
         matrix = cv2.getRotationMatrix2D((middle, middle), self.turn_deg, self.zoom)
-        matrix[:, 2] += self.right * len(square), self.down * len(square)
+        matrix[0, 2] += self.right * len(square)
+        matrix[1, 2] += self.down * len(square)
         return cv2.warpAffine(square, matrix, square.shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 

@@ -63,6 +63,8 @@ def reproduce(record_file: str | Path, out: str | Path, force: bool = False) -> 
     _check_data(record)
     with _as_many_threads(record):
         result = train(_write_files(record, out), out, record["device"], record["iteration"], force=force)
+    if result.weights is None:  # a signal ended it
+        raise KeyboardInterrupt
     equal = hashlib.sha256(result.weights.read_bytes()).hexdigest() == record["sha256"][WEIGHTS]
     original = record_file.parent / WEIGHTS
     return Reproduction(equal, _difference(original, result.weights) if original.is_file() else None)

@@ -4,7 +4,7 @@ Only their places are planned here; `conversion.convert` makes the images.
 """
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ def windows_per_box(annotated: Sequence[Sequence[SliceAnnotation]]) -> list[list
     """
     slices_shown = [_slices_shown(series) for series in annotated]
     boxes = [(stage, n) for series in slices_shown for of_slice in series for stage, n in of_slice]
-    lesions: Counter[str] = Counter()
+    lesions: defaultdict[str, float] = defaultdict(float)
     for stage, n in boxes:
         lesions[stage] += 1 / n
     each = {stage: POSITIVES_PER_BOX * len(boxes) / (len(lesions) * count) for stage, count in lesions.items()}
@@ -133,7 +133,7 @@ def _places_off_lesions(
     """Places in the body's bounding box that are `CLEARANCE_MM` or more from every lesion."""
     body_pixels = pixels > 0.2 * np.percentile(pixels, 99)
     rows, columns = np.flatnonzero(body_pixels.any(1)), np.flatnonzero(body_pixels.any(0))
-    body = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    body = float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
     bright = np.argwhere(pixels >= np.percentile(pixels[body_pixels], BRIGHT_PERCENTILE)) + 0.5
     kept_off = [grown(box, CLEARANCE_MM, spacing) for box in boxes]
 

@@ -13,7 +13,7 @@ CREATE TABLE file (              -- every file that was read, and what became of
     path TEXT PRIMARY KEY,       -- absolute; ZIP!MEMBER within a zip
     status TEXT NOT NULL CHECK (status IN ('used', 'refused', 'ignored')),
     reason TEXT NOT NULL,
-    bytes INTEGER NOT NULL,      -- of the file, or of the zip that holds it
+    bytes INTEGER NOT NULL,      -- of the file, or of the zip that holds it; 0 of a pipe or a link to a folder
     mtime_ns INTEGER NOT NULL,
     run INTEGER NOT NULL REFERENCES run
 );

@@ -30,8 +30,8 @@ class Rule:
     weighting: list[str] | None = None
     plane: list[str] | None = None
     b_value: list[float] | None = None
-    description: re.Pattern | None = None
-    exclude: re.Pattern | None = None
+    description: re.Pattern[str] | None = None
+    exclude: re.Pattern[str] | None = None
     min_slices: int = 1
 
     def reason_against(self, series: Series) -> str:
@@ -97,34 +97,50 @@ def _rule(table: dict, where: str) -> Rule:
     name = table.get("name")
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{where}: key 'name' is missing or empty")
-    checked = {"name": name}
-    for key, allowed in (("weighting", _WEIGHTINGS), ("plane", _PLANES)):
-        if key in table:
-            value = table[key]
-            if not isinstance(value, list) or not value or any(entry not in allowed for entry in value):
-                raise InputError(f"{where}: key {key!r} is {value!r}, not a list of {', '.join(allowed)}")
-            checked[key] = value
-    for key in ("description", "exclude"):
-        if key in table:
-            checked[key] = _pattern(table[key], key, where)
-    if "b_value" in table:
-        value = table["b_value"]
-        if not isinstance(value, list) or len(value) != 2 or not all(map(_number, value)) or value[0] > value[1]:
-            raise InputError(f"{where}: key 'b_value' is {value!r}, not [lowest, highest]")
-        checked["b_value"] = value
-    if "min_slices" in table:
-        value = table["min_slices"]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{where}: key 'min_slices' is {value!r}, not a whole number of at least 1")
-        checked["min_slices"] = value
-    return Rule(**checked)
+    return Rule(
+        name=name,
+        weighting=_some_of(_WEIGHTINGS, table, "weighting", where),
+        plane=_some_of(_PLANES, table, "plane", where),
+        description=_pattern(table, "description", where),
+        exclude=_pattern(table, "exclude", where),
+        b_value=_bounds(table, where),
+        min_slices=_least_slices(table, where),
+    )
+
+
+def _some_of(allowed: tuple[str, ...], table: dict, key: str, where: str) -> list[str] | None:
+    if key not in table:
+        return None
+    value = table[key]
+    if not isinstance(value, list) or not value or any(entry not in allowed for entry in value):
+        raise InputError(f"{where}: key {key!r} is {value!r}, not a list of {', '.join(allowed)}")
+    return value
+
+
+def _bounds(table: dict, where: str) -> list[float] | None:
+    if "b_value" not in table:
+        return None
+    value = table["b_value"]
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_number, value)) or value[0] > value[1]:
+        raise InputError(f"{where}: key 'b_value' is {value!r}, not [lowest, highest]")
+    return value
 
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def _pattern(text: object, key: str, where: str) -> re.Pattern:
+def _least_slices(table: dict, where: str) -> int:
+    value = table.get("min_slices", Rule.min_slices)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{where}: key 'min_slices' is {value!r}, not a whole number of at least 1")
+    return value
+
+
+def _pattern(table: dict, key: str, where: str) -> re.Pattern[str] | None:
+    if key not in table:
+        return None
+    text = table[key]
     try:
         return re.compile(text, re.IGNORECASE)
     except (re.error, TypeError) as error:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from nbcad.labels import stage_labels
 
 SIDES = ("train", "val", "test")
 BY_PATIENT, BY_IMAGE = "patient", "image"
+_Unit = TypeVar("_Unit", bound=Hashable)  # patient or slice
+_Part = TypeVar("_Part", bound=Hashable)  # side or fold
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class SplitPlan:
         """The side of a fold."""
         return {self.fold: "test", (self.fold + 1) % self.folds: "val"}.get(fold, "train")
 
-    def assign(self, strata: Mapping[Hashable, str], standing: Mapping[Hashable, tuple]) -> dict[Hashable, tuple]:
+    def assign(
+        self, strata: Mapping[_Unit, str], standing: Mapping[_Unit, tuple[str, int | None]]
+    ) -> dict[_Unit, tuple[str, int | None]]:
         """Sides of units (patients, or slices) that have none yet.
 
         Args:
@@ -39,16 +44,16 @@ class SplitPlan:
         """
         if not self.folds:
             sides = {unit: side for unit, (side, _) in standing.items()}
-            shares = dict(zip(SIDES, self.shares, strict=True))
-            return {unit: (side, None) for unit, side in assign(strata, shares, sides, self.seed).items()}
-        folds = {unit: fold for unit, (_, fold) in standing.items()}
-        shares = dict.fromkeys(range(self.folds), 1 / self.folds)
-        return {unit: (self.side_of(fold), fold) for unit, fold in assign(strata, shares, folds, self.seed).items()}
+            of_sides = dict(zip(SIDES, self.shares, strict=True))
+            return {unit: (side, None) for unit, side in assign(strata, of_sides, sides, self.seed).items()}
+        folds = {unit: fold for unit, (_, fold) in standing.items() if fold is not None}
+        of_folds = dict.fromkeys(range(self.folds), 1 / self.folds)
+        return {unit: (self.side_of(fold), fold) for unit, fold in assign(strata, of_folds, folds, self.seed).items()}
 
 
 def assign(
-    strata: Mapping[Hashable, str], shares: Mapping[Hashable, float], standing: Mapping[Hashable, Hashable], seed: int
-) -> dict[Hashable, Hashable]:
+    strata: Mapping[_Unit, str], shares: Mapping[_Part, float], standing: Mapping[_Unit, _Part], seed: int
+) -> dict[_Unit, _Part]:
     """Seeded random parts, stratified (paper 3.2: random; here never one patient on two sides).
 
     Units are walked stratum by stratum, in each those that stand first and the new ones then in random order; a new
@@ -65,10 +70,11 @@ def assign(
     """
     chance = np.random.default_rng([seed, len(standing)] if standing else seed)
     new = [unit for unit in strata if unit not in standing]
-    order = sorted(zip([strata[unit] for unit in new], chance.random(len(new)), new, strict=True))
-    order = sorted([(strata[unit], -1.0, unit) for unit in strata if unit in standing] + order, key=lambda o: o[:2])
+    order = [(strata[unit], -1.0, unit) for unit in strata if unit in standing]
+    order += zip([strata[unit] for unit in new], chance.random(len(new)).tolist(), new, strict=True)
+    order.sort(key=lambda of_unit: of_unit[:2])
     assigned = dict.fromkeys(shares, 0)
-    parts = {}
+    parts: dict[_Unit, _Part] = {}
     for count, (_, _, unit) in enumerate(order, start=1):
         if unit in standing:
             part = standing[unit]

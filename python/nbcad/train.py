@@ -14,8 +14,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,13 +32,40 @@ from nbcad.errors import InputError, ModelError, OutputError, OutputExistsError
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-LOG_HEADER = ["iteration", "learning_rate", "train_loss", "test_loss", "test_accuracy", "seconds"]
 SNAPSHOTS_KEPT = 2
 # Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
 _BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
 _AROUND_WEIGHTS = 1 << 18  # bytes of a snapshot's files beside the numbers
 NEVER = 2**31 - 1
 _OF_LABELS = ("SoftmaxWithLoss", "Accuracy")  # layers of scores and labels
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """A line of ``log.csv``."""
+
+    iteration: int
+    learning_rate: float
+    train_loss: float  # mean since the line before
+    test_loss: float | None  # None: not tested there, or the net has no such output
+    test_accuracy: float | None
+    seconds: float  # of training up to there
+
+    @classmethod
+    def of(cls, cells: dict[str, str]) -> "LogRow":
+        """As it stands in the file."""
+        loss, accuracy = (float(cells[name]) if cells[name] else None for name in ("test_loss", "test_accuracy"))
+        return cls(
+            iteration=int(cells["iteration"]),
+            learning_rate=float(cells["learning_rate"]),
+            train_loss=float(cells["train_loss"]),
+            test_loss=loss,
+            test_accuracy=accuracy,
+            seconds=float(cells["seconds"]),
+        )
+
+
+LOG_HEADER = [field.name for field in fields(LogRow)]
 
 
 @dataclass
@@ -48,7 +76,7 @@ class Result:
     finished: bool
     signal: int | None  # that ended it early
     weights: Path | None
-    log: list[dict[str, float | None]]
+    log: list[LogRow]
 
 
 def train(
@@ -157,7 +185,7 @@ def _is_ours(name: str) -> bool:
     )
 
 
-def _make_solver(given: caffe_pb2.SolverParameter, run: Path, device: str, max_iter: int | None):
+def _make_solver(given: caffe_pb2.SolverParameter, run: Path, device: str, max_iter: int | None) -> caffe.SGDSolver:
     """Caffe's solver with the given numbers; only testing and snapshots are the driver's, which logs and verifies."""
     used = caffe_pb2.SolverParameter()
     used.CopyFrom(given)
@@ -172,9 +200,11 @@ def _make_solver(given: caffe_pb2.SolverParameter, run: Path, device: str, max_i
     return caffe.get_solver(str(path))
 
 
-def _solve(solver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, log: list) -> Result:
+def _solve(
+    solver: caffe.SGDSolver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, log: list[LogRow]
+) -> Result:
     display, losses = given.display or 10, []
-    before = log[-1]["seconds"] if log else 0.0
+    before = log[-1].seconds if log else 0.0
     started = time.monotonic()
     with (
         _stop_signals() as stopped,
@@ -183,7 +213,7 @@ def _solve(solver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, l
     ):
         writer = csv.DictWriter(file, LOG_HEADER)
         writer.writeheader()
-        writer.writerows(log)
+        writer.writerows(map(asdict, log))
         while solver.iter < max_iter and not stopped:
             rate = solver.lr
             solver.step(1)
@@ -193,18 +223,20 @@ def _solve(solver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, l
             last = solver.iter == max_iter
             tested = given.test_interval and (solver.iter % given.test_interval == 0 or last) and len(solver.test_nets)
             if tested or last or solver.iter % display == 0:
-                row = dict.fromkeys(LOG_HEADER) | {
-                    "iteration": solver.iter,
-                    "learning_rate": float(f"{rate:.6g}"),  # Caffe's is a float32
-                    "train_loss": float(np.mean(losses)),
-                    "seconds": round(before + time.monotonic() - started, 2),
-                }
-                row |= _test(solver, given.test_iter[0]) if tested else {}
+                means = _test(solver, given.test_iter[0]) if tested else {}
+                row = LogRow(
+                    iteration=solver.iter,
+                    learning_rate=float(f"{rate:.6g}"),  # Caffe's is a float32
+                    train_loss=float(np.mean(losses)),
+                    test_loss=means.get("loss"),
+                    test_accuracy=means.get("accuracy"),
+                    seconds=round(before + time.monotonic() - started, 2),
+                )
                 losses = []
                 log.append(row)
-                writer.writerow(row)
+                writer.writerow(asdict(row))
                 file.flush()
-                bar.set_postfix(loss=f"{row['train_loss']:.3f}", lr=f"{rate:.0e}", refresh=False)
+                bar.set_postfix(loss=f"{row.train_loss:.3f}", lr=f"{rate:.0e}", refresh=False)
             if given.snapshot and (solver.iter % given.snapshot == 0 or last):
                 _snapshot(solver, run)
             bar.update()
@@ -214,7 +246,8 @@ def _solve(solver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, l
     return Result(solver.iter, finished, stopped[0] if stopped else None, None, log)
 
 
-def _test(solver, batches: int) -> dict[str, float]:
+def _test(solver: caffe.SGDSolver, batches: int) -> dict[str, float]:
+    """Means over some batches of those of ``loss`` and ``accuracy`` that the net gives."""
     net = solver.test_nets[0]
     net.share_with(solver.net)
     names = [name for name in ("loss", "accuracy") if name in net.outputs]
@@ -222,11 +255,11 @@ def _test(solver, batches: int) -> dict[str, float]:
     for _ in range(batches):
         outputs = net.forward()  # views of Caffe's memory, overwritten by the next batch
         values.append([float(outputs[name]) for name in names])
-    return {f"test_{name}": value for name, value in zip(names, np.mean(values, axis=0).tolist(), strict=True)}
+    return dict(zip(names, np.mean(values, axis=0).tolist(), strict=True))
 
 
 @contextmanager
-def _stop_signals():
+def _stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them; yields the list of those that came."""
     came: list[int] = []
     old = {s: signal.signal(s, lambda number, _: came.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -237,7 +270,7 @@ def _stop_signals():
             signal.signal(number, handler)
 
 
-def _snapshot(solver, run: Path) -> None:
+def _snapshot(solver: caffe.SGDSolver, run: Path) -> None:
     """Write weights and solver state, read both back, then give them their names; keep the newest two."""
     _check_room(solver, run)
     solver.snapshot()
@@ -255,7 +288,7 @@ def _snapshot(solver, run: Path) -> None:
         old.unlink()
 
 
-def _check_room(solver, run: Path) -> None:
+def _check_room(solver: caffe.SGDSolver, run: Path) -> None:
     """Raise `OutputError` where weights and solver state do not fit: Caffe ends the process when it cannot write."""
     needed = 2 * sum(blob.data.nbytes for blobs in solver.net.params.values() for blob in blobs) + _AROUND_WEIGHTS
     with (
@@ -265,7 +298,7 @@ def _check_room(solver, run: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, needed)
 
 
-def _resume(solver, run: Path) -> list[dict]:
+def _resume(solver: caffe.SGDSolver, run: Path) -> list[LogRow]:
     """Restore the newest snapshot that can be read; return the log up to it."""
     for state in sorted(run.glob("iter_*.solverstate"), reverse=True):
         try:
@@ -278,12 +311,11 @@ def _resume(solver, run: Path) -> list[dict]:
         for _ in range(solver.iter):  # Caffe's Data layer begins anew: bring it to where it was
             solver.net.forward(end="data")
         with (run / "log.csv").open(newline="") as file:
-            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-        return [row | {"iteration": int(row["iteration"])} for row in rows if row["iteration"] <= solver.iter]
+            return [LogRow.of(cells) for cells in csv.DictReader(file) if int(cells["iteration"]) <= solver.iter]
     raise InputError(f"{run} holds no sound snapshot to resume from; start without --resume")
 
 
-def plot_curves(log: list[dict], path: Path, title: str) -> None:
+def plot_curves(log: list[LogRow], path: Path, title: str) -> None:
     """Loss, accuracy and learning rate over the iterations, as a PNG."""
     with plt.rc_context({"axes.grid": True, "grid.alpha": 0.3}):
         figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
@@ -293,7 +325,7 @@ def plot_curves(log: list[dict], path: Path, title: str) -> None:
         ("test_accuracy", middle, "validation"),
         ("learning_rate", bottom, ""),
     ):
-        points = [(row["iteration"], row[name]) for row in log if row[name] is not None]
+        points = [(row.iteration, getattr(row, name)) for row in log if getattr(row, name) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker="." if name.startswith("test") else "")
     top.set(ylabel="loss", title=title, ylim=(0, None))
@@ -334,7 +366,7 @@ def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs
 
 
 def _write_record(run: Path, record: dict, result: Result) -> None:
-    last = result.log[-1] if result.log else {}
+    last = asdict(result.log[-1]) if result.log else {}
     record |= {"iteration": result.iteration, "finished": result.finished, "last": last}
     if result.weights:
         record["sha256"][result.weights.name] = hashlib.sha256(result.weights.read_bytes()).hexdigest()

@@ -39,9 +39,12 @@ class Pool:
 
     def split(self, seed: int, by: str) -> dict[str, np.ndarray]:
         """Indices of the images of each side, as `splitting.SplitPlan` draws them."""
-        by_image = by == BY_IMAGE
-        units = range(len(self.labels)) if by_image else self.patients.tolist()
-        strata = {i: self.strata[p] for i, p in enumerate(self.patients.tolist())} if by_image else self.strata
+        patients = self.patients.tolist()
+        units: list[Hashable] = patients
+        strata = self.strata
+        if by == BY_IMAGE:
+            units = [*range(len(patients))]
+            strata = {unit: self.strata[patient] for unit, patient in zip(units, patients, strict=True)}
         sides = SplitPlan(seed, by=by).assign(strata, {})
         side = np.array([sides[unit][0] for unit in units])
         return {name: np.flatnonzero(side == name) for name in SIDES}

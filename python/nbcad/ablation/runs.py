@@ -96,13 +96,23 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [Row(*(_parsed(row[field.name], field.type) for field in fields(Row))) for row in csv.DictReader(file)]
+        return [_row(cells) for cells in csv.DictReader(file)]
 
 
-def _parsed(text: str, kind) -> str | int | float | None:
-    if kind in (str, int):
-        return kind(text)
-    return float(text) if text else None
+def _row(cells: dict[str, str]) -> Row:
+    measured = {name: float(cells[name]) if cells[name] else None for name in (f"svm_{name}" for name in FEATURES)}
+    return Row(
+        variant=cells["variant"],
+        dataset=cells["dataset"],
+        seed=int(cells["seed"]),
+        iterations=int(cells["iterations"]),
+        guessing_loss=float(cells["guessing_loss"]),
+        train_loss=float(cells["train_loss"]),
+        growth=float(cells["growth"]),
+        softmax=float(cells["softmax"]),
+        **measured,
+        seconds=float(cells["seconds"]),
+    )
 
 
 def _write_rows(rows: list[Row], path: Path) -> None:
@@ -122,7 +132,7 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
     files = variant.write(folder, lmdbs, pool.classes, pool.size, seed)
     untrained = _untrained(files, seed)
     result = train(files["solver"], folder / "run", max_iter=max_iter, force=True)
-    if not result.finished:  # a signal ended it: the other runs are not wanted either
+    if result.weights is None:  # a signal ended it: the other runs are not wanted either
         raise KeyboardInterrupt
     trained = caffe_net.load_net(files["deploy"], result.weights)
     shutil.rmtree(lmdbs)
@@ -136,10 +146,11 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
         return organ.extract_features(net, transform, images, name.removesuffix(UNTRAINED))
 
     test_images, truth, _ = samples["test"]
-    train_images, *known = (values[:SVM_SAMPLES] for values in samples["train"])  # they are in random order
-    svms = dict.fromkeys(FEATURES)
+    fitted_on = (values[:SVM_SAMPLES] for values in samples["train"])  # they are in random order
+    train_images, train_truth, patients = fitted_on
+    svms: dict[str, float | None] = dict.fromkeys(FEATURES)
     for name in variant.svms:
-        svm = _fit_svm((features(name, train_images), *known))
+        svm = _fit_svm((features(name, train_images), train_truth, patients))
         svms[name] = float(svm.score(features(name, test_images), truth))
     return Row(
         variant=variant.name,
@@ -147,7 +158,7 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
         seed=seed,
         iterations=result.iteration,
         guessing_loss=_entropy(samples["train"][1]),
-        train_loss=result.log[-1]["train_loss"],
+        train_loss=result.log[-1].train_loss,
         growth=_norm(trained) / _norm(untrained),
         softmax=float((features("prob", test_images).argmax(axis=1) == truth).mean()),
         **{f"svm_{name}": accuracy for name, accuracy in svms.items()},

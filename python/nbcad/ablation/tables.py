@@ -4,6 +4,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import matplotlib
 import numpy as np
@@ -45,7 +46,8 @@ _MEASURES = {
 }
 Found = dict[tuple[str, str], dict[int, Row]]  # by variant and data set, and in each by seed
 _DIFFERENCES = ("softmax", "svm_fc7")
-_GUESSING = {"color": "grey", "linestyle": ":", "label": "guessing"}
+_GUESSING_COLOUR: Final = "grey"
+_GUESSING_STROKE: Final = ":"
 _SVM_INPUTS = dict(
     zip(FEATURES, ("fc7", "fc7 of the net untrained", "pool3", "pool3 of the net untrained", "raw pixels"), strict=True)
 )
@@ -80,7 +82,7 @@ def _question(question: str, found: Found) -> str | None:
     for dataset in DATASETS:
         shown: list[str] = []
         for variant in VARIANTS:
-            if variant.question == question and found.get((variant.name, dataset)):
+            if variant.question == question and variant.against and found.get((variant.name, dataset)):
                 if variant.against not in shown:
                     lines.append(_line(dataset, variant.against, found))
                 lines.append(_line(dataset, variant.name, found, variant.against))
@@ -121,9 +123,10 @@ def _svm(found: Found) -> str:
 
 
 def _cell(values: Sequence[float | None], sign: str = "") -> str:
-    if not values or None in values:
+    measured = [value for value in values if value is not None]
+    if not values or len(measured) < len(values):
         return ""
-    mean, half = interval(values)
+    mean, half = interval(measured)
     return f"{mean:{sign}.3f} ± {half:.3f}"
 
 
@@ -148,7 +151,7 @@ def plot_curves(out: Path, rows: Iterable[Row]) -> None:
         )
         for task, panels in zip(tasks, grid, strict=True):
             of_task = [variant for variant in variants if variant.task == task]
-            names = list(dict.fromkeys(name for v in of_task for name in (v.against, v.name)))
+            names = list(dict.fromkeys(name for v in of_task for name in (v.against, v.name) if name))
             for dataset, axes in zip(DATASETS, panels, strict=True):
                 _plot_losses(axes, out, dataset, {name: found.get((name, dataset), {}) for name in names})
                 axes.set(title=f"{task} net, {NAMES[dataset]}", xlabel="iteration", ylim=(0, None))
@@ -156,7 +159,8 @@ def plot_curves(out: Path, rows: Iterable[Row]) -> None:
             first = next((axes for axes in panels if axes.lines), panels[0])
             first.set(ylabel="training loss")
             lines = [Line2D([], [], color=f"C{index}", label=name) for index, name in enumerate(names)]
-            first.legend(handles=[*lines, Line2D([], [], **_GUESSING)], fontsize="small")
+            guessing = Line2D([], [], color=_GUESSING_COLOUR, linestyle=_GUESSING_STROKE, label="guessing")
+            first.legend(handles=[*lines, guessing], fontsize="small")
         with cli.replacing_file(out / name) as temporary:
             figure.savefig(temporary, dpi=80, format="png")
         plt.close(figure)
@@ -172,7 +176,7 @@ def _plot_losses(axes: Axes, out: Path, dataset: str, runs: dict[str, dict[int, 
             axes.fill_between(iterations, losses.min(axis=0), losses.max(axis=0), color=f"C{index}", alpha=0.2)
     guessing = [row.guessing_loss for by_seed in runs.values() for row in by_seed.values()]
     if guessing:
-        axes.axhline(np.mean(guessing), **_GUESSING)
+        axes.axhline(float(np.mean(guessing)), color=_GUESSING_COLOUR, linestyle=_GUESSING_STROKE)
     axes.grid(alpha=0.3)
 
 

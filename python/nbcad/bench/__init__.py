@@ -64,7 +64,7 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve
         Figures and curves by part.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    measured = {}
+    measured: dict[str, list[Figure | Curve]] = {}
     for part in parts:
         with tempfile.TemporaryDirectory(prefix=f".{part}.", dir=out.parent) as folder:
             measured[part] = importlib.import_module(f"nbcad.bench.{part}").measure(Path(folder), size)

@@ -38,12 +38,13 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
     """
     costs = {}
     for slices in [n for n in SLICES if n <= size] or [size]:
-        write_patients(folder / f"dicom_{slices}", slices)
-        command = [sys.executable, "tools/infer.py", folder / f"dicom_{slices}", "--out", folder / "report", "--force"]
+        dicom, report = folder / f"dicom_{slices}", folder / "report"
+        write_patients(dicom, slices)
+        command: child.Command = [sys.executable, "tools/infer.py", dicom, "--out", report, "--force"]
         costs[slices] = child.run([*command, "--models", models, "--stage", stager], (cli.DONE,))
     fewest, most = min(costs), max(costs)
     growth = (costs[most].memory - costs[fewest].memory) / max(1, most - fewest)
-    memory = [(slices, cost.memory / 2**20) for slices, cost in costs.items()]
+    memory: list[tuple[float, float]] = [(slices, cost.memory / 2**20) for slices, cost in costs.items()]
     return [
         *(Figure(f"memory, peak, {slices} slices", mib, "MiB") for slices, mib in memory),
         Figure("memory that a further slice adds", growth / 1024, "KiB", KIB_A_SLICE),

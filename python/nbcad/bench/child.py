@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nbcad.errors import NbcadError
 
+Command = Sequence[str | Path]
 _SECONDS_BETWEEN_LOOKS = 0.02
 
 
@@ -21,7 +22,7 @@ class Cost:
     memory: int  # bytes, the process's highest resident set
 
 
-def run(command: Sequence[str | Path], allowed: tuple[int, ...] = (0,), **environment: str) -> Cost:
+def run(command: Command, allowed: tuple[int, ...] = (0,), **environment: str) -> Cost:
     """Run a command without its output.
 
     Args:

@@ -18,6 +18,7 @@ import pydicom
 
 from nbcad import building, cli, conversion, database, phantom
 from nbcad.bench import Figure
+from nbcad.bench.child import Command
 from nbcad.caffe_net import input_size
 from nbcad.errors import NbcadError
 
@@ -54,13 +55,14 @@ def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
         Processor time against `least_cost`, slices a second, and memory.
     """
     slices = repeat(one, folder / "many.sqlite", size)
+    everywhere = [one] * (os.cpu_count() or 1)
     # As many processes as the tool has, as cores that share caches are slower together; and before and after it, as
     # what else runs on the machine may change.
     # Not forked: OpenCV's threads do not live on in a forked process, which would wait for them.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        least = list(pool.map(least_cost, [one] * os.cpu_count()))
+        before = list(pool.map(least_cost, everywhere))
         cpu_s, wall_s, memory = _run_tool(folder)
-        least = mean([*least, *pool.map(least_cost, [one] * os.cpu_count())])
+        least = mean([*before, *pool.map(least_cost, everywhere)])
     return [
         Figure("slices converted", slices, ""),
         Figure("slices a second, all cores", slices / wall_s, "1/s"),
@@ -124,7 +126,8 @@ def least_cost(sample_database: Path) -> float:
 
 def _run_tool(folder: Path) -> tuple[float, float, int]:
     """Processor and wall-clock seconds of tools/make_lmdb.py with its workers, and their largest memory in bytes."""
-    command = [sys.executable, "tools/make_lmdb.py", "--database", folder / "many.sqlite", "--out", folder / "lmdb"]
+    many, out = folder / "many.sqlite", folder / "lmdb"
+    command: Command = [sys.executable, "tools/make_lmdb.py", "--database", many, "--out", out]
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     memory = _Memory(process.pid)

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf import text_format
@@ -41,6 +43,7 @@ GOALS = {
 }
 
 Timer = Callable[[], float]  # seconds for one iteration
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def measure(folder: Path, size: int) -> list[Figure]:
@@ -96,22 +99,22 @@ def caffe_timers(folder: Path, name: str, net: caffe_pb2.NetParameter) -> dict[t
         deployed.reshape()
         solver.net.blobs["data"].data[...] = deployed.blobs["data"].data[...] = images
         solver.net.blobs["label"].data[...] = chance.integers(0, classes(net), shape[0])
-        timers["train", engine] = _timer(lambda solver=solver: solver.step(1), engine)
+        timers["train", engine] = _timer(partial(solver.step, 1), engine)
         timers["infer", engine] = _timer(deployed.forward, engine)
     return timers
 
 
 @contextmanager
-def chosen(engine: str):
+def chosen(engine: str) -> Iterator[None]:
     """Layers and solvers use one of the `ENGINES`."""
-    before = os.environ.get("NBCAD_CAFFE_LAYERS")
-    os.environ["NBCAD_CAFFE_LAYERS"] = engine
+    before = os.environ.get(caffe_net.LAYERS)
+    os.environ[caffe_net.LAYERS] = engine
     try:
         yield
     finally:
-        del os.environ["NBCAD_CAFFE_LAYERS"]
+        del os.environ[caffe_net.LAYERS]
         if before is not None:
-            os.environ["NBCAD_CAFFE_LAYERS"] = before
+            os.environ[caffe_net.LAYERS] = before
 
 
 def _timer(call: Callable[[], object], engine: str) -> Timer:
@@ -140,10 +143,11 @@ def classes(net: caffe_pb2.NetParameter) -> int:
 def description(net: caffe_pb2.NetParameter) -> dict:
     """What `torch_peer` builds a net of: shape of the batch, number of classes, and layers with their numbers."""
     _, channels, height, width = net.layer[0].input_param.shape[0].dim
-    layers, flat = [], False
+    layers: list[dict] = []
+    flat = False
     for layer in net.layer:
         convolution, pooling = layer.convolution_param, layer.pooling_param
-        numbers = []
+        numbers: list[float] = []
         if layer.type == "Convolution":
             kernel, pad = convolution.kernel_size[0], convolution.pad[0] if convolution.pad else 0
             numbers = [channels, convolution.num_output, kernel, pad]
@@ -180,13 +184,13 @@ def operations(net: caffe_pb2.NetParameter) -> float:
     return total
 
 
-def take_turns(timers: dict[tuple, Timer], rounds: int) -> dict[tuple, list[float]]:
+def take_turns(timers: Mapping[_Key, Timer], rounds: int) -> dict[_Key, list[float]]:
     """Seconds of each, round by round, the order being another in each round."""
     for timer in timers.values():
         for _ in range(WARM_UP):
             timer()
     chance = np.random.default_rng(1)
-    seconds = {key: [] for key in timers}
+    seconds: dict[_Key, list[float]] = {key: [] for key in timers}
     for _ in range(rounds):
         for key in chance.permutation(np.array([*timers, None], dtype=object)[:-1]):
             seconds[key].append(turn(timers[key]))
@@ -207,7 +211,7 @@ def turn(timer: Timer) -> float:
     return median(seconds)
 
 
-def figures(seconds: dict[tuple, list[float]], work: dict[str, float]) -> list[Figure]:
+def figures(seconds: dict[tuple[str, str, str], list[float]], work: dict[str, float]) -> list[Figure]:
     """Medians and ratios.
 
     Args:
@@ -246,17 +250,18 @@ class _Peer:
         self._ask(self.nets)
         return self
 
-    def __exit__(self, *_) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()  # closes its input, at whose end it ends
 
     def timer(self, name: str, what: str, variant: str) -> Timer:
         return lambda: float(self._ask([name, what, variant]))
 
     def _ask(self, request: object) -> str:
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        requests, answers = self.process.stdin, self.process.stdout
+        assert requests and answers
+        requests.write(json.dumps(request) + "\n")
+        requests.flush()
+        answer = answers.readline()
         if not answer:
             raise NbcadError(f"the process with PyTorch ended at {request}; its message stands above")
         return answer

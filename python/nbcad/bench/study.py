@@ -4,7 +4,8 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -40,6 +41,16 @@ load_models(Path({models!r}), "cpu", Path({stager!r}))
 SECONDS, MEMORY_GIB, OVERHEAD, FASTER = 10.0, 1.0, 2.0, 1.0
 
 
+@dataclass(frozen=True)
+class _Round:
+    """In which every way had its turn."""
+
+    infer: child.Cost
+    plain: child.Cost
+    start: child.Cost
+    least_s: float
+
+
 def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
     """Analyse one study again and again, both ways in turn.
 
@@ -58,40 +69,52 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
     dicom = write_study(folder / "dicom", SLICES)
     loaded = load_models(models, "cpu", stager)
     report = folder / "report"
-    infer = [sys.executable, "tools/infer.py", dicom, "--out", report, "--force", "--models", models, "--stage", stager]
+    infer: child.Command = [
+        sys.executable, "tools/infer.py", dicom, "--out", report, "--force", "--models", models, "--stage", stager,
+    ]  # fmt: skip
     answers = folder / "plain.json"
-    plain = [sys.executable, PLAIN_LOOP, dicom, models / "organ", stager, answers]
+    plain: child.Command = [sys.executable, PLAIN_LOOP, dicom, models / "organ", stager, answers]
     start = [sys.executable, "-c", START.format(models=str(models), stager=str(stager))]
-    ways = {
-        "infer": lambda: child.run(infer),
-        "plain": lambda: child.run(plain, NBCAD_CAFFE_LAYERS="stock"),
-        "start": lambda: child.run(start),
-        "least": lambda: least_s(dicom, loaded),
-    }
-    rounds = [{name: way() for name, way in ways.items()} for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND))]
+    rounds = [
+        _Round(
+            infer=child.run(infer),
+            plain=child.run(plain, NBCAD_CAFFE_LAYERS="stock"),
+            start=child.run(start),
+            least_s=least_s(dicom, loaded),
+        )
+        for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND))
+    ]
     same, apart = agreement(json.loads((report / "report.json").read_text()), json.loads(answers.read_text()))
-
-    def middle(name: str, what: str) -> float:
-        return median(getattr(costs[name], what) for costs in rounds)
-
-    overhead = median((c["infer"].wall_s - c["start"].wall_s) / c["least"] for c in rounds)
-    faster = median(c["plain"].wall_s / c["infer"].wall_s for c in rounds)
     return [
         Figure("slices", SLICES, ""),
-        Figure("study to report", middle("infer", "wall_s"), "s", SECONDS),
-        Figure("of it start: imports and models", middle("start", "wall_s"), "s"),
-        Figure("decoding, preprocessing and nets alone", median(costs["least"] for costs in rounds), "s"),
-        Figure("study to report without start, times these three", overhead, "", OVERHEAD),
-        Figure("processor time", middle("infer", "cpu_s"), "s"),
-        Figure("memory, peak", max(costs["infer"].memory for costs in rounds) / 2**30, "GiB", MEMORY_GIB),
-        Figure("plain loop", middle("plain", "wall_s"), "s"),
-        Figure("plain loop: processor time", middle("plain", "cpu_s"), "s"),
-        Figure("plain loop: memory, peak", max(costs["plain"].memory for costs in rounds) / 2**30, "GiB"),
+        *_costs(rounds),
         Figure("slices of the same region in both", same, "", least=0.99 * SLICES),
         Figure("largest difference of a tumour probability", apart, "", 1e-3),
-        Figure("infer_study_vs_plain_loop", faster, "ratio", least=FASTER),
-        over_slices(folder, infer, dicom, middle("infer", "wall_s")),
+        Figure(
+            "infer_study_vs_plain_loop", median(r.plain.wall_s / r.infer.wall_s for r in rounds), "ratio", least=FASTER
+        ),
+        over_slices(folder, infer, dicom, median(r.infer.wall_s for r in rounds)),
         over_threads(infer),
+    ]
+
+
+def _costs(rounds: list[_Round]) -> list[Figure]:
+    """Medians over the rounds, of memory the most."""
+
+    def middle(cost: Callable[[_Round], float]) -> float:
+        return median(map(cost, rounds))
+
+    overhead = middle(lambda r: (r.infer.wall_s - r.start.wall_s) / r.least_s)
+    return [
+        Figure("study to report", middle(lambda r: r.infer.wall_s), "s", SECONDS),
+        Figure("of it start: imports and models", middle(lambda r: r.start.wall_s), "s"),
+        Figure("decoding, preprocessing and nets alone", middle(lambda r: r.least_s), "s"),
+        Figure("study to report without start, times these three", overhead, "", OVERHEAD),
+        Figure("processor time", middle(lambda r: r.infer.cpu_s), "s"),
+        Figure("memory, peak", max(r.infer.memory for r in rounds) / 2**30, "GiB", MEMORY_GIB),
+        Figure("plain loop", middle(lambda r: r.plain.wall_s), "s"),
+        Figure("plain loop: processor time", middle(lambda r: r.plain.cpu_s), "s"),
+        Figure("plain loop: memory, peak", max(r.plain.memory for r in rounds) / 2**30, "GiB"),
     ]
 
 
@@ -113,7 +136,7 @@ def write_study(folder: Path, slices: int) -> Path:
         spacing=spacing,
         thickness=min(scan.thickness, spacing),
         transposed=False,
-        flips=(False,) * 2,
+        flips=(False, False),
     )
     t2 = replace(protocols(scanner, chance)[0], matrix=MATRIX)
     images = acquire(anatomy, Tissues.of_patient(chance), scan, scanner, t2, chance)
@@ -141,22 +164,24 @@ def agreement(report: dict, answers: list[list]) -> tuple[int, float]:
     return same, max(abs(entries[uid]["tumour_probability"] - tumour) for uid, _, tumour in answers)
 
 
-def over_slices(folder: Path, infer: list, dicom: Path, all_s: float) -> Curve:
+def over_slices(folder: Path, infer: child.Command, dicom: Path, all_s: float) -> Curve:
     """Seconds for studies of the lowest slices."""
     (series,) = read_archive(dicom).series
-    seconds = []
+    seconds: list[tuple[float, float]] = []
     for slices in FEWER:
         part = folder / f"dicom_{slices}"
         part.mkdir()
         for image in series.slices[:slices]:  # neighbours: else there would be gaps
             os.link(image.source.path, part / image.source.path.name)
-        seconds.append(child.run([part if word == dicom else word for word in infer]).wall_s)
-    return Curve("slices", "slices", "s", {"tools/infer.py": [*zip(FEWER, seconds, strict=True), (SLICES, all_s)]})
+        seconds.append((slices, child.run([part if word == dicom else word for word in infer]).wall_s))
+    return Curve("slices", "slices", "s", {"tools/infer.py": [*seconds, (SLICES, all_s)]})
 
 
-def over_threads(infer: list) -> Curve:
+def over_threads(infer: child.Command) -> Curve:
     """Seconds for the study with 1, 2, 4 ... threads, up to one a core."""
     cores = len(os.sched_getaffinity(0))
     counts = [*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores]
-    seconds = [child.run(infer, OMP_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS=str(n)).wall_s for n in counts]
-    return Curve("threads", "threads", "s", {"tools/infer.py": list(zip(counts, seconds, strict=True))})
+    seconds: list[tuple[float, float]] = [
+        (n, child.run(infer, OMP_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS=str(n)).wall_s) for n in counts
+    ]
+    return Curve("threads", "threads", "s", {"tools/infer.py": seconds})

@@ -39,7 +39,8 @@ def measure(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Cur
         "exact": organ.exact_svm(fitted["C"], fitted["gamma"]),
         "approximate": organ.approximate_svm(fitted["C"], fitted["gamma"], config["landmarks"]),
     }
-    seconds, accuracy = {name: [] for name in ways}, {name: [] for name in ways}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    accuracy: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for name, svm in ways.items():
         for count in counts[name]:
             some = order[:count]

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 
 from nbcad import caffe_net
 from nbcad.bench import Curve, Figure
-from nbcad.bench.layers import NETS, SOLVER, take_turns, without_data
+from nbcad.bench.layers import NETS, SOLVER, Timer, take_turns, without_data
 from nbcad.caffe_net import caffe, caffe_pb2
 from nbcad.train import NEVER
 
@@ -48,7 +48,7 @@ def measure(folder: Path, size: int) -> list[Figure | Curve]:
     return [*found, over_batch(folder)]
 
 
-def timer(stem: Path, net: caffe_pb2.NetParameter):
+def timer(stem: Path, net: caffe_pb2.NetParameter) -> Timer:
     """What takes some training iterations and gives the seconds of one."""
     net_path, solver_path = stem.with_suffix(".prototxt"), stem.with_suffix(".solver")
     net_path.write_text(text_format.MessageToString(net))
@@ -66,9 +66,8 @@ def iteration_s(solver: caffe.SGDSolver) -> float:
 
 def over_batch(folder: Path) -> Curve:
     """Milliseconds an image in training, over the batch."""
-    lines = {}
+    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in NETS}
     for name, path in NETS.items():
-        lines[name] = []
         for batch in BATCHES:
             net = without_data(path / "train_val.prototxt")
             for shape in net.layer[0].input_param.shape:

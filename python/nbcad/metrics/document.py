@@ -95,7 +95,7 @@ def assemble(records: Records, models: Models, folders: dict[str, str], baseline
         "baselines": baselines or {},
         "definitions": DEFINITIONS,
     }
-    return figures.as_json(document)
+    return {name: figures.as_json(value) for name, value in document.items()}
 
 
 def read_beside(path: Path, document: dict) -> dict:

@@ -8,7 +8,18 @@ from nbcad.labels import NORMAL, OTHER, organ_labels, stage_labels
 from nbcad.metrics.bootstrap import Figure, median, ratio
 from nbcad.metrics.counts import by_patient, confusion, five_measures, lesion_measures, share
 from nbcad.metrics.curves import calibration, froc, roc
-from nbcad.metrics.records import NO_LESION, NOT_KNOWN, OVER, UNDER, PatientRecord, Records, SeriesRecord, SliceRecord
+from nbcad.metrics.records import (
+    NO_LESION,
+    NOT_KNOWN,
+    OVER,
+    UNDER,
+    FoundRecord,
+    LesionRecord,
+    PatientRecord,
+    Records,
+    SeriesRecord,
+    SliceRecord,
+)
 
 NO_STAGE = "none"  # is suggested
 OVERLAPS = (0.1, 0.25, 0.5)  # at which a lesion counts as found by its overlap
@@ -49,7 +60,7 @@ def _organ(patients: list[PatientRecord]) -> dict:
     truth, found = (np.array([getattr(i, name) for i in slices], str) for name in ("organ", "organ_answer"))
     probabilities = np.array([image.organ_probabilities for image in slices]).reshape(len(slices), len(labels))
     guess = probabilities.argmax(axis=1)
-    right = [labels[best] == true for best, true in zip(guess, truth, strict=True)]
+    right = np.array([labels[best] == true for best, true in zip(guess, truth, strict=True)], bool)
     return {
         "accuracy": share(truth == found, patient, "no slice with a known region"),
         "one_against_rest": {
@@ -89,6 +100,7 @@ def _lesions(patients: list[PatientRecord]) -> dict:
     found = np.array([lesion.found for lesion, _ in pairs], bool)
     placed = [(lesion.distance_mm, number) for lesion, number in pairs if lesion.distance_mm is not None]
     distances = np.array([distance for distance, _ in placed])
+    of_placed = np.array([number for _, number in placed], int)
     return _lesion_row(patients) | {
         "iou": {
             "median_of_found": median(overlaps[found], numbers[found], "no lesion found"),
@@ -97,7 +109,7 @@ def _lesions(patients: list[PatientRecord]) -> dict:
             "of_found": _sorted(overlaps[found]),
         },
         "centre_distance_mm": {
-            "median_of_found": median(distances, [n for _, n in placed], "no lesion found in a series with geometry"),
+            "median_of_found": median(distances, of_placed, "no lesion found in a series with geometry"),
             "of_found": _sorted(distances),
         },
     }
@@ -110,7 +122,7 @@ def _sorted(values: np.ndarray) -> list[float]:
 
 def _froc(records: Records) -> dict:
     counts = [
-        [sum(series.sweep[t].__dict__[name] for series in p.series) for p in records.patients]
+        [sum(getattr(series.sweep[t], name) for series in p.series) for p in records.patients]
         for name in ("true", "hit", "false")
         for t in range(len(records.thresholds))
     ]
@@ -123,14 +135,15 @@ def _stage(patients: list[PatientRecord]) -> dict:
     # No answer is none of the stages: not right, but not calibrated either.
     answers = [p.stage_answer or NO_STAGE for p in patients]
     truth, found = np.array([p.stage for p in patients]), np.array(answers)
-    given = [p for p in patients if p.tumour_answer and p.stage_answer]
-    probability = [p.stage_probabilities[p.stage_answer] for p in given]
+    given = [(p, p.stage_answer) for p in patients if p.tumour_answer and p.stage_answer]
+    probability = np.array([p.stage_probabilities[answer] for p, answer in given])
+    right = np.array([p.stage == answer for p, answer in given], bool)
     return {
         "accuracy": share(truth == found, number, "no patient"),
         "one_against_rest": {label: five_measures(truth == label, found == label, number) for label in labels},
         "confusion": confusion(truth.tolist(), answers, labels, [*labels, *({NO_STAGE} & set(answers))]),
         # Without a lesion the answer is "normal" by rule, with a probability that was not measured.
-        "calibration": calibration(probability, [p.stage == p.stage_answer for p in given], np.arange(len(given))),
+        "calibration": calibration(probability, right, np.arange(len(given))),
     }
 
 
@@ -150,22 +163,20 @@ def _strata(
     """Lesions and the patients' stage by group; the counts of all groups sum to those of the whole."""
     groups = {of_patient(p): None for p in patients}
     groups |= {of_lesion(p, s, x): None for p in patients for s in p.series for x in [*s.lesions, *s.found]}
-    rows = []
-    for group in sorted(groups, key=_order):
+
+    def row(group: str) -> dict:
         members = [p for p in patients if of_patient(p) == group]
-        right = [p.stage == p.stage_answer for p in members]
-        rows.append(
-            {
-                "group": group,
-                "lesion": _lesion_row(
-                    patients,
-                    lambda p, s, lesion, group=group: of_lesion(p, s, lesion) == group,
-                    lambda p, s, group=group: of_series(p, s, group),
-                ),
-                "stage_accuracy": share(right, np.arange(len(members)), "no patient"),
-            }
+        right = np.array([p.stage == p.stage_answer for p in members], bool)
+        of_group = _lesion_row(
+            patients, lambda p, s, lesion: of_lesion(p, s, lesion) == group, lambda p, s: of_series(p, s, group)
         )
-    return rows
+        return {
+            "group": group,
+            "lesion": of_group,
+            "stage_accuracy": share(right, np.arange(len(members)), "no patient"),
+        }
+
+    return [row(group) for group in sorted(groups, key=_order)]
 
 
 def _order(group: str) -> tuple[int, str]:
@@ -176,7 +187,7 @@ def _order(group: str) -> tuple[int, str]:
 
 def _lesion_row(
     patients: list[PatientRecord],
-    counts: Callable[[PatientRecord, SeriesRecord, object], bool] = lambda p, s, lesion: True,
+    counts: Callable[[PatientRecord, SeriesRecord, LesionRecord | FoundRecord], bool] = lambda p, s, lesion: True,
     searched: Callable[[PatientRecord, SeriesRecord], bool] = lambda p, s: True,
 ) -> dict:
     """Measures of those lesions that count, false ones by patients with a series that was searched for such."""

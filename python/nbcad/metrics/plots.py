@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito, which the colour-blind can tell apart; lines
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -13,9 +14,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _STROKES = ("-", "--", ":", "-.")
-_STYLE = {
+_STYLE: "dict[RcKeyType, object]" = {
     "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "axes.spines.top": False,
     "axes.spines.right": False, "font.size": 10, "svg.hashsalt": "nbcad", "legend.frameon": False,
 }  # fmt: skip
@@ -150,16 +154,17 @@ def _histogram(axes: Axes, found: dict, edges: np.ndarray | None, xlabel: str, f
         return False
     if edges is None:
         edges = np.linspace(0, max(5 * np.ceil(values.max() / 5), 5), 11)
-    heights, *_ = axes.hist(values, edges, color=_COLOURS[0], alpha=0.75, edgecolor="white")
-    top = 1.15 * heights.max()
+    heights, *_ = axes.hist(values, edges.tolist(), color=_COLOURS[0], alpha=0.75, edgecolor="white")
+    highest = np.max(heights)
+    top = 1.15 * highest
     axes.axvline(middle["value"], color=_COLOURS[1], ls="--")
     ends = [middle["value"] if middle[end] is None else middle[end] for end in ("low", "high")]
     axes.plot(ends, [top, top], "|-", color=_COLOURS[1], lw=2, label=f"median {_text(middle)}")
     lesion = figures["tumour"]["lesion"]
     title = f"{len(values)} of {lesion['true']} lesions; {lesion['true'] - lesion['found']} missed"
-    axes.set(xlabel=xlabel, ylabel="found lesions", xlim=(edges[0], edges[-1]), ylim=(0, 1.35 * heights.max()))
+    axes.set(xlabel=xlabel, ylabel="found lesions", xlim=(edges[0], edges[-1]), ylim=(0, 1.35 * highest))
     axes.set_title(title, fontsize=9)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("y", integer=True)
     axes.legend(loc="upper right", fontsize=8)
     return True
 

@@ -137,7 +137,7 @@ def gather(sample_database: Path, models: Models) -> Records:
     with closing(database.connect(sample_database)) as connection:
         analysed = _analysed(connection, models)
         patients = [
-            _patient([item for _, *item in group], models, thresholds)
+            _patient([(truth, analysis) for _, truth, analysis in group], models, thresholds)
             for _, group in groupby(analysed, key=lambda item: item[0])
         ]
         return Records(patients, thresholds, database.is_synthetic(connection), _fingerprint(connection))
@@ -147,6 +147,7 @@ def _analysed(connection: Connection, models: Models) -> Iterator[tuple[str, Tru
     for number, truth in of_split(connection, SPLIT):
         analysis = analyse_series(database.load_series(connection, number)[0], models)
         check_unchanged(number, truth, analysis.slices if analysis else [])
+        assert analysis is not None  # else it would have other slices than the database knows
         yield truth.patient, truth, analysis
 
 
@@ -160,18 +161,18 @@ def _fingerprint(connection: Connection) -> str:
     return digest.hexdigest()
 
 
-def _patient(items: list[list], models: Models, thresholds: list[float]) -> PatientRecord:
-    truths, analyses = zip(*items, strict=True)
+def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, thresholds: list[float]) -> PatientRecord:
+    analyses = [analysis for _, analysis in items]
     ages = [analysis.series.age_months for analysis in analyses]
     age_months = next((age for age in ages if age is not None), None)
-    stage = study_stage(list(analyses), age_months, models)
+    stage = study_stage(analyses, age_months, models)
     return PatientRecord(
-        stage=truths[0].stage,
+        stage=items[0][0].stage,
         stage_answer=stage["label"],
         stage_probabilities=stage["probabilities"],
         age_months=age_months,
         tumour_answer=any(analysis.lesions for analysis in analyses),
-        series=[series_record(*item, thresholds) for item in items],
+        series=[series_record(truth, analysis, thresholds) for truth, analysis in items],
     )
 
 
@@ -204,8 +205,8 @@ def series_record(truth: Truth, analysis: SeriesAnalysis, thresholds: list[float
             for number, boxes in enumerate(truth.lesions)
         ],
         found=[
-            FoundRecord(_organ(lesion.boxes, truth), lesion.probability, bool(hit))
-            for lesion, hit in zip(judged, meets.any(axis=0), strict=True)
+            FoundRecord(_organ(lesion.boxes, truth), lesion.probability, bool(met.any()))
+            for lesion, met in zip(judged, meets.T, strict=True)
         ],
         sweep=sweep,
     )
@@ -229,7 +230,7 @@ def _lesion(boxes: dict[int, Box], found: Lesion | None, truth: Truth, analysis:
         organ=_organ(boxes, truth),
         volume_mm3=volume(boxes) * pixel * (analysis.series.slice_step_mm or 1.0),
         found=found is not None,
-        probability=found and found.probability,
+        probability=found.probability if found else None,
         overlap=overlap(boxes, found.boxes) if found else 0.0,
         distance_mm=_distance(boxes, found, analysis) if found else None,
     )
@@ -238,10 +239,10 @@ def _lesion(boxes: dict[int, Box], found: Lesion | None, truth: Truth, analysis:
 def _distance(boxes: dict[int, Box], found: Lesion, analysis: SeriesAnalysis) -> float | None:
     """Between the centre that the report gives and that of the true lesion's boxes, in patient coordinates."""
     true = replace(found, boxes=boxes, centre=centre(boxes))
-    ends = [millimetres(lesion, analysis)[0] for lesion in (true, found)]
-    return None if ends[0] is None else float(np.linalg.norm(np.subtract(*ends)))
+    one, other = (millimetres(lesion, analysis)[0] for lesion in (true, found))
+    return None if one is None or other is None else float(np.linalg.norm(np.subtract(one, other)))
 
 
 def _organ(boxes: dict[int, Box], truth: Truth) -> str:
-    known = Counter(truth.organs[index] for index in boxes if truth.organs[index] is not None)
+    known = Counter(organ for index in boxes if (organ := truth.organs[index]) is not None)
     return known.most_common(1)[0][0] if known else NOT_KNOWN

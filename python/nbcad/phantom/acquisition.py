@@ -134,7 +134,8 @@ def _indices(
     outside = np.zeros(shape, bool)
     for axis in range(3):  # of the anatomy: z, y, x
         xyz = 2 - axis
-        place = np.float32((start[xyz] - anatomy.origin[axis]) / anatomy.step[axis] + 0.5)
+        first = (start[xyz] - anatomy.origin[axis]) / anatomy.step[axis] + 0.5
+        place: np.ndarray = np.full((1, 1, 1), first, np.float32)
         for along, step in enumerate(steps):
             ramp = np.arange(shape[along], dtype=np.float32) * np.float32(step[xyz] / anatomy.step[axis])
             place = place + ramp.reshape([-1 if n == along else 1 for n in range(3)])

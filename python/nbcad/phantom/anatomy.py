@@ -5,11 +5,15 @@ are relative to the body: x to half its width, y to half its depth, z to the tru
 floor. So one table of organs serves all ages; every patient then draws their own sizes, places and shapes.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nbcad.phantom.physics import Tissue, smooth_noise
+
+Triple = Sequence[float] | np.ndarray  # (z, y, x), relative to the body
+Part = tuple[slice, ...]  # of the canvas, by its voxels' indices; () is all of it
 
 T = Tissue
 BODY = tuple(t for t in Tissue if t != T.AIR)
@@ -107,15 +111,15 @@ class Canvas:
         self.rough = smooth_noise(chance, self.shape, lumps)
         self.labels = np.zeros(self.shape, np.uint8)
 
-    def box(self, centre, radii) -> tuple[slice, slice, slice]:
-        """Indices of the voxels within ``radii`` of ``centre``, both (z, y, x) and relative, with a margin."""
+    def box(self, centre: Triple, radii: Triple) -> Part:
+        """The voxels within ``radii`` of ``centre``, with a margin."""
         found = []
         for axis, c, r, margin in zip(self.axes, centre, radii, (0.03, 0.12, 0.12), strict=True):
             first, last = np.searchsorted(axis, (c - r * 1.15 - margin, c + r * 1.15 + margin))
             found.append(slice(int(first), int(last)))
         return tuple(found)
 
-    def put(self, box, inside: np.ndarray, tissue: Tissue, over=None) -> None:
+    def put(self, box: Part, inside: np.ndarray, tissue: Tissue, over: Collection[Tissue] | None = None) -> None:
         """Label ``inside`` of ``box``, only where a tissue of ``over`` is (everything by default)."""
         part = self.labels[box]
         if over is not None:
@@ -124,13 +128,21 @@ class Canvas:
             inside = inside & allowed[part]
         part[inside] = tissue
 
-    def ellipsoid(self, centre, radii, tissue: Tissue, over=None, rough: float = 0.0, tilt: float = 0.0) -> None:
+    def ellipsoid(
+        self,
+        centre: Triple,
+        radii: Triple,
+        tissue: Tissue,
+        over: Collection[Tissue] | None = None,
+        rough: float = 0.0,
+        tilt: float = 0.0,
+    ) -> None:
         """Paint an ellipsoid; ``tilt`` leans its long axis sideways (relative x per relative z)."""
         box = self.box(centre, (radii[0], radii[1], radii[2] + abs(tilt) * radii[0]))
         inside = self.inside(box, centre, radii, rough, tilt)
         self.put(box, inside, tissue, over)
 
-    def inside(self, box, centre, radii, rough: float = 0.0, tilt: float = 0.0) -> np.ndarray:
+    def inside(self, box: Part, centre: Triple, radii: Triple, rough: float = 0.0, tilt: float = 0.0) -> np.ndarray:
         """Voxels of ``box`` within an ellipsoid whose surface is ``rough`` (relative)."""
         z = self.z[box] - centre[0]
         distance = (z / radii[0]) ** 2
@@ -140,8 +152,14 @@ class Canvas:
             distance *= 1 + rough * self.rough[box]
         return distance < 1
 
-    def tube(self, points, radius: float, tissue: Tissue, over=None) -> None:
-        """Paint a vessel through ``points``, rows of (z, y, x) with z rising; ``radius`` in mm."""
+    def tube(
+        self,
+        points: Sequence[Triple] | np.ndarray,
+        radius: float,
+        tissue: Tissue,
+        over: Collection[Tissue] | None = None,
+    ) -> None:
+        """Paint a vessel through ``points`` with z rising; ``radius`` in mm."""
         points = np.asarray(points, dtype=float)
         centre, reach = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)) / 2
         mm = np.array([0.0, radius, radius]) / self.scale
@@ -152,7 +170,9 @@ class Canvas:
         inside &= (z >= points[0, 0]) & (z <= points[-1, 0])
         self.put(box, inside, tissue, over)
 
-    def vary(self, centre, radii, shift: float = 0.04, size: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    def vary(
+        self, centre: Triple, radii: Triple, shift: float = 0.04, size: float = 0.1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """A patient's own place and size of an organ."""
         move = self.chance.normal(0, 1, 3).clip(-2, 2) * np.array([0.25, 1, 1]) * shift
         grow = np.exp(self.chance.normal(0, size, 3).clip(-2 * size, 2 * size))
@@ -353,10 +373,10 @@ def _pelvis(canvas: Canvas) -> None:
     canvas.tube(rectum, 0.13 * size, T.BOWEL_WALL, VISCERAL)
     canvas.tube(rectum, 0.1 * size, T.BOWEL_MIXED, (T.BOWEL_WALL,))
     for side in (-1, 1):
-        for height, lateral, radii in ((0.175, 0.58, (0.075, 0.38, 0.085)), (0.09, 0.55, (0.06, 0.25, 0.11))):
-            centre = (height, 0.22, side * lateral)
-            canvas.ellipsoid(centre, radii, T.CORTICAL_BONE, (T.FAT, T.MUSCLE), 0.1, tilt=side * 1.2)
-            canvas.ellipsoid(centre, np.array(radii) * 0.84, T.MARROW, (T.CORTICAL_BONE,), 0.1, tilt=side * 1.2)
+        for height, lateral, reach in ((0.175, 0.58, (0.075, 0.38, 0.085)), (0.09, 0.55, (0.06, 0.25, 0.11))):
+            place = (height, 0.22, side * lateral)
+            canvas.ellipsoid(place, reach, T.CORTICAL_BONE, (T.FAT, T.MUSCLE), 0.1, tilt=side * 1.2)
+            canvas.ellipsoid(place, np.array(reach) * 0.84, T.MARROW, (T.CORTICAL_BONE,), 0.1, tilt=side * 1.2)
         canvas.ellipsoid((0.04, 0.0, side * 0.6), (0.042, 0.2, 0.15), T.CORTICAL_BONE, (T.FAT, T.MUSCLE))
         canvas.ellipsoid((0.04, 0.0, side * 0.6), (0.036, 0.17, 0.125), T.MARROW, (T.CORTICAL_BONE,))
         canvas.ellipsoid((0.17, 0.05, side * 0.4), (0.09, 0.3, 0.12), T.MUSCLE, VISCERAL)

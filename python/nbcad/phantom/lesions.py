@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import label
 
-from nbcad.phantom.anatomy import Canvas, Levels
+from nbcad.phantom.anatomy import Canvas, Levels, Triple
 from nbcad.phantom.physics import Tissue, smooth_noise
 
 T = Tissue
@@ -54,10 +54,10 @@ class Tumours:
         self.lesions = np.zeros(canvas.shape, np.uint8)
         self.names: list[str] = []
 
-    def add(self, name: str, centre, radii_mm, look: Look) -> None:
-        """Paint one lesion at ``centre``, relative (z, y, x), of ``radii_mm`` (z, y, x); other lesions stay."""
+    def add(self, name: str, centre: Triple, radii_mm: np.ndarray, look: Look) -> None:
+        """Paint one lesion at ``centre`` of ``radii_mm``, shape (3,): (z, y, x); other lesions stay."""
         canvas, radius_mm = self.canvas, float(np.mean(radii_mm))
-        radii = np.asarray(radii_mm, dtype=float) / canvas.scale
+        radii = radii_mm / canvas.scale
         box = canvas.box(centre, radii * (1 + 0.5 * look.rough))
         shape = tuple(s.stop - s.start for s in box)
         distance = np.zeros(shape, np.float32)
@@ -103,7 +103,7 @@ class Tumours:
         coarse = tuple(max(3, round(n * s / mm) + 1) for n, s, mm in zip(shape, self.canvas.step, sizes, strict=True))
         return smooth_noise(self.chance, shape, coarse)
 
-    def _encase_vessel(self, centre, radii) -> None:
+    def _encase_vessel(self, centre: Triple, radii: np.ndarray) -> None:
         """A flow void through the lesion; still part of its cross-section."""
         points = np.asarray(centre) + self.chance.uniform(-0.6, 0.6, (4, 3)) * radii
         points = points[np.argsort(points[:, 0])]

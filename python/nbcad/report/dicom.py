@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydicom.dataset import Dataset
+
 from nbcad.models import Models
 from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
 from nbcad.report.objects import Analysed, why_not, write
@@ -35,8 +37,8 @@ class DicomWriter:
     def _write_series(self, study: dict, entry: dict, analysis: SeriesAnalysis) -> tuple[list[str], list[str]]:
         try:
             header, notes = read_study(analysis.slices[0])
-        except Refusal as reason:
-            return [], [f"No DICOM objects were written: {reason}."]
+        except Refusal as refusal:
+            return [], [f"No DICOM objects were written: {refusal}."]
         of = Analysed(self.number, study, entry, analysis, header, self.models.sha256)
         if reason := why_not(of):
             return [], [f"No DICOM objects were written: {reason}."]
@@ -46,7 +48,7 @@ class DicomWriter:
                 "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
                 "not valid or not the same in all images."
             )
-        objects = {f"{self.number:04d}.sr.dcm": structured_report(of)}
+        objects: dict[str, Dataset] = {f"{self.number:04d}.sr.dcm": structured_report(of)}
         for number, capture in enumerate(secondary_captures(of), start=1):
             objects[f"{self.number:04d}-{number:02d}.sc.dcm"] = capture
         for name, dataset in objects.items():

@@ -85,16 +85,18 @@ def _environment(language: Language) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)
-    environment.filters |= {
-        "percent": percent,
-        "mm": lambda point: ", ".join(str(round(value)) for value in point),
-        "millilitres": lambda volume: "" if volume is None else f"{volume / 1000:.1f}",
-        "csp": _csp_source,
-        "label": language.label,
-        "sentence": language.sentence,
-        "stack": language.stack,
-    }
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # which the extension i18n adds
+        language.gettext, language.ngettext, newstyle=True
+    )
+    environment.filters.update(
+        percent=percent,
+        mm=lambda point: ", ".join(str(round(value)) for value in point),
+        millilitres=lambda volume: "" if volume is None else f"{volume / 1000:.1f}",
+        csp=_csp_source,
+        label=language.label,
+        sentence=language.sentence,
+        stack=language.stack,
+    )
     banner = language.gettext("Research use only. Not for clinical diagnosis.")
     # On paper the banner stands once at the top: this is for every sheet.
     every_sheet = f"@page {{ @bottom-center {{ content: {json.dumps(banner, ensure_ascii=False)}; }} }}\n"
@@ -139,7 +141,8 @@ def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
 
 def _views(patient: PatientAnalysis, language: Language) -> list[list[dict | None]]:
     """What a page shows of each series of each study; None of those not analysed."""
-    views, number = [], 0
+    views: list[list[dict | None]] = []
+    number = 0
     for study, analyses in zip(patient.studies, patient.analyses, strict=True):
         views.append([])
         for entry, analysis in zip(study["series"], analyses, strict=True):

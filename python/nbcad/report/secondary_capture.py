@@ -21,7 +21,7 @@ _LETTERS = ("LR", "PA", "HF")  # of each axis' positive and negative direction (
 _COLOURS = "Colour: tumour probability. Box: lesion found, with its number."
 
 
-def secondary_captures(of: Analysed) -> list[SCImage]:
+def secondary_captures(of: Analysed) -> list[Dataset]:
     """One image for each slice that `evidence_slices` names, in a series of their own."""
     attributes = shared(of, SC_SERIES, "evidence")
     return [
@@ -30,11 +30,11 @@ def secondary_captures(of: Analysed) -> list[SCImage]:
     ]
 
 
-def _capture(of: Analysed, index: int, numbers: list[int], instance: int, attributes: dict) -> SCImage:
+def _capture(of: Analysed, index: int, numbers: list[int], instance: int, attributes: dict) -> Dataset:
     image = of.analysis.slices[index]
     slice_shown = evidence(of.analysis, index)
     letters = orientation(image)
-    capture = SCImage(
+    capture: Dataset = SCImage(
         pixel_array=cv2.cvtColor(_labelled(slice_shown, letters, _words(of, index, numbers)), cv2.COLOR_BGR2RGB),
         photometric_interpretation="RGB",
         bits_allocated=8,
@@ -67,9 +67,15 @@ def orientation(image: Slice) -> tuple[str, str] | None:
     along_row, along_column = image.geometry.along_row, image.geometry.along_column
     if turn.transposed:
         along_row, along_column = along_column, along_row
-    ends = (-along_row if turn.columns_flipped else along_row, -along_column if turn.rows_flipped else along_column)
-    axes = [int(np.argmax(np.abs(end))) for end in ends]
-    return tuple(_LETTERS[axis][int(end[axis] < 0)] for axis, end in zip(axes, ends, strict=True))
+    return (
+        _letter(-along_row if turn.columns_flipped else along_row),
+        _letter(-along_column if turn.rows_flipped else along_column),
+    )
+
+
+def _letter(direction: np.ndarray) -> str:
+    axis = int(np.argmax(np.abs(direction)))
+    return _LETTERS[axis][int(direction[axis] < 0)]
 
 
 def _spacing(image: Slice, shape: tuple[int, ...]) -> tuple[float, float]:

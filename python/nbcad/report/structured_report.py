@@ -4,7 +4,7 @@ Its numbers are those of report.json. Boxes are closed rectangles in image coord
 corner of the first pixel (PS3.3 C.18.6): a box of report.json, zero-based and end exclusive, has the same numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from highdicom import sr
@@ -12,6 +12,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from nbcad.labels import NORMAL, OTHER
@@ -42,7 +43,7 @@ _CUBIC_MM = CodedConcept("mm3", "UCUM", "cubic millimeter")
 _ELLIPSES_TIMES_STEP = CodedConcept("ellipses", _PRIVATE, "Ellipses in the boxes times the distance between slices")
 _LONGEST_EDGE = CodedConcept("edge", _PRIVATE, "Longest edge of the box along the patient's axes")
 
-_Groups = list[sr.MeasurementsAndQualitativeEvaluations]
+_Lesion = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
 
 def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
@@ -97,7 +98,9 @@ def _evidence(of: Analysed) -> list[Dataset]:
 def _image_library(of: Analysed) -> sr.ContainerContentItem:
     """TID 1600: all images that were analysed, with what is the same for all of them."""
     image, acquired = of.analysis.slices[0], sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
-    descriptors = [sr.CodeContentItem(codes.DCM.Modality, codes.cid29.MagneticResonance, acquired)]
+    descriptors: list[sr.ContentItem] = [
+        sr.CodeContentItem(codes.DCM.Modality, codes.cid29.MagneticResonance, acquired)
+    ]
     if has_millimetres(of):
         descriptors.append(sr.UIDRefContentItem(codes.DCM.FrameOfReferenceUID, image.frame_of_reference_uid, acquired))
     pixels = CodedConcept("{pixels}", "UCUM", "Pixels")
@@ -120,7 +123,7 @@ def _image_library(of: Analysed) -> sr.ContainerContentItem:
     return _container(codes.DCM.ImageLibrary, [group])
 
 
-def _container(name, items: Iterable[sr.ContentItem]) -> sr.ContainerContentItem:
+def _container(name: Code, items: Sequence[sr.ContentItem]) -> sr.ContainerContentItem:
     container = sr.ContainerContentItem(name, relationship_type=sr.RelationshipTypeValues.CONTAINS)
     container.ContentSequence = sr.ContentSequence(items)
     return container
@@ -128,10 +131,12 @@ def _container(name, items: Iterable[sr.ContentItem]) -> sr.ContainerContentItem
 
 def _references(images: Iterable[Slice]) -> list[tuple[str, str, list[int] | None]]:
     """SOP class, instance and frames of images, each object once."""
-    frames: dict[tuple[str, str], list[int | None]] = {}
+    frames: dict[tuple[str, str], list[int]] = {}
     for image in images:
-        frames.setdefault((image.sop_class_uid, image.sop_uid), []).append(frame_number(image))
-    return [(*key, None if None in numbers else sorted(numbers)) for key, numbers in frames.items()]
+        numbers = frames.setdefault((image.sop_class_uid, image.sop_uid), [])
+        if (number := frame_number(image)) is not None:
+            numbers.append(number)
+    return [(*key, sorted(numbers) or None) for key, numbers in frames.items()]
 
 
 def _comment(text: str) -> sr.TextContentItem:
@@ -163,7 +168,7 @@ def _stage(label: str | None) -> list[sr.QualitativeEvaluation]:
 
     Nothing for normal tissue, nor where no stage is suggested.
     """
-    if label in (None, NORMAL):
+    if label is None or label == NORMAL:
         return []
     if label in _STAGES:
         return [sr.QualitativeEvaluation(_STAGING_SYSTEM, _STAGES[label])]
@@ -175,7 +180,7 @@ def _region(label: str) -> list[sr.QualitativeEvaluation]:
     return [sr.QualitativeEvaluation(codes.DCM.TargetRegion, code)]
 
 
-def _region_groups(of: Analysed) -> _Groups:
+def _region_groups(of: Analysed) -> list[sr.MeasurementsAndQualitativeEvaluations]:
     """For each region the slices that were sorted into it: TID 1501."""
     slices: dict[str, list[Slice]] = {}
     for image, label in zip(of.analysis.slices, of.analysis.organs, strict=True):
@@ -192,35 +197,40 @@ def _region_groups(of: Analysed) -> _Groups:
     ]
 
 
-def _lesion_groups(of: Analysed) -> _Groups:
+def _lesion_groups(of: Analysed) -> list[_Lesion]:
     return [_lesion_group(of, entry) for entry in of.series["lesions"]]
 
 
-def _lesion_group(of: Analysed, entry: dict) -> sr.MeasurementsAndQualitativeEvaluations:
+def _lesion_group(of: Analysed, entry: dict) -> _Lesion:
     """One lesion: planar (TID 1410) on one slice, volumetric (TID 1411) on several."""
-    regions = _boxes(of, entry["boxes"])
-    template, where = sr.VolumetricROIMeasurementsAndQualitativeEvaluations, {"referenced_regions": regions}
+    regions, about = _boxes(of, entry["boxes"]), _about_lesion(of, entry)
+    group: _Lesion
     if len(regions) == 1:
-        template, where = sr.PlanarROIMeasurementsAndQualitativeEvaluations, {"referenced_region": regions[0]}
-    site = _REGIONS.get(entry["organ"]) if entry["organ"] != OTHER else None
-    series = of.analysis.series
-    group = template(
-        tracking_identifier=sr.TrackingIdentifier(
-            of.uid("lesion", series.study_uid, series.series_uid, entry["boxes"]), f"Lesion {entry['id']}"
-        ),
-        finding_type=_NEOPLASM,
-        finding_sites=[sr.FindingSite(site)] if site else None,
-        algorithm_id=_algorithm(of),
-        geometric_purpose=_BOUNDED_BY,
-        measurements=_measurements(of, entry),
-        qualitative_evaluations=[*_region(entry["organ"]), *_stage(entry["stage"]["label"])],
-        **where,
-    )
+        group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=regions[0], **about)
+    else:
+        group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **about)
     items = group[0].ContentSequence
     items.append(_comment(_suggested(entry["stage"])))
     if has_millimetres(of):
         items.extend(_in_patient(entry, of.analysis.slices[0].frame_of_reference_uid))
     return group
+
+
+def _about_lesion(of: Analysed, entry: dict) -> dict:
+    """Arguments of either template."""
+    site = _REGIONS.get(entry["organ"]) if entry["organ"] != OTHER else None
+    series = of.analysis.series
+    return {
+        "tracking_identifier": sr.TrackingIdentifier(
+            of.uid("lesion", series.study_uid, series.series_uid, entry["boxes"]), f"Lesion {entry['id']}"
+        ),
+        "finding_type": _NEOPLASM,
+        "finding_sites": [sr.FindingSite(site)] if site else None,
+        "algorithm_id": _algorithm(of),
+        "geometric_purpose": _BOUNDED_BY,
+        "measurements": _measurements(of, entry),
+        "qualitative_evaluations": [*_region(entry["organ"]), *_stage(entry["stage"]["label"])],
+    }
 
 
 def _boxes(of: Analysed, boxes: list[dict]) -> list[sr.ImageRegion]:

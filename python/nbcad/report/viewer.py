@@ -11,8 +11,9 @@ import numpy as np
 
 from nbcad.localise import STRIDE
 from nbcad.pipeline import SeriesAnalysis
-from nbcad.preprocess import Canonical, stage_grid_shape
+from nbcad.preprocess import Box, Canonical, stage_grid_shape
 from nbcad.report.pictures import middle_slice
+from nbcad.series import Geometry, Slice, geometries
 
 PIXELS = 512  # of a picture's longer side at most
 QUALITIES = (90, 75, 60, 45, 30)  # of the JPEGs: the best that keeps to `BYTES_A_SLICE`, else the last
@@ -88,7 +89,7 @@ def _at_most(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
 
 
-def _in_shares(turn: Canonical, box: tuple, image) -> list[float]:
+def _in_shares(turn: Canonical, box: Box, image: Slice) -> list[float]:
     shape = image.rows, image.columns
     rows, columns = turn.shape(shape)
     row0, col0, row1, col1 = turn.box_to_canonical(box, shape)
@@ -97,22 +98,22 @@ def _in_shares(turn: Canonical, box: tuple, image) -> list[float]:
 
 def _place(analysis: SeriesAnalysis, turn: Canonical) -> dict | None:
     """Where the turned slices lie: unit vectors right, down and normal, corners (slices, 3) in mm, edges' letters."""
-    if analysis.slices[0].geometry is None:
+    planes = geometries(analysis.slices)
+    if planes is None:
         return None
     shape = analysis.slices[0].rows, analysis.slices[0].columns
 
-    def patient(image, row: float, column: float) -> np.ndarray:
+    def patient(plane: Geometry, row: float, column: float) -> np.ndarray:
         row, column, _, _ = turn.box_to_stored((row, column, row, column), shape)
-        return image.geometry.pixel_to_patient(row - 0.5, column - 0.5)  # pixel centres from edges
+        return plane.pixel_to_patient(row - 0.5, column - 0.5)  # pixel centres from edges
 
-    first = analysis.slices[0]
-    corners = [patient(image, 0, 0) for image in analysis.slices]
-    right, down = patient(first, 0, 1) - corners[0], patient(first, 1, 0) - corners[0]
+    corners = [patient(plane, 0, 0) for plane in planes]
+    right, down = patient(planes[0], 0, 1) - corners[0], patient(planes[0], 1, 0) - corners[0]
     right, down = right / np.linalg.norm(right), down / np.linalg.norm(down)
     return {
         "right": right.round(6).tolist(),
         "down": down.round(6).tolist(),
-        "normal": first.geometry.normal.round(6).tolist(),
+        "normal": planes[0].normal.round(6).tolist(),
         "corners": np.round(corners, 3).tolist(),
         "letters": {"left": letters(-right), "right": letters(right), "top": letters(-down), "bottom": letters(down)},
     }

@@ -13,11 +13,11 @@ from nbcad.series.images import Image, read_images
 from nbcad.series.pixels import read_pixels
 from nbcad.series.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
 from nbcad.series.study import read_study
-from nbcad.series.types import Archive, Geometry, Series, Slice, StoredPixels
+from nbcad.series.types import Archive, Geometry, Series, Slice, StoredPixels, geometries
 
 __all__ = [
     "IGNORED", "REFUSED", "USED", "Archive", "FileRecord", "Geometry", "Series", "Slice", "Source", "StoredPixels",
-    "read_archive", "read_pixels", "read_sources", "read_study",
+    "geometries", "read_archive", "read_pixels", "read_sources", "read_study",
 ]  # fmt: skip
 
 
@@ -41,10 +41,11 @@ def read_sources(sources: Iterable[Source | FileRecord]) -> Archive:
     images: list[Image] = []
     first: dict[str, Source] = {}
     for source in sources:
-        record = source if isinstance(source, FileRecord) else FileRecord(str(source))
-        files.append(record)
-        if record is source:
+        if isinstance(source, FileRecord):
+            files.append(source)
             continue
+        record = FileRecord(str(source))
+        files.append(record)
         found = read_images(source, record)
         if found and (known := first.setdefault(found[0].slice.sop_uid, source)) is not source:
             record.set_aside(REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")

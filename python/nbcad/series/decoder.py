@@ -14,6 +14,7 @@ import sys
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.encaps import encapsulate
@@ -29,7 +30,7 @@ _COMMAND = "import sys; from nbcad.series.decoder import serve; serve(int(sys.ar
 class _Decoder:
     """The process and the line to it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -83,19 +84,20 @@ def decode_here(frame: bytes, pixels: StoredPixels) -> np.ndarray:
     Raises:
         MALFORMED: what pydicom and its plug-ins raise.
     """
-    return get_decoder(pixels.transfer_syntax).as_array(
-        encapsulate([frame], has_bot=False) if pixels.encapsulated else frame,
-        rows=pixels.rows,
-        columns=pixels.columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        photometric_interpretation="MONOCHROME2",
-        pixel_representation=int(pixels.signed),
-        bits_allocated=pixels.bits_allocated,
-        bits_stored=pixels.bits_stored,
-        pixel_keyword="PixelData",
-        pixel_vr="OW" if pixels.ow else "OB",
-    )[0]
+    options: dict[str, Any] = {
+        "rows": pixels.rows,
+        "columns": pixels.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_representation": int(pixels.signed),
+        "bits_allocated": pixels.bits_allocated,
+        "bits_stored": pixels.bits_stored,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OW" if pixels.ow else "OB",
+    }
+    encoded = encapsulate([frame], has_bot=False) if pixels.encapsulated else frame
+    return get_decoder(pixels.transfer_syntax).as_array(encoded, **options)[0]
 
 
 def serve(line: int) -> None:

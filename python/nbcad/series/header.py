@@ -5,12 +5,12 @@ import zlib
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.datadict import dictionary_description
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -30,6 +30,7 @@ from nbcad.series.sources import (
     MALFORMED,
     BoundedFile,
     Refusal,
+    as_binary_io,
     in_memory,
     one_line,
 )
@@ -58,7 +59,7 @@ _NOT_NEEDED = {
     "TemporalPositionIdentifier", "QualityControlImage", "FrameOfReferenceUID",
 }  # fmt: skip
 _KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
-_TAGS = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]
+_TAGS: list[BaseTag | int] = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]
 _PIXEL_DATA = 0x7FE00010
 _FIRST_PIXELS = 0x7FE00008  # (7FE0,0008) Float Pixel Data; the offset tables before it belong to the header
 _UNDEFINED = 0xFFFFFFFF
@@ -96,7 +97,7 @@ def without_deflation(file: BoundedFile) -> BoundedFile:
     if head[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in head:
         return file
     file.seek(132)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    meta = read_dataset(as_binary_io(file), False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file
@@ -124,7 +125,9 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
     if not preamble and head[:2] not in _FIRST_GROUPS:
         raise InvalidDicomError
     try:
-        dataset, found, offset = _parse_head(head) or _up_to_pixels(_Plain(file.raw, file.size, file.budget))
+        dataset, found, offset = _parse_head(head) or _up_to_pixels(
+            as_binary_io(_Plain(file.raw, file.size, file.budget))
+        )
         values = _values(dataset)
     except (Refusal, *MALFORMED) as error:
         if not preamble:  # what has none is a DICOM file only if it can be read as one
@@ -167,11 +170,11 @@ def _parse_head(head: bytes) -> tuple[FileDataset, _Found, int] | None:
     return (dataset, found, offset) if found[0] else None
 
 
-def _up_to_pixels(file: BinaryIO | BoundedFile) -> tuple[FileDataset, _Found, int]:
+def _up_to_pixels(file: BinaryIO) -> tuple[FileDataset, _Found, int]:
     """The data set before the pixels, the element that they begin with, and where that is in the file."""
     found: list[_Found] = []
 
-    def at_pixels(tag, vr, length) -> bool:
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         if int(tag) >= _FIRST_PIXELS:
             found.append((int(tag), vr, length))
         return bool(found)
@@ -184,14 +187,14 @@ def _up_to_pixels(file: BinaryIO | BoundedFile) -> tuple[FileDataset, _Found, in
 def _values(dataset: FileDataset) -> Values:
     """All values at once: each look-up by keyword in pydicom's data set takes longer than reading it."""
     values = {}
-    encoding = dataset.original_character_set
-    encoding = encoding if isinstance(encoding, str) else tuple(encoding)
+    character_set = dataset.original_character_set
+    encodings = (character_set,) if isinstance(character_set, str) else tuple(character_set)
     for element in dataset.values():  # not converted yet
         keyword = _KEYWORD_OF.get(element.tag)
         if keyword is None:
             continue
         try:
-            values[keyword] = _value(element, encoding)
+            values[keyword] = _value(element, encodings)
         except MALFORMED as error:
             if keyword not in _NOT_NEEDED:
                 raise Refusal(f"{named(keyword)} cannot be read: {one_line(error)}") from error
@@ -200,21 +203,19 @@ def _values(dataset: FileDataset) -> Values:
     return values
 
 
-def _value(element: RawDataElement | DataElement, encoding: str | tuple[str, ...]) -> Any:
+def _value(element: RawDataElement | DataElement, encodings: tuple[str, ...]) -> Any:
     """What pydicom's data set gives; none of `_VALUES` has a VR that depends on other elements."""
     if isinstance(element, DataElement):
         return element.value
     if element.value is None or len(element.value) > _SHORT:
-        return convert_raw_data_element(element, encoding=encoding).value
-    tag, vr, length, value, _, implicit, little_endian = element[:7]
-    return _short_value(tag, vr, length, value, implicit, little_endian, encoding)
+        return convert_raw_data_element(element, encoding=list(encodings)).value
+    return _short_value(element._replace(value_tell=0), encodings)
 
 
 @lru_cache(maxsize=256)
-def _short_value(tag, vr, length, value, implicit, little_endian, encoding) -> Any:
+def _short_value(element: RawDataElement, encodings: tuple[str, ...]) -> Any:
     """Kept, as most of a header is the same in all files of a series; not to be changed by who gets it."""
-    element = RawDataElement(tag, vr, length, value, 0, implicit, little_endian)
-    return convert_raw_data_element(element, encoding=encoding).value
+    return convert_raw_data_element(element, encoding=list(encodings)).value
 
 
 def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) -> None:
@@ -244,7 +245,7 @@ def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) 
 
 def named(keyword: str) -> str:
     """An element as messages name it: tag and name."""
-    tag = Tag(tag_for_keyword(keyword))
+    tag = Tag(keyword)
     return f"{tag} {dictionary_description(tag)}"
 
 
@@ -267,7 +268,7 @@ def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -
             f"{needed / 2**30:.1f} GiB; at most {BYTES_A_FILE >> 30} GiB are read from one file"
         )
     allocated, stored, representation = _pixel_format(values)
-    tables = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
+    offsets, lengths = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
     return StoredPixels(
         transfer_syntax=str(syntax),
         offset=offset + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8),  # PS3.5 7.1.2, 7.1.3
@@ -280,13 +281,13 @@ def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -
         signed=representation == 1,
         inverted=values["PhotometricInterpretation"] == "MONOCHROME1",
         ow=vr == "OW",
-        frame_offsets=tables if all(tables) else None,
+        frame_offsets=(offsets, lengths) if offsets and lengths else None,
     )
 
 
 def _pixel_format(values: Values) -> tuple[int, int, int]:
     """Bits allocated, bits stored, pixel representation (PS3.3 C.7.6.3.1)."""
-    allocated, representation = values.get("BitsAllocated"), values.get("PixelRepresentation")
+    allocated, representation = values.get("BitsAllocated") or 0, values.get("PixelRepresentation")
     stored = values.get("BitsStored") or allocated
     if allocated not in (8, 16, 32):
         raise Refusal(f"(0028,0100) Bits Allocated is {allocated or 'missing'}, not 8, 16 or 32")

@@ -6,9 +6,11 @@ described one by one, `functional_groups` makes headers of single frames.
 
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from pydicom.errors import InvalidDicomError
@@ -99,7 +101,7 @@ def _images(file: BoundedFile, source: Source, record: FileRecord) -> list[Image
     about = _about(values)
     record.frames = stored.frames
     if values["SOPClassUID"] == MRImageStorage:
-        frames = iter([values | functional_groups.real_world_map(dataset, file.budget)])
+        frames: Iterable[Values | Refusal] = [values | functional_groups.real_world_map(dataset, file.budget)]
     else:
         frames = functional_groups.frames(dataset, values, stored.frames, file.budget)
     images = []
@@ -156,7 +158,7 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
     )
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     """A value as DICOM writes it, several with backslashes between them; empty if there is none."""
     return "" if value is None else "\\".join(map(str, value if isinstance(value, MultiValue) else [value]))
 

@@ -66,12 +66,12 @@ def _read_file(source: Source, images: list[Slice], refuse: bool = True) -> Iter
                 image = wanted.pop(number)
                 try:
                     yield image, _decode(frame, pixels, budget)
-                except Refusal as reason:
+                except Refusal as refusal:
                     if refuse:
-                        image.set_aside(REFUSED, str(reason))
+                        image.set_aside(REFUSED, str(refusal))
             reason = f"(7FE0,0010) Pixel Data has not the {pixels.frames} frames of (0028,0008) Number of Frames"
-    except Refusal as error:
-        reason = str(error)
+    except Refusal as refusal:
+        reason = str(refusal)
     except MALFORMED as error:
         reason = f"(7FE0,0010) Pixel Data cannot be decoded: {one_line(error)}"
     if refuse:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -249,3 +249,8 @@ def _members(path: Path) -> Iterator[Source | FileRecord]:
 def in_memory(data: bytes, budget: Budget) -> BoundedFile:
     """Bytes as a bounded file."""
     return BoundedFile(io.BytesIO(data), len(data), budget)
+
+
+def as_binary_io(file: BoundedFile) -> BinaryIO:
+    """The file as pydicom's hints want it, although pydicom only reads, seeks and tells."""
+    return cast(BinaryIO, file)

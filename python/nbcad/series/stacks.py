@@ -5,14 +5,14 @@ what tells it from the others of its series.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 
 import numpy as np
 
 from nbcad.series.images import MARKS, Image
 from nbcad.series.pixels import stored_digest
 from nbcad.series.sources import REFUSED
-from nbcad.series.types import Geometry, Series, distances_along_normal
+from nbcad.series.types import Geometry, Series, distances_along_normal, geometries
 
 _SAME_DIRECTION = 1e-3  # direction cosines that differ by less belong to one stack
 _SAME_SPACING_MM = 1e-3
@@ -33,8 +33,10 @@ class _Stack:
 
     @property
     def distances(self) -> np.ndarray:
-        """(images,) distances along the normal in mm."""
-        return distances_along_normal([image.slice for image in self.images])
+        """(images,) distances along the normal in mm, of images that have a place."""
+        planes = geometries([image.slice for image in self.images])
+        assert planes is not None
+        return distances_along_normal(planes)
 
 
 def build(images: Iterable[Image]) -> list[Series]:
@@ -71,7 +73,8 @@ def _alike(images: Iterable[Image]) -> list[list[Image]]:
         )  # fmt: skip
         plane = _plane_numbers(image)
         planes = groups.setdefault(key, [])
-        near = np.flatnonzero((np.abs(np.array([p for p, _ in planes]) - plane) < 1).all(axis=1)) if planes else []
+        known = np.array([p for p, _ in planes]).reshape(-1, len(plane))
+        near = np.flatnonzero((np.abs(known - plane) < 1).all(axis=1))
         if len(near):
             planes[near[0]][1].append(image)
         else:
@@ -95,29 +98,33 @@ def _one_at_each_place(stack: _Stack) -> list[_Stack]:
     if most == 1:
         return [stack]
     for index, name in enumerate(MARKS):
-        parts = _split(stack.images, lambda image, index=index: image.marks[index])
+        parts = _split(stack.images, (image.marks[index] for image in stack.images))
         helps = all(_most(_places(_Stack(part))) < most for part in parts.values())
         if helps and len(parts) <= most:
             found = [stack.part(part, f"{name} {value or 'not given'}") for value, part in parts.items()]
             return [single for part in found for single in _one_at_each_place(part)]
     stack = _Stack(_without_copies(stack.images, places), stack.parts, stack.notes)
-    rank = Counter()
-    order = {}
-    for image, place in zip(stack.images, _places(stack), strict=True):
-        rank[place] += 1
-        order[id(image)] = rank[place]
-    parts = _split(stack.images, lambda image: order[id(image)])
+    parts = _split(stack.images, _occurrences(_places(stack)))
     if len(parts) == 1:
         return [stack]
     note = "several images stand at each place; only (0020,0013) Instance Number tells them apart"
     return [stack.part(part, f"image {number} of each place", note) for number, part in parts.items()]
 
 
-def _split(images: list[Image], key: Callable[[Image], object]) -> dict:
-    parts: dict = {}
-    for image in images:
-        parts.setdefault(key(image), []).append(image)
+def _split(images: list[Image], keys: Iterable[Hashable]) -> dict[Hashable, list[Image]]:
+    """Images by their keys, one for each."""
+    parts: dict[Hashable, list[Image]] = {}
+    for image, key in zip(images, keys, strict=True):
+        parts.setdefault(key, []).append(image)
     return parts
+
+
+def _occurrences(values: Iterable[Hashable]) -> Iterator[int]:
+    """For each value how often it has come so far, this time included."""
+    times: Counter[Hashable] = Counter()
+    for value in values:
+        times[value] += 1
+        yield times[value]
 
 
 def _places(stack: _Stack) -> list[int]:
@@ -183,12 +190,11 @@ def _cut(images: list[Image]) -> list[tuple[list[Image], str]]:
 def _named_apart(stacks: list[_Stack]) -> list[Series]:
     """The stacks of one series, each with what tells it from the others."""
     names = [_name(stack, stacks) for stack in stacks]
-    times, seen = Counter(names), Counter()
+    times = Counter(names)
     made = []
-    for stack, name in zip(stacks, names, strict=True):
+    for stack, name, number in zip(stacks, names, _occurrences(names), strict=True):
         if times[name] > 1:
-            seen[name] += 1
-            name = f"{name}, stack {seen[name]} of {times[name]}".removeprefix(", ")
+            name = f"{name}, stack {number} of {times[name]}".removeprefix(", ")
         first, about = stack.images[0], stack.images[0].about
         made.append(
             Series(

@@ -10,11 +10,11 @@ from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_eleme
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from nbcad.series.functional_groups import items
 from nbcad.series.header import named, without_deflation
-from nbcad.series.sources import HEADER_BYTES, HEADER_READS, MALFORMED, Refusal, one_line
+from nbcad.series.sources import HEADER_BYTES, HEADER_READS, MALFORMED, Refusal, as_binary_io, one_line
 from nbcad.series.types import Slice
 
 # Type 1 or 2 of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, if only empty.
@@ -29,7 +29,7 @@ _IF_THERE = (
 )  # fmt: skip
 _METHOD = "DeidentificationMethodCodeSequence"  # of which PatientIdentityRemoved asks for one form or the other
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
-_TAGS = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_ALWAYS, *_IF_THERE, _METHOD)]
+_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_ALWAYS, *_IF_THERE, _METHOD)]
 _SEXES = ("M", "F", "O")
 _PLAIN = re.compile(rb"[\x00-\x1a\x1c-\x7e]*")  # the same in all character sets: ASCII without escape sequences
 _PIXELS = 0x7FE00008
@@ -52,7 +52,10 @@ def read_study(image: Slice) -> tuple[Dataset, list[str]]:
         try:
             with image.record.budget(HEADER_BYTES, HEADER_READS) as budget, image.source.open(budget) as file:
                 header = read_partial(
-                    without_deflation(file), lambda tag, *_: int(tag) >= _PIXELS, force=True, specific_tags=_TAGS
+                    as_binary_io(without_deflation(file)),
+                    lambda tag, *_: int(tag) >= _PIXELS,
+                    force=True,
+                    specific_tags=_TAGS,
                 )
                 encodings = _encodings(header)
                 study, notes = _copied(header, (*_ALWAYS, *_IF_THERE), encodings)

@@ -2,16 +2,23 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from pydicom.uid import MRImageStorage
 
 from nbcad.series.sources import FileRecord, Source
 
+_T = TypeVar("_T")
+
+
+def shared(value: _T) -> _T:
+    """One object for all equal values, so that a folder's many headers, most of them alike, take little memory."""
+    return _first_equal(value)
+
 
 @lru_cache(maxsize=256)
-def shared(value):
-    """One object for all equal values, so that a folder's many headers, most of them alike, take little memory."""
+def _first_equal(value: Any) -> Any:
     return value
 
 
@@ -71,8 +78,8 @@ class Slice:
     geometry: Geometry | None
     spacing: tuple[float, float]  # mm between rows, between columns
     record: FileRecord
+    stored: StoredPixels
     frame: int = 0  # counted from 0, also in an Enhanced object
-    stored: StoredPixels | None = None
     rescale: tuple[float, float] = (1.0, 0.0)  # slope, intercept
     sop_class_uid: str = MRImageStorage
     frame_of_reference_uid: str = ""  # empty: unknown what else its coordinates can be compared with
@@ -105,9 +112,10 @@ class Series:
     @property
     def slice_step_mm(self) -> float | None:
         """Median distance between neighbouring slices, or None where there is none to measure."""
-        if len(self.slices) < 2 or self.slices[0].geometry is None:
+        planes = geometries(self.slices)
+        if len(self.slices) < 2 or planes is None:
             return None
-        return float(np.median(np.diff(distances_along_normal(self.slices))))
+        return float(np.median(np.diff(distances_along_normal(planes))))
 
 
 @dataclass
@@ -118,7 +126,13 @@ class Archive:
     files: list[FileRecord]
 
 
-def distances_along_normal(slices: list[Slice]) -> np.ndarray:
-    """Distance of each slice from the origin along the first one's normal; mm, shape (slices,)."""
+def geometries(slices: list[Slice]) -> list[Geometry] | None:
+    """The geometry of each slice of a stack, or None where there is none: a single image may lack it."""
+    planes = [image.geometry for image in slices if image.geometry is not None]
+    return planes if len(planes) == len(slices) else None
+
+
+def distances_along_normal(planes: list[Geometry]) -> np.ndarray:
+    """Distance of each image plane from the origin along the first one's normal; mm, shape (planes,)."""
     # One normal for all: directions that differ in the last digit would move places far from the origin.
-    return np.array([image.geometry.position for image in slices]) @ slices[0].geometry.normal
+    return np.array([plane.position for plane in planes]) @ planes[0].normal
