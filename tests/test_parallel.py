@@ -21,6 +21,7 @@ from make_dicom import mr_image, write
 from nbcad import building, conversion, database, lmdb_io, models, organ, parallel
 from nbcad.errors import InputError, ModelError, WorkerError
 from nbcad.report import write_report
+from nbcad.series import read_archive
 
 VARYING = ("UI", "DA", "TM", "DT")  # of a DICOM object: made anew each time
 
@@ -28,7 +29,7 @@ VARYING = ("UI", "DA", "TM", "DT")  # of a DICOM object: made anew each time
 @pytest.fixture(scope="module")
 def cluster():
     """A scheduler and two workers, processes of their own."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made:
         yield made
 
 
@@ -150,11 +151,17 @@ def test_no_scheduler_and_no_worker_are_errors_that_name_the_guide(monkeypatch):
     ):
         pytest.fail("work began")
     with (
-        LocalCluster(n_workers=0, dashboard_address=None) as empty,
+        LocalCluster(n_workers=0, dashboard_address=":0") as empty,
         pytest.raises(WorkerError, match=f"has no worker; {parallel.GUIDE}"),
         parallel.on(empty.scheduler_address, map),
     ):
         pytest.fail("work began")
+
+
+def _blacken_one(patient: int, index: int, image: pydicom.Dataset) -> None:
+    """Leave no picture in one slice, which is refused when its pixels are read."""
+    if (patient, index) == (4, 3):
+        image.PixelData = bytes(len(image.PixelData))
 
 
 def _rows(path: Path) -> dict[str, list]:
@@ -166,8 +173,7 @@ def _rows(path: Path) -> dict[str, list]:
 
 def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster, chance, tmp_path, monkeypatch):
     monkeypatch.setattr("nbcad.series._FILES_A_PART", 7)
-    make_hospital.hospital(tmp_path / "in", chance)
-    write(mr_image(np.zeros((60, 60)), PatientID="P0"), tmp_path / "in" / "black")
+    make_hospital.hospital(tmp_path / "in", chance, edit=_blacken_one)
     for name, address in (("one", None), ("cluster", cluster.scheduler_address)):
         path = tmp_path / name / "samples.sqlite"
         with parallel.on(address, map, [tmp_path]) as each:
@@ -209,17 +215,13 @@ def studies(flow, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("studies")
     for patient in sorted((flow.phantom / "dicom").iterdir())[:3]:
         shutil.copytree(patient, folder / patient.name)
-    spoilt = next(path for path in sorted(folder.rglob("*")) if path.is_file() and _is_t2(path))
+    spoilt = next(series for series in read_archive(folder).series if series.weighting == "T2").slices[0].source.path
     image = pydicom.dcmread(spoilt)
     image.PixelData = bytes(len(image.PixelData))
     image.save_as(spoilt)
     write(mr_image(np.zeros((60, 60))), folder / "black")
     (folder / "notes.txt").write_text("nothing")
     return folder
-
-
-def _is_t2(path: Path) -> bool:
-    return "T2" in pydicom.dcmread(path, stop_before_pixels=True).SeriesDescription
 
 
 def _content(report: Path) -> dict[str, object]:
@@ -262,7 +264,7 @@ def test_infer_on_four_workers_of_which_one_is_killed_midway_reports_what_one_pr
     images, infer = flow.phantom / "dicom", [sys.executable, "tools/infer.py", flow.phantom / "dicom"]
     common = ["--models", flow.models, "--out"]
     assert subprocess.run([*infer, *common, tmp_path / "one"], capture_output=True, check=False).returncode == 0
-    with LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=":0") as cluster:
         command = [*infer, "--dask", cluster.scheduler_address, *common, tmp_path / "cluster"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with Client(cluster) as client:
@@ -293,7 +295,7 @@ def _kill_one_at_work(client: Client, process: subprocess.Popen) -> str:
 def test_item_that_kills_every_worker_is_an_error_and_does_not_go_round_forever():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         parallel.on(cluster.scheduler_address, map) as each,
         pytest.raises(WorkerError, match="2 workers were killed at the same piece of work"),
     ):

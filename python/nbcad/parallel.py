@@ -78,7 +78,7 @@ def on(dask: str | None, otherwise: Map, needed: Iterable[Path] = ()) -> Iterato
         address = dask
         if dask.startswith(LOCAL):
             workers = int(dask.removeprefix(LOCAL))
-            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
             address = stack.enter_context(cluster).scheduler_address
         try:
             client = stack.enter_context(Client(address, set_as_default=False))
