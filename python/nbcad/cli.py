@@ -70,7 +70,7 @@ def add_device(arguments: argparse.ArgumentParser) -> None:
 
 def dask(text: str) -> str:
     """Argument type: address of a Dask scheduler, or ``local:N``."""
-    if not re.fullmatch(r"local:[1-9]\d*|(tcp://|tls://)?[^/\s]+:\d+", text):
+    if not re.fullmatch(r"local:[1-9]\d*|(?!local:)(tcp://|tls://)?[^/\s]+:\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a scheduler's HOST:PORT nor local:N")
     return text
 
