@@ -361,9 +361,7 @@ def _read_series(reading: _Reading) -> tuple[list[FileRecord], list[_ReadSlice]]
         place = places[id(image)]
         plan, samples = reading.plans[place], []
         if plan:
-            samples = plan_samples(
-                reading.patient, place, image, pixels, plan.annotation, plan.windows, reading.seed
-            )  # fmt: skip
+            samples = plan_samples(reading.patient, place, image, pixels, plan.annotation, plan.windows, reading.seed)
         read.append(_ReadSlice(place, pixel_hash(pixels), samples))
     return [image.record for image in images], read
 
