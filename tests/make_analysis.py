@@ -94,7 +94,7 @@ def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=No
         "stage": stage,
         "series": entries,
     }
-    return PatientAnalysis(number, patients, [study], [list(series)], list(files), _summary([study], files))
+    return PatientAnalysis(number, patients, 1, [study], [list(series)], list(files), _summary([study], files))
 
 
 def _series_entry(analysis: SeriesAnalysis) -> dict:

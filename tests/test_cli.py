@@ -44,6 +44,14 @@ def test_device_is_cpu_or_cuda_with_a_number(text):
         cli.device(text)
 
 
+@pytest.mark.parametrize("text", ["local:2", "10.0.0.7:8786", "tcp://head:8786", "tls://head.cluster:8786"])
+def test_dask_is_a_schedulers_address_or_a_number_of_workers_here(text):
+    assert cli.dask(text) == text
+    for wrong in ("local", "local:0", "head", "http://head:8786", f"{text}/x"):
+        with pytest.raises(argparse.ArgumentTypeError, match="HOST:PORT nor local:N"):
+            cli.dask(wrong)
+
+
 def test_file_is_replaced_only_when_it_was_written_to_the_end(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")

@@ -68,7 +68,7 @@ def _stack(folder: Path, count: int = 4, **elements) -> Path:
 
 def _written(source: Path, models, folder: Path, lesions=None, region: str = "") -> dict:
     """The report of a folder whose objects are written; ``lesions`` and ``region`` in the place of what was found."""
-    writer = DicomWriter(models, folder)
+    writer = DicomWriter(models.sha256, folder)
 
     def finish(patient) -> None:
         for study, entry, found in patient.series():
@@ -351,7 +351,7 @@ def test_names_count_the_analysed_series_of_all_patients_and_tell_nothing_of_the
 def test_capture_shows_the_evidence_and_has_burned_in_what_it_is_for(blind, tmp_path, spacing):
     _stack(tmp_path / "in", PixelSpacing=spacing)
     kept = []
-    writer = DicomWriter(blind, tmp_path / "out")
+    writer = DicomWriter(blind.sha256, tmp_path / "out")
 
     def finish(patient):
         writer.write(patient)
@@ -513,7 +513,7 @@ def test_no_object_is_written_that_could_not_be_filed_with_its_source(blind, tmp
 
 def test_file_that_is_gone_when_its_objects_are_written_is_a_note(blind, tmp_path):
     _stack(tmp_path / "in", 1)
-    writer = DicomWriter(blind, tmp_path / "out")
+    writer = DicomWriter(blind.sha256, tmp_path / "out")
 
     def finish(patient):
         shutil.rmtree(tmp_path / "in")
@@ -581,7 +581,7 @@ def test_dciodvfy_finds_no_error_in_objects_of_other_peoples_images(eager, tmp_p
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
     uids = {series.series_uid for series in read_archive(tmp_path / "in").series}
     for number, uid in enumerate(sorted(uids)):
-        writer = DicomWriter(eager, tmp_path / f"out{number}")
+        writer = DicomWriter(eager.sha256, tmp_path / f"out{number}")
         report = analyse(tmp_path / "in", eager, "cpu", uid, writer.write)
         found = [s for study in report["studies"] for s in study["series"] if s["status"] == "analysed"]
         assert found and all(s["dicom"] for s in found)
@@ -712,7 +712,7 @@ def test_a_whole_report_by_inss_suggests_for_a_lesion_what_it_suggests_for_the_p
 ):
     models, out = only(stage), tmp_path / "out"
     pages = Pages(tmp_path, Language(language), pipeline.software(models, "cpu"))
-    objects = DicomWriter(models, out)
+    objects = DicomWriter(models.sha256, out)
 
     def finish(patient) -> None:
         objects.write(patient)

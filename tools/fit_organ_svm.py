@@ -13,16 +13,19 @@ def main() -> int:
     arguments.add_argument("--database", type=Path, default="data/samples.sqlite", help="the sample database")
     arguments.add_argument("--lmdb", type=Path, default="data/lmdb", help="folder of the LMDBs")
     cli.add_device(arguments)
+    cli.add_dask(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, lmdb_io, models, organ
+    from nbcad import lmdb_io, models, organ, parallel
     from nbcad.labels import organ_labels
 
-    caffe_net.use_device(options.device)
-    net = caffe_net.load_net(organ.DEPLOY, options.run / "final.caffemodel")
-    transform = caffe_net.transform_of(organ.TRAIN_VAL)
+    weights = cli.existing(options.run / "final.caffemodel", "trained net", "run `make train-organ`")
     data = {s: lmdb_io.read_samples(options.database, options.lmdb, "organ", s) for s in ("train", "val")}
-    features = {s: organ.extract_features(net, transform, images, options.blob) for s, (images, _, _) in data.items()}
+    with parallel.on(options.dask, map, [weights]) as each:
+        features = {
+            s: organ.features_of(weights, options.device, images, options.blob, each)
+            for s, (images, _, _) in data.items()
+        }
     svm = organ.fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
     svm.info["validation_accuracy"] = float(svm.classifier.score(features["val"], data["val"][1]))
     organ.save(svm, options.run)

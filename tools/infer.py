@@ -20,31 +20,23 @@ def main() -> int:
     )
     cli.add_language(arguments)
     cli.add_device(arguments)
+    cli.add_dask(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
     from nbcad.memory import return_large_blocks
     from nbcad.models import load_models
-    from nbcad.pipeline import analyse, software
-    from nbcad.report import DICOM, HTML, JSON, DicomWriter, Language, Pages, report_folder, write_json
+    from nbcad.report import HTML, write_report
 
     gc.freeze()
     gc.enable()
     return_large_blocks()  # the memory does not grow with the number of patients
     cli.existing(options.dicom, "DICOM input")
-    with report_folder(options.out, options.dicom, options.force) as folder:
-        models = load_models(options.models, options.device, options.stage)
-        objects = DicomWriter(models, folder / DICOM)
-        pages = Pages(folder, Language(options.lang), software(models, options.device))
-
-        def finish(patient) -> None:
-            objects.write(patient)
-            pages.add(patient)
-
-        report = analyse(options.dicom, models, options.device, options.series, finish)
-        pages.close(report)
-        write_json(report, folder / JSON)
+    models = load_models(options.models, options.device, options.stage)
+    report = write_report(
+        options.dicom, options.out, models, options.device, options.lang, options.series, options.force, options.dask
+    )
     summary = report["summary"]
     for study in report["studies"]:
         print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")

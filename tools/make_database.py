@@ -37,6 +37,7 @@ def _options() -> argparse.Namespace:
         "--balance", action="store_true", help="as many training samples of each class as of the rarest"
     )
     arguments.add_argument("--lesions", metavar="REGEX", help="names of segments and ROIs that outline lesions")
+    cli.add_dask(arguments)
     arguments.add_argument("--force", action="store_true", help="build anew instead of adding to what stands there")
     options = arguments.parse_args()
     try:
@@ -53,19 +54,21 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     options = _options()
 
-    from nbcad import building, leakage
+    from nbcad import building, leakage, parallel
     from nbcad.label_sources import LESIONS
     from nbcad.splitting import BY_IMAGE, SplitPlan
 
     plan = SplitPlan(options.seed, tuple(options.shares), options.folds, options.fold, options.split_by)
-    built = building.build(
-        options.dicom,
-        options.annotations,
-        options.out,
-        building.Options(plan, options.balance, options.lesions or LESIONS),
-        options.stages,
-        options.force,
-    )
+    with parallel.on(options.dask, map, [options.dicom]) as each:
+        built = building.build(
+            options.dicom,
+            options.annotations,
+            options.out,
+            building.Options(plan, options.balance, options.lesions or LESIONS),
+            options.stages,
+            options.force,
+            each,
+        )
     building.print_built(built)
     bias = leakage.measure(options.out, plan) if plan.by == BY_IMAGE else None
     if bias:

@@ -13,12 +13,15 @@ def main() -> int:
     arguments.add_argument("--out", type=Path, default="data/lmdb", help="folder of the LMDBs")
     arguments.add_argument("--n4", action="store_true", help="N4 bias field correction (slow)")
     arguments.add_argument("--workers", type=cli.positive_int, default=os.cpu_count(), help="processes")
+    cli.add_dask(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
 
+    from nbcad import parallel
     from nbcad.conversion import convert
 
-    counts = convert(options.database, options.out, options.n4, options.workers, options.force)
+    with parallel.on(options.dask, parallel.on_cores(options.workers), [options.database]) as each:
+        counts = convert(options.database, options.out, options.n4, each, options.force)
     for name, count in counts.items():
         print(f"{options.out / name}: {count} entries")
     return cli.DONE

@@ -33,12 +33,14 @@ from nbcad.database import SCHEMA_VERSION, class_counts, connect, pixel_hash
 from nbcad.errors import DatabaseError
 from nbcad.label_sources import LESIONS, Key, LabelFile, read_labels
 from nbcad.labels import NORMAL
+from nbcad.parallel import Map
 from nbcad.sampling import Sample, plan_samples, windows_per_box
 from nbcad.series import (
     IGNORED,
     REFUSED,
     USED,
     Archive,
+    FileRecord,
     Series,
     Slice,
     Source,
@@ -90,6 +92,33 @@ class _Standing:
     annotations: dict[str, SliceAnnotation] = field(default_factory=dict)  # by the label file's path
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What the samples of one slice are planned by."""
+
+    annotation: SliceAnnotation
+    windows: list[float]  # see `sampling.windows_per_box`
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One series to decode."""
+
+    series: Series
+    patient: str
+    plans: list[_Plan | None]  # of each slice; None: it had an annotation before
+    seed: int
+
+
+@dataclass(frozen=True)
+class _ReadSlice:
+    """What is kept of a slice that could be decoded."""
+
+    place: int  # among those of its series
+    pixel_sha256: str
+    samples: list[Sample]  # with that place instead of a number
+
+
 @dataclass
 class _Build:
     """One run while it goes on."""
@@ -100,6 +129,7 @@ class _Build:
     options: Options
     archive: Archive
     stages: Path | None  # the table of patients
+    each: Map  # where pixels are decoded
     problems: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)  # new ones
     refused: int = 0  # image files
@@ -129,6 +159,7 @@ def build(
     options: Options | None = None,
     stages: Path | None = None,
     force: bool = False,
+    each: Map = map,
 ) -> Built:
     """Build the sample database of a DICOM folder and its labels, or add to the one that stands there.
 
@@ -139,15 +170,17 @@ def build(
         options: None: the defaults.
         stages: table of patients that gives the lesions of SEGs, structure sets and masks their stage.
         force: build anew; else what stands there stays as it is, and if there is nothing to add, so does the file.
+        each: where headers are read and pixels are decoded.
 
     Raises:
         InputError: the labels or the images cannot be read.
         DatabaseError: no annotated slice was found, a patient has two stages, or the database that stands there was
             built with other options or another key.
         SplitError: one image stands under two patients, or on two sides of the split.
+        WorkerError: see `parallel.Map`.
     """
     options = options or Options()
-    archive = read_archive(dicom)
+    archive = read_archive(dicom, each)
     patients: dict[str, PatientLabel] = read_patients(stages) if stages else {}
     files = read_labels(labels, archive.series, patients, options.lesions)
     key = _key(database, force)
@@ -156,7 +189,7 @@ def build(
         cli.replacing_file(database) as temporary,
         closing(_open(temporary, None if force else database, options, key)) as connection,
     ):
-        this = _Build(connection, _insert_run(connection), key, options, archive, stages)
+        this = _Build(connection, _insert_run(connection), key, options, archive, stages, each)
         before = connection.total_changes
         _add(this, files)
         built = _result(this)
@@ -274,13 +307,14 @@ def _take_images(this: _Build, labels: dict[Key, Said], held: dict[Key, _Standin
     whole = {key: together(said for _, said in labels[key]) for key in labels}
     old = {key: together(s.annotations.values()) for key, s in held.items() if s.annotations}
     windows = _windows(this, to_take, whole | old) if to_take else {}  # of earlier samples the number stays as it is
-    for series in cli.progress(to_take, desc="database", unit="series") if to_take else ():
-        for patient, number, image, pixels in _take_series(this, series, held):
-            key = image.sop_uid, image.frame
-            _insert_annotations(this, number, labels.get(key, []))
-            said = whole.get(key, SliceAnnotation())
-            seed = this.options.split.seed
-            this.samples += plan_samples(patient, number, image, pixels, said, windows.get(key, []), seed)
+    readings = (_reading(this, series, held, whole, windows) for series in to_take)
+    read = zip(to_take, this.each(_read_series, readings), strict=True)
+    if to_take:
+        read = cli.progress(read, total=len(to_take), desc="database", unit="series")
+    for series, (records, slices) in read:
+        for image, record in zip(series.slices, records, strict=True):
+            image.record.adopt(record)
+        _insert_read(this, series, slices, held, labels)
     if this.connection.execute("SELECT 1 FROM slice").fetchone() is None:
         why = f"; {this.problems[0]}" if this.problems else "; see the annotation CSV's sop_uid"
         raise DatabaseError(f"no annotated series that data/series_rules.toml takes was found{why}")
@@ -308,28 +342,65 @@ def _reason_not_taken(series: Series, labels: dict[Key, Said], rules: list[Rule]
     return ""
 
 
-def _take_series(
-    this: _Build, series: Series, held: dict[Key, _Standing]
-) -> Iterator[tuple[str, int, Slice, np.ndarray]]:
-    """Decode a series, insert it if it is new; yield patient, number, slice and pixels of what is not annotated yet."""
-    slices, volume = read_pixels(series)
-    if not slices:
-        return
-    old = [held.get((image.sop_uid, image.frame)) for image in slices]
-    if old[0] is None:
-        patient = this.patient(series)
-        number = this.insert(
-            "series",
-            study=_study(this, series, patient),
-            series_uid=series.series_uid,
-            weighting=series.weighting,
-            phantom=series.phantom,
-        )
-    for standing, image, pixels in zip(old, slices, volume, strict=True):
-        if standing is None:
-            yield patient, _insert_slice(this, number, image, pixels), image, pixels
-        elif not standing.annotations:
-            yield standing.patient, standing.slice, image, pixels
+def _reading(
+    this: _Build,
+    series: Series,
+    held: dict[Key, _Standing],
+    annotated: dict[Key, SliceAnnotation],
+    windows: dict[Key, list[float]],
+) -> _Reading:
+    keys = [(image.sop_uid, image.frame) for image in series.slices]
+    plans = [
+        None
+        if key in held and held[key].annotations
+        else _Plan(annotated.get(key, SliceAnnotation()), windows.get(key, []))
+        for key in keys
+    ]
+    patient = held[keys[0]].patient if keys[0] in held else this.patient(series)
+    return _Reading(series, patient, plans, this.options.split.seed)
+
+
+def _read_series(reading: _Reading) -> tuple[list[FileRecord], list[_ReadSlice]]:
+    """Decode a series and plan its samples; with the record of each slice's file, as it is afterwards."""
+    images = reading.series.slices
+    places = {id(image): place for place, image in enumerate(images)}
+    read = []
+    for image, pixels in zip(*read_pixels(reading.series), strict=True):
+        place = places[id(image)]
+        plan, samples = reading.plans[place], []
+        if plan:
+            samples = plan_samples(reading.patient, place, image, pixels, plan.annotation, plan.windows, reading.seed)
+        read.append(_ReadSlice(place, pixel_hash(pixels), samples))
+    return [image.record for image in images], read
+
+
+def _insert_read(
+    this: _Build, series: Series, read: list[_ReadSlice], held: dict[Key, _Standing], labels: dict[Key, Said]
+) -> None:
+    """Insert a series if it is new, and the annotations of those of its slices that had none."""
+    number = None
+    for found in read:
+        image = series.slices[found.place]
+        key = image.sop_uid, image.frame
+        if key not in held:
+            number = number or _insert_series(this, series)
+            of_slice = _insert_slice(this, number, image, found.pixel_sha256)
+        elif held[key].annotations:
+            continue
+        else:
+            of_slice = held[key].slice
+        _insert_annotations(this, of_slice, labels.get(key, []))
+        this.samples += [replace(sample, slice=of_slice) for sample in found.samples]
+
+
+def _insert_series(this: _Build, series: Series) -> int:
+    return this.insert(
+        "series",
+        study=_study(this, series, this.patient(series)),
+        series_uid=series.series_uid,
+        weighting=series.weighting,
+        phantom=series.phantom,
+    )
 
 
 def _study(this: _Build, series: Series, patient: str) -> int:
@@ -343,7 +414,7 @@ def _study(this: _Build, series: Series, patient: str) -> int:
     return this.insert("study", patient=patient, study_uid=series.study_uid, age_months=series.age_months)
 
 
-def _insert_slice(this: _Build, series: int, image: Slice, pixels: np.ndarray) -> int:
+def _insert_slice(this: _Build, series: int, image: Slice, pixel_sha256: str) -> int:
     try:
         return this.insert(
             "slice",
@@ -352,7 +423,7 @@ def _insert_slice(this: _Build, series: int, image: Slice, pixels: np.ndarray) -
             frame=image.frame,
             path=str(image.source.path.absolute()),
             member=image.source.member,
-            pixel_sha256=pixel_hash(pixels),
+            pixel_sha256=pixel_sha256,
         )
     except sqlite3.IntegrityError as error:
         raise DatabaseError(f"{image.source}: (0008,0018) SOP Instance UID stands in two series") from error

@@ -38,6 +38,11 @@ class Transform:
         return (images.astype(np.float32) - np.float32(self.mean)) * np.float32(self.scale)
 
 
+def software() -> dict[str, str]:
+    """Which Caffe this process runs: the build, named by the key of third_party/caffe/build.sh, and its layers."""
+    return {"Caffe": Path(caffe.__file__).resolve().parents[2].name, LAYERS: os.environ.get(LAYERS, "fast")}
+
+
 def use_device(device: str) -> None:
     """Run all nets from here on on ``cpu`` or ``cuda:N``.
 

@@ -68,6 +68,20 @@ def add_device(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--device", type=device, default="cpu", help="cpu or cuda:N")
 
 
+def dask(text: str) -> str:
+    """Argument type: address of a Dask scheduler, or ``local:N``."""
+    if not re.fullmatch(r"local:[1-9]\d*|(?!local:)(tcp://|tls://)?[^/\s]+:\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a scheduler's HOST:PORT nor local:N")
+    return text
+
+
+def add_dask(arguments: argparse.ArgumentParser) -> None:
+    """Add ``--dask``."""
+    arguments.add_argument(
+        "--dask", type=dask, metavar="ADDRESS", help="work on the cluster of this Dask scheduler, or on local:N workers"
+    )
+
+
 def add_language(arguments: argparse.ArgumentParser) -> None:
     """Add ``--lang``."""
     arguments.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0], help="language of the report's pages")

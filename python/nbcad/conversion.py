@@ -1,37 +1,30 @@
-"""From the sample database to LMDBs: decode and preprocess on all cores, in constant memory, and go on after any stop.
+"""From the sample database to LMDBs: decode and preprocess on many cores, in constant memory, and go on after any stop.
 
-Two steps in a working folder beside the output: each worker writes the images of its series straight to their places in
-one flat file an LMDB; then each file becomes an LMDB in key order. A process killed at any moment leaves the old set of
-LMDBs or the new one, and in the working folder what was done.
+Two steps in a working folder beside the output: the images of each series are written to their places in one flat file
+an LMDB; then each file becomes an LMDB in key order. A process killed at any moment leaves the old set of LMDBs or the
+new one, and in the working folder what was done.
 """
 
 import fcntl
-import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
-import cv2
 import numpy as np
 
-import nbcad
-from nbcad import cli, database, lmdb_io
+from nbcad import cli, database, lmdb_io, machine
 from nbcad.caffe_net import input_size
 from nbcad.errors import DatabaseError
+from nbcad.parallel import Map
 from nbcad.preprocess import (
     STAGE_WINDOW,
     Canonical,
@@ -45,7 +38,6 @@ from nbcad.preprocess import (
 from nbcad.series import Slice, read_pixels
 
 ORGAN_DEPLOY = "models/organ_net/deploy.prototxt"
-_LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "SimpleITK")  # what images depend on
 _ORPHANS_END_S = 10.0
 _PLAN, _DONE, _SET = "plan.json", "done", "set"  # in the working folder
 
@@ -55,14 +47,21 @@ class _Job:
     """One series to convert."""
 
     sample_database: Path
-    work: Path
     n4: bool
     organ_size: int
     series: int  # the database's number
-    slices: int
 
 
-def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: bool) -> dict[str, int]:
+@dataclass(frozen=True)
+class _Images:
+    """The images of one series for one LMDB."""
+
+    name: str  # of the LMDB
+    keys: list[int]  # n
+    images: np.ndarray  # uint8 (n, size, size)
+
+
+def convert(sample_database: Path, out: Path, n4: bool, each: Map, force: bool) -> dict[str, int]:
     """Make the images of all planned samples: ``organ_train``, ``organ_val``, ... ``stage_test`` below ``out``.
 
     All LMDBs take their names together. A conversion that was stopped goes on where it was if the sample database,
@@ -72,7 +71,7 @@ def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: boo
         sample_database: SQLite file of `building.build`.
         out: folder of the LMDBs.
         n4: see `preprocess.enhance`.
-        workers: processes that decode and preprocess.
+        each: where series are decoded and preprocessed.
         force: replace LMDBs that stand there.
 
     Returns:
@@ -81,7 +80,8 @@ def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: boo
     Raises:
         OutputExistsError: an LMDB stands there and ``force`` is false.
         DatabaseError: the database is missing, files changed since it was built, ``out`` holds something else than
-            LMDBs, a worker was killed, the disk is full, or another process is writing to ``out``.
+            LMDBs, the disk is full, or another process is writing to ``out``.
+        WorkerError: a worker was killed, or does not fit.
     """
     cli.finish_replacing(out)
     _refuse_existing(out, force)
@@ -90,7 +90,7 @@ def convert(sample_database: Path, out: Path, n4: bool, workers: int, force: boo
         with _working_folder(out, info) as work:
             remedy = "run the same again with more and it goes on from there"
             with cli.telling_no_space(DatabaseError, work, remedy):
-                _make_images(connection, sample_database, info, work, workers)
+                _make_images(connection, sample_database, info, work, each)
                 _write_lmdbs(connection, info, work)
             # Without its plan a working folder is waste: what is in it from here on is the old set.
             (work / _PLAN).unlink()
@@ -153,18 +153,11 @@ def _info(connection: sqlite3.Connection, n4: bool) -> dict:
         entries[name] = count
     if not entries:
         raise DatabaseError("the sample database holds no sample; see the annotations")
-    digest = hashlib.sha256()
-    for source in sorted(Path(nbcad.__file__).parent.rglob("*.py")):
-        digest.update(source.read_bytes())
     return {
         "n4": n4,
         "entries": entries,
         "samples_sha256": lmdb_io.samples_fingerprint(connection),
-        "software": {
-            "nbcad": nbcad.__version__,
-            "nbcad_sha256": digest.hexdigest(),
-            **{name: version(name) for name in _LIBRARIES},
-        },
+        "software": machine.software(),
     }
 
 
@@ -213,23 +206,37 @@ def _try_to_lock(folder: Path) -> int | None:
     return None
 
 
-def _make_images(connection: sqlite3.Connection, sample_database: Path, info: dict, work: Path, workers: int) -> None:
+def _make_images(connection: sqlite3.Connection, sample_database: Path, info: dict, work: Path, each: Map) -> None:
     """Write the images of every series that is not done to their places in ``<name>.images``."""
-    for name in info["entries"]:
-        (work / f"{name}.images").touch()
     (work / _DONE).touch()
     done = {int(line) for line in (work / _DONE).read_text().splitlines()}
-    jobs = [
-        _Job(sample_database.absolute(), work.absolute(), info["n4"], input_size(ORGAN_DEPLOY), series, slices)
-        for series, slices in connection.execute("SELECT series, count(*) FROM slice GROUP BY 1 ORDER BY 1")
-    ]
-    bar = cli.progress(total=sum(job.slices for job in jobs), desc="images", unit="slices")
-    with bar, (work / _DONE).open("a") as journal:
-        bar.update(sum(job.slices for job in jobs if job.series in done))
-        for job in _in_parallel(_convert_series, [job for job in jobs if job.series not in done], workers):
+    slices = dict(connection.execute("SELECT series, count(*) FROM slice GROUP BY 1 ORDER BY 1").fetchall())
+    size = input_size(ORGAN_DEPLOY)
+    jobs = [_Job(sample_database.absolute(), info["n4"], size, series) for series in slices if series not in done]
+    with ExitStack() as stack:
+        bar = stack.enter_context(cli.progress(total=sum(slices.values()), desc="images", unit="slices"))
+        files = {name: stack.enter_context(_writable(work / f"{name}.images")) for name in info["entries"]}
+        journal = stack.enter_context((work / _DONE).open("a"))
+        bar.update(sum(slices[series] for series in done))
+        for job, images in zip(jobs, each(_convert_series, jobs), strict=True):
+            for of_lmdb in images:
+                _put(of_lmdb, files[of_lmdb.name])
             journal.write(f"{job.series}\n")
             journal.flush()
-            bar.update(job.slices)
+            bar.update(slices[job.series])
+
+
+def _writable(path: Path) -> BinaryIO:
+    path.touch()
+    return path.open("r+b")
+
+
+def _put(images: _Images, file: BinaryIO) -> None:
+    """Write images to their places."""
+    for key, image in zip(images.keys, images.images, strict=True):
+        file.seek(key * image.size)
+        file.write(image.data)
+    file.flush()  # before the journal says so
 
 
 def _write_lmdbs(connection: sqlite3.Connection, info: dict, work: Path) -> None:
@@ -260,48 +267,8 @@ def _stored_images(path: Path, size: int, count: int, done: Callable[[int], None
             done(1)
 
 
-def _in_parallel(function: Callable[[_Job], None], jobs: Iterable[_Job], workers: int) -> Iterator[_Job]:
-    """Call a function for each job on several processes; yield jobs as they are done. Few are pending at a time."""
-    jobs = iter(jobs)
-    # Before the workers are forked: they would wait for OpenCV's threads, which do not live on in a forked process.
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
-        pending: dict[Future[None], _Job] = {}
-        try:
-            while True:
-                while len(pending) < 2 * workers and (job := next(jobs, None)):
-                    pending[pool.submit(function, job)] = job
-                if not pending:
-                    return
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    future.result()
-                    yield pending.pop(future)
-        except BrokenProcessPool as error:
-            raise DatabaseError(
-                "a worker process was killed, perhaps for want of memory; run the same again and it goes on from there"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            cv2.setNumThreads(threads)
-
-
-def _begin_worker() -> None:
-    """Ctrl-C is the parent's to handle; no worker outlives its parent, even if that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _convert_series(job: _Job) -> None:
-    """Write all images of one series to their places.
+def _convert_series(job: _Job) -> list[_Images]:
+    """All images of one series.
 
     Raises:
         DatabaseError: a file is gone or changed.
@@ -315,14 +282,12 @@ def _convert_series(job: _Job) -> None:
         record = next(image.record for image in series.slices if id(image) not in read)
         raise DatabaseError(f"{record.path} changed since the database was built: {record.reason}; build it anew")
     images = sample_images(samples, dict(zip(numbers, slices, strict=True)), volume, job.n4, job.organ_size)
-    with ExitStack() as stack:
-        files = {}
-        for sample, image in zip(samples, images, strict=True):
-            name = f"{sample['task']}_{sample['split']}"
-            if name not in files:
-                files[name] = stack.enter_context((job.work / f"{name}.images").open("r+b"))
-            files[name].seek(sample["key"] * image.size)
-            files[name].write(image.tobytes())
+    found: dict[str, tuple[list[int], list[np.ndarray]]] = {}
+    for sample, image in zip(samples, images, strict=True):
+        keys, of_lmdb = found.setdefault(f"{sample['task']}_{sample['split']}", ([], []))
+        keys.append(sample["key"])
+        of_lmdb.append(image)
+    return [_Images(name, keys, np.stack(of_lmdb)) for name, (keys, of_lmdb) in found.items()]
 
 
 def _jitter(sample: sqlite3.Row) -> Jitter | None:

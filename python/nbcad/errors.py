@@ -31,3 +31,7 @@ class ModelError(NbcadError):
 
 class DeviceError(NbcadError):
     """The device asked for is not there."""
+
+
+class WorkerError(NbcadError):
+    """A process or machine that shares the work is gone, or does not fit."""

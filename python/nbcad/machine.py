@@ -1,8 +1,16 @@
-"""On what something was computed or measured."""
+"""On what, and by what software, something was computed or measured."""
 
+import hashlib
 import os
 import platform
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+
+import nbcad
+
+_LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "SimpleITK")  # what images depend on
 
 
 def processor() -> str:
@@ -18,3 +26,25 @@ def describe() -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
     }
+
+
+@cache
+def software() -> dict[str, str]:
+    """This package's version, a hash of its sources, and the versions of the libraries that images depend on.
+
+    As they were when first asked for, which is what this process runs.
+    """
+    sources = sorted(Path(nbcad.__file__).parent.rglob("*.py"))
+    return {
+        "nbcad": nbcad.__version__,
+        "nbcad_sha256": sha256(sources),
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
+
+def sha256(files: Iterable[Path]) -> str:
+    """SHA-256 over the bytes of some files, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

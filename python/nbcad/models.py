@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from nbcad import caffe_net, cli, localise, organ
@@ -23,6 +24,24 @@ _REMEDY = {
 }
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where trained models lie: what another process needs to load the same."""
+
+    folder: Path
+    stage_folder: Path
+    device: str
+    sha256: tuple[tuple[str, str], ...]  # by what a file is
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [
+            *(self.folder / "organ" / name for name in (*ORGAN_FILES.values(), SEAL)),
+            *(self.stage_folder / name for name in (*STAGE_FILES.values(), SEAL)),
+        ]
+
+
 @dataclass
 class Models:
     """Everything that was trained, ready to use."""
@@ -37,6 +56,7 @@ class Models:
     stages: list[str]
     n4: bool
     sha256: dict[str, str]
+    files: ModelFiles | None = None  # None: made in memory
 
 
 def seal_organ(folder: Path) -> None:
@@ -87,7 +107,22 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         stages=stage_labels(),
         n4=n4,
         sha256=sha256,
+        files=ModelFiles(folder.absolute(), stage_folder.absolute(), device, tuple(sha256.items())),
     )
+
+
+@lru_cache(maxsize=1)
+def kept_models(files: ModelFiles) -> Models:
+    """Load trained models, once in a process.
+
+    Raises:
+        ModelError: see `load_models`; or they are not the very ones.
+        DeviceError: the device is not there.
+    """
+    models = load_models(files.folder, files.device, files.stage_folder)
+    if models.files != files:
+        raise ModelError(f"the models in {files.folder} and {files.stage_folder} are not the same for all workers")
+    return models
 
 
 def _fit(kind: str, what: str, outputs: int, labels: Sequence[str]) -> None:

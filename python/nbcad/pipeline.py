@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,8 @@ from nbcad import caffe_net, cli, localise, organ, stage
 from nbcad.errors import InputError
 from nbcad.labels import NORMAL
 from nbcad.localise import Lesion
-from nbcad.models import Models
+from nbcad.models import ModelFiles, Models, kept_models
+from nbcad.parallel import Map
 from nbcad.preprocess import Box, Canonical, enhance, organ_input
 from nbcad.series import IGNORED, USED, Archive, FileRecord, Series, Slice, geometries, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
@@ -49,6 +52,7 @@ class PatientAnalysis:
 
     number: int  # from 1, in the report's order
     patients: int  # how many the input holds
+    first_series: int  # number of its first analysed series, from 1 over the report
     studies: list[dict]  # the report's entries
     analyses: list[list[SeriesAnalysis | None]]  # behind each series of each study; None: not analysed
     files: list[dict]  # the report's entries of the files that its series are made of
@@ -86,12 +90,40 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     )
 
 
+@dataclass(frozen=True)
+class _Patient:
+    """One patient to be analysed."""
+
+    number: int  # this and the next two: see `PatientAnalysis`
+    patients: int
+    first_series: int
+    studies: list[list[tuple[Series, Decision]]]
+
+    @property
+    def records(self) -> list[FileRecord]:
+        """Of the files that its series are made of."""
+        images = (image for members in self.studies for series, _ in members for image in series.slices)
+        return list({id(image.record): image.record for image in images}.values())
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is kept of one patient, to be sent to the process that writes the report."""
+
+    studies: list[dict]  # the report's entries
+    records: list[FileRecord]  # of the patient, in order
+    finished: object  # what ``finish`` returned
+    seconds: dict[str, float]
+
+
 def analyse(
     path: Path,
     models: Models,
     device: str,
     only_series: str | None = None,
-    finish: Callable[[PatientAnalysis], None] | None = None,
+    finish: Callable[[PatientAnalysis], object] | None = None,
+    take: Callable[[Any], object] | None = None,
+    each: Map = map,
 ) -> dict:
     """Analyse everything below ``path``, a patient at a time.
 
@@ -101,34 +133,40 @@ def analyse(
         device: written into the report.
         only_series: a SeriesInstanceUID that is analysed whatever the rules of `series_rules` say, and nothing else.
         finish: called with each patient's analysis, which is not kept: one patient's images are in memory at a time.
+        take: called here, in the order of patients, with what ``finish`` returned.
+        each: where patients are analysed, and ``finish`` is called. A single patient is analysed here.
 
     Returns:
         The report as in README.md ("report.json").
 
     Raises:
         InputError: nothing stands at ``path``, ``only_series`` is not among its series, or the rules are malformed.
+        WorkerError: see `parallel.Map`.
     """
     rules = read_rules()
     seconds = {"read": 0.0, "analyse": 0.0, "write": 0.0}
     with _timed(seconds, "read"):
-        archive = read_archive(path)
+        archive = read_archive(path, each)
     if only_series and only_series not in {s.series_uid for s in archive.series}:
         raise InputError(f"{path} holds no readable MR series {only_series}")
-    studies: list[dict] = []
-    patients = list(_by_patient(archive.series))
+    patients, studies = _patients(archive.series, rules, only_series), []
+    away = each is not map and len(patients) > 1
     with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
-
-        def of_patient(number: int, group: list[list[Series]]) -> list[dict]:
-            with _timed(seconds, "analyse"):
-                found = [_analyse_study(series, models, rules, only_series, progress.update) for series in group]
-            patient = _patient(number, len(patients), group, found)
-            if finish:
+        if away:
+            found = each(partial(_analyse_patient, models.files, finish, _nothing), patients)
+        else:
+            found = map(partial(_analyse_patient, models, finish, progress.update), patients)
+        for patient, of_patient in zip(patients, found, strict=True):
+            for record, known_there in zip(patient.records, of_patient.records, strict=True):
+                record.adopt(known_there)
+            studies += of_patient.studies
+            for step, value in of_patient.seconds.items():
+                seconds[step] += value
+            if take:
                 with _timed(seconds, "write"):
-                    finish(patient)
-            return patient.studies
-
-        for number, group in enumerate(patients, start=1):
-            studies += of_patient(number, group)
+                    take(of_patient.finished)
+            if away:
+                progress.update(sum(map(len, patient.studies)))
     return _report(archive, studies, models, device) | {
         "timing_s": {step: round(value, 3) for step, value in seconds.items()}
     }
@@ -143,23 +181,55 @@ def _by_patient(series: list[Series]) -> Iterator[list[list[Series]]]:
         yield list(members)
 
 
-def _patient(
-    number: int,
-    patients: int,
-    group: list[list[Series]],
-    found: list[tuple[dict, list[SeriesAnalysis | None]]],
-) -> PatientAnalysis:
-    """What was found in the studies of one patient, and the fate of their files: all but those without a series."""
-    images = (image for members in group for series in members for image in series.slices)
-    records = list({id(image.record): image.record for image in images}.values())
-    return PatientAnalysis(
-        number=number,
-        patients=patients,
-        studies=[entry for entry, _ in found],
+def _patients(series: list[Series], rules: list[Rule], only_series: str | None) -> list[_Patient]:
+    """All patients, with what is decided of their series and where the analysed ones' numbers begin."""
+    groups, patients, first = list(_by_patient(series)), [], 1
+    for number, group in enumerate(groups, start=1):
+        studies = [[(one, _decide(one, rules, only_series)) for one in members] for members in group]
+        patients.append(_Patient(number, len(groups), first, studies))
+        first += sum(not decision.reason for members in studies for _, decision in members)
+    return patients
+
+
+def _analyse_patient(
+    models: Models | ModelFiles,
+    finish: Callable[[PatientAnalysis], object] | None,
+    done: Callable[[], object],
+    patient: _Patient,
+) -> _Found:
+    """Analyse the studies of one patient, and finish with them.
+
+    Args:
+        models: or from where another process than that of `analyse` loads them.
+        finish: see `analyse`.
+        done: called after each series.
+        patient: who is analysed.
+    """
+    if isinstance(models, ModelFiles):
+        models = kept_models(models)
+    seconds = {"analyse": 0.0, "write": 0.0}
+    with _timed(seconds, "analyse"):
+        found = [_analyse_study(members, models, done) for members in patient.studies]
+    records = patient.records
+    studies = [entry for entry, _ in found]
+    analysis = PatientAnalysis(
+        number=patient.number,
+        patients=patient.patients,
+        first_series=patient.first_series,
+        studies=studies,
         analyses=[analyses for _, analyses in found],
         files=[_file_entry(record) for record in records],
-        summary=_summary([entry for entry, _ in found], records),
+        summary=_summary(studies, records),
     )
+    finished = None
+    if finish:
+        with _timed(seconds, "write"):
+            finished = finish(analysis)
+    return _Found(studies, records, finished, seconds)
+
+
+def _nothing() -> None:
+    """Progress is told where the report is put together."""
 
 
 def _file_entry(record: FileRecord) -> dict:
@@ -167,12 +237,12 @@ def _file_entry(record: FileRecord) -> dict:
 
 
 def _analyse_study(
-    members: list[Series], models: Models, rules: list[Rule], only_series: str | None, done: Callable[[], object]
+    decided: list[tuple[Series, Decision]], models: Models, done: Callable[[], object]
 ) -> tuple[dict, list[SeriesAnalysis | None]]:
     """The report's entry of one study, and the analysis behind each of its series."""
+    members = [series for series, _ in decided]
     decisions, analyses = [], []
-    for series in members:
-        decision = _decide(series, rules, only_series)
+    for series, decision in decided:
         analysis = None if decision.reason else analyse_series(series, models)
         if decision.reason:
             for image in series.slices:

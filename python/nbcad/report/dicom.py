@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from nbcad.models import Models
 from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
 from nbcad.report.objects import Analysed, why_not, write
 from nbcad.report.secondary_capture import secondary_captures
@@ -16,30 +15,31 @@ from nbcad.series.sources import Refusal
 class DicomWriter:
     """Writes ``NNNN.sr.dcm`` and ``NNNN-MM.sc.dcm`` of each analysed series, NNNN counted over the report."""
 
-    def __init__(self, models: Models, folder: Path):
+    def __init__(self, models: dict[str, str], folder: Path):
         """
         Args:
-            models: that made the report.
+            models: SHA-256 by name of those that made the report.
             folder: of the files; made if it is not there.
         """
-        self.models, self.folder, self.number = models, folder, 0
+        self.models, self.folder = models, folder
         folder.mkdir(exist_ok=True)
 
     def write(self, patient: PatientAnalysis) -> None:
         """Write one patient's objects; their names, and what could not be written of them, go into its entries."""
-        for study, entry, analysis in patient.series():
-            if analysis:
-                self.number += 1
-                names, notes = self._write_series(study, entry, analysis)
-                entry["dicom"] += names
-                entry["notes"] += notes
+        analysed = ((study, entry, analysis) for study, entry, analysis in patient.series() if analysis)
+        for number, (study, entry, analysis) in enumerate(analysed, start=patient.first_series):
+            names, notes = self._write_series(number, study, entry, analysis)
+            entry["dicom"] += names
+            entry["notes"] += notes
 
-    def _write_series(self, study: dict, entry: dict, analysis: SeriesAnalysis) -> tuple[list[str], list[str]]:
+    def _write_series(
+        self, number: int, study: dict, entry: dict, analysis: SeriesAnalysis
+    ) -> tuple[list[str], list[str]]:
         try:
             header, notes = read_study(analysis.slices[0])
         except Refusal as refusal:
             return [], [f"No DICOM objects were written: {refusal}."]
-        of = Analysed(self.number, study, entry, analysis, header, self.models.sha256)
+        of = Analysed(number, study, entry, analysis, header, self.models)
         if reason := why_not(of):
             return [], [f"No DICOM objects were written: {reason}."]
         notes = [f"In the DICOM objects {note}." for note in notes]
@@ -48,9 +48,9 @@ class DicomWriter:
                 "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
                 "not valid or not the same in all images."
             )
-        objects: dict[str, Dataset] = {f"{self.number:04d}.sr.dcm": structured_report(of)}
-        for number, capture in enumerate(secondary_captures(of), start=1):
-            objects[f"{self.number:04d}-{number:02d}.sc.dcm"] = capture
+        objects: dict[str, Dataset] = {f"{number:04d}.sr.dcm": structured_report(of)}
+        for picture, capture in enumerate(secondary_captures(of), start=1):
+            objects[f"{number:04d}-{picture:02d}.sc.dcm"] = capture
         for name, dataset in objects.items():
             write(dataset, of, self.folder / name)
         return list(objects), notes

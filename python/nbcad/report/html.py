@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -32,27 +33,29 @@ class Pages:
         """Args: folder of report.html; language of the pages; software as `pipeline.software` tells it."""
         self.folder, self.language, self.software = folder, language, software
         self._templates = _environment(language)
-        self._patients: list[dict] = []
-        self._only: dict | None = None
+        self.shown: list[dict] = []  # what `write` returned of each patient, in order
 
     def add(self, patient: PatientAnalysis) -> None:
         """Write the page of one patient, or keep what it shows; the patient's images are not kept."""
+        self.shown.append(self.write(patient))
+
+    def write(self, patient: PatientAnalysis) -> dict:
+        """Write the page of one of several patients; returns what report.html is to show of the patient."""
         views = _views(patient, self.language)
         content = {"number": patient.number, "patients": patient.patients, "studies": patient.studies, "views": views}
         if patient.patients == 1:
-            self._only = content
-            return
+            return content
         page = f"{PATIENTS}/{patient.number:04d}.html"
-        self._patients.append({"number": patient.number, "page": page, "studies": patient.studies})
         self._write(page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files})
+        return {"number": patient.number, "page": page, "studies": patient.studies}
 
     def close(self, report: dict) -> None:
         """Write report.html, of the report that `pipeline.analyse` returned after all patients were added."""
         content = {"summary": report["summary"], "files": report["files"]}
-        if self._only:
-            self._write(HTML, "patient.html.j2", self._only | content)
+        if len(self.shown) == 1:
+            self._write(HTML, "patient.html.j2", self.shown[0] | content)
         else:
-            self._write(HTML, "index.html.j2", {"patients": self._patients} | content)
+            self._write(HTML, "index.html.j2", {"patients": self.shown} | content)
 
     def _write(self, name: str, template: str, content: dict) -> None:
         page = self._templates.get_template(template).render(
@@ -75,6 +78,7 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %"
 
 
+@lru_cache(maxsize=1)
 def _environment(language: Language) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nbcad.report"),

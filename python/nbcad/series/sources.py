@@ -93,6 +93,11 @@ class FileRecord:
         for number in range(self.frames) if frame is None else (frame,):
             self._fates.setdefault(number, (status, reason))
 
+    def adopt(self, other: "FileRecord") -> None:
+        """Set aside what was set aside in a copy of this record, in another process."""
+        for frame, (status, reason) in other._fates.items():
+            self.set_aside(status, reason, frame)
+
     @property
     def status(self) -> str:
         """``used`` if at least one frame is, else ``refused`` if at least one is, else ``ignored``."""
