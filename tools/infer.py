@@ -25,24 +25,15 @@ def main() -> int:
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
     from nbcad.models import load_models
-    from nbcad.pipeline import analyse, software
-    from nbcad.report import DICOM, HTML, JSON, DicomWriter, Language, Pages, report_folder, write_json
+    from nbcad.report import HTML, write_report
 
     gc.freeze()
     gc.enable()
     cli.existing(options.dicom, "DICOM input")
-    with report_folder(options.out, options.dicom, options.force) as folder:
-        models = load_models(options.models, options.device, options.stage)
-        objects = DicomWriter(models, folder / DICOM)
-        pages = Pages(folder, Language(options.lang), software(models, options.device))
-
-        def finish(patient) -> None:
-            objects.write(patient)
-            pages.add(patient)
-
-        report = analyse(options.dicom, models, options.device, options.series, finish)
-        pages.close(report)
-        write_json(report, folder / JSON)
+    models = load_models(options.models, options.device, options.stage)
+    report = write_report(
+        options.dicom, options.out, models, options.device, options.lang, options.series, options.force
+    )
     summary = report["summary"]
     for study in report["studies"]:
         print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")
