@@ -181,6 +181,23 @@ def test_old_studies_are_removed_with_their_files_and_others_are_kept(queue):
     assert arrive(queue, study(1)[0])[0] == 3  # a number is not given twice
 
 
+def test_sender_that_begins_anew_and_one_that_could_not_reach_the_node_are_waited_for(queue, monkeypatch):
+    images = study(1)
+    now = time.time()
+    monkeypatch.setattr(jobs.time, "time", lambda: now)
+    arrive(queue, images[0])
+    now += 20
+    arrive(queue, images[0])
+    now += 20
+    assert queue.settle(30) == []
+    now += 100
+    queue.recover()
+    now += 20
+    assert queue.settle(30) == []
+    now += 11
+    assert queue.settle(30) == [1]
+
+
 def test_results_are_tried_again_only_after_their_time_and_all_at_once_after_a_start(queue):
     queue.not_delivered(_sending(queue), "nobody there", 3600)
     assert queue.to_send() is None

@@ -171,8 +171,8 @@ class Jobs:
                 _move(received.path, self.folder / folder / IMAGES / f"{_hash(received.sop_uid)}.dcm")
                 write("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?)",
                       job, received.sop_uid, received.sha256, size, now)  # fmt: skip
-            # Who sends a study once more that was set aside wants it to be tried once more.
-            if arrival != Arrival.KNOWN or state == State.SET_ASIDE:
+            # A sender that begins anew will come to what is missing; of what was set aside, it wants another try.
+            if arrival != Arrival.KNOWN or state in (State.RECEIVING, State.SET_ASIDE):
                 self._receive(write, job, State(state), now)
         return job, arrival
 
@@ -308,6 +308,8 @@ class Jobs:
                   State.SET_ASIDE, f"the node ended {MOST_BROKEN_OFF} times while it was analysed",
                   State.WAITING, MOST_BROKEN_OFF)  # fmt: skip
             write("UPDATE study SET send_after = 0 WHERE state = ?", State.SENDING)
+            # Nobody could send meanwhile.
+            write("UPDATE study SET last_received = ? WHERE state = ?", now, State.RECEIVING)
         return sorted(row["job"] for row in rows)
 
     def forget(self, before: float) -> list[int]:

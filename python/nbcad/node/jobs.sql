@@ -12,7 +12,7 @@ CREATE TABLE study (
     since           REAL NOT NULL,                      -- when it came into this state
     reason          TEXT NOT NULL DEFAULT '',           -- why set aside, not sent yet, or analysed anew
     first_received  REAL NOT NULL,
-    last_received   REAL NOT NULL,                      -- of objects that were not there yet
+    last_received   REAL NOT NULL,                      -- of what counted for the time of quiet
     analyses        INTEGER NOT NULL DEFAULT 0,         -- begun so far; the newest one's number
     broken_off      INTEGER NOT NULL DEFAULT 0,         -- of the present objects by the end of the node itself
     analysed        REAL,                               -- when the newest complete one ended; what follows is its

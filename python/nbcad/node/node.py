@@ -47,8 +47,6 @@ class Node:
         with ExitStack() as stack:
             stack.enter_context(_lock(folder))
             self.jobs = stack.enter_context(closing(Jobs(folder)))
-            for job in self.jobs.recover():
-                log.warn("analysis was broken off", job=job)
             if config.send.host:
                 self.parts.append(Sender(config.send, config.tls, config.receive.ae_title, self.jobs))
             analyst = stack.enter_context(closing(Analyst(config.analyse, folder / ANALYST_LOG)))
@@ -56,6 +54,8 @@ class Node:
             self.parts.append(Worker(self.jobs, analyst, config.receive.quiet_s, sends=bool(config.send.host)))
             self.receiver = Receiver(config.receive, config.tls, self.jobs)
             self.parts.append(self.receiver)
+            for job in self.jobs.recover():
+                log.warn("analysis was broken off", job=job)
             for part in self.parts:
                 part.start()
                 stack.callback(part.stop)
