@@ -87,6 +87,7 @@ _MOST_PDU = 1 << 20  # bytes; of what a peer may announce. The node itself asks 
 _PDU = 128 << 10
 _MOST_COMMAND = 64 << 10
 _MOST_WAITING = 2  # messages of one peer; one that waits for its answers, as it must, has one
+_MOST_SILENT = 100  # connections beyond the associations
 _STUDY_UID = 0x0020000D
 _IDENTIFYING = ("SOPClassUID", "SOPInstanceUID", "Manufacturer", "StudyInstanceUID")
 
@@ -113,7 +114,7 @@ class Receiver:
         """
         self._jobs, self._settings = jobs, settings
         self._pace = _Pace(settings.max_objects_per_s)
-        ae = AE(settings.ae_title)
+        ae = _Entity(settings.ae_title)
         ae.require_called_aet = True
         ae.require_calling_aet = list(settings.senders)
         ae.maximum_associations = settings.max_associations
@@ -274,6 +275,15 @@ class _Pace:
         time.sleep(turn - now)
 
 
+class _Entity(AE):
+    """As pynetdicom's, but connections that have asked for nothing yet take no association's place."""
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """Those that count against the most that may be."""
+        return [each for each in super().active_associations if each.requestor.primitive is not None]
+
+
 class _Server(ThreadedAssociationServer):
     """As pynetdicom's, but no peer can hold up the others by being slow."""
 
@@ -285,8 +295,8 @@ class _Server(ThreadedAssociationServer):
         return cast(socket.socket, self.socket).accept()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for a connection: also for some that will only be told that there are too many."""
-        return len(self.active_associations) < 2 * self.ae.maximum_associations
+        """Whether there is room for a connection."""
+        return len(self.active_associations) < self.ae.maximum_associations + _MOST_SILENT
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection, in its own thread."""
