@@ -35,6 +35,7 @@ from nbcad.node.jobs import Jobs, State, Study
 
 pytestmark = [
     pytest.mark.hospital,
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # pynetdicom leaves sockets to the garbage collector
     pytest.mark.skipif(not shutil.which("storescu"), reason="needs Debian's dcmtk"),
 ]
 SENDERS = [f"SCANNER{n}" for n in range(4)]
