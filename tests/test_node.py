@@ -58,6 +58,15 @@ def _sockets_of_pynetdicom():
     gc.collect()
 
 
+def _raising(error: Exception):
+    """What raises an error, whatever it is called with."""
+
+    def call(*_):
+        raise error
+
+    return call
+
+
 @pytest.fixture
 def queue(tmp_path):
     with closing(Jobs(tmp_path / "node")) as made:
@@ -387,14 +396,14 @@ def test_full_disk_is_answered_with_out_of_resources_and_nothing_is_left_behind(
             assert store(made, image) == OUT_OF_RESOURCES
         for error in (OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("disk is full")):
             with monkeypatch.context() as patch:
-                patch.setattr(queue, "add", lambda received, error=error: (_ for _ in ()).throw(error))
+                patch.setattr(queue, "add", _raising(error))
                 assert store(made, image) == OUT_OF_RESOURCES
         assert queue.studies() == [] and list(queue.incoming.iterdir()) == []
         assert store(made, image) == SUCCESS
 
 
 def test_transaction_that_cannot_be_written_is_not_half_there(queue, monkeypatch):
-    monkeypatch.setattr(jobs, "_move", lambda path, to: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr(jobs, "_move", _raising(OSError(errno.ENOSPC, "full")))
     with pytest.raises(OSError):
         arrive(queue, study(1)[0])
     assert queue.studies() == []
@@ -529,7 +538,7 @@ def test_study_whose_result_could_not_be_recorded_is_analysed_once_more(queue, m
     arrive(queue, study(1)[0])
     worker = _worker(queue, "", "")
     with monkeypatch.context() as patch:
-        patch.setattr(queue, "analysed", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full")))
+        patch.setattr(queue, "analysed", _raising(sqlite3.OperationalError("disk is full")))
         with pytest.raises(sqlite3.OperationalError):
             worker.step()
     assert worker.step() and queue.study(1).state == State.SENDING
@@ -603,7 +612,7 @@ def test_analysis_answers_with_results_or_with_the_reason_for_none(eager, tmp_pa
     assert found["reason"].startswith("no series could be analysed: rule") and found["results"] == []
     assert (tmp_path / "out1" / "report.html").is_file()
     assert "failed" in analysis._analyse(tmp_path / "none", tmp_path / "out2", eager, Analyse())
-    monkeypatch.setattr(analysis, "write_report", lambda *_: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(analysis, "write_report", _raising(MemoryError))
     assert "4 GiB" in analysis._analyse(tmp_path / "in", tmp_path / "out3", eager, Analyse())["failed"]
 
 
@@ -640,7 +649,7 @@ def test_delivery_that_was_not_recorded_is_sent_again_under_the_same_uid(queue, 
     _sending(queue, count=1)
     with archive() as (pacs, port):
         with monkeypatch.context() as patch:
-            patch.setattr(queue, "delivered", lambda result: (_ for _ in ()).throw(OSError("killed here")))
+            patch.setattr(queue, "delivered", _raising(OSError("killed here")))
             with pytest.raises(OSError):
                 _sender(queue, port).step()
         _sender(queue, port).step()
