@@ -24,11 +24,13 @@ def main() -> int:
     options = arguments.parse_args()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
+    from nbcad.memory import return_large_blocks
     from nbcad.models import load_models
     from nbcad.report import HTML, write_report
 
     gc.freeze()
     gc.enable()
+    return_large_blocks()  # the memory does not grow with the number of patients
     cli.existing(options.dicom, "DICOM input")
     models = load_models(options.models, options.device, options.stage)
     report = write_report(
