@@ -148,7 +148,6 @@ class Running:
             "senders": [*SENDERS, SENDER, "ARCHIVE"],
             "quiet_s": QUIET_S,
             "reserve_mib": 0,
-            "timeout_s": 5,
         }
         tables = {
             "receive": settings | receive,
@@ -168,8 +167,13 @@ class Running:
         with self.log.open("a") as log:
             command = [sys.executable, "tools/serve.py", "--config", self.config]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(lambda: len(self.events("started")) > began or self.process.poll() is not None, 60)
-        assert self.process.poll() is None, self.log.read_text()
+        try:
+            until(lambda: len(self.events("started")) > began or self.process.poll() is not None, 120)
+            assert self.process.poll() is None, self.log.read_text()
+        except AssertionError:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def end(self, how: int = signal.SIGTERM) -> int:
         """End the program; returns its exit code."""

@@ -114,7 +114,10 @@ def test_storescu_sends_in_every_transfer_syntax_and_each_study_is_analysed(scan
 def scanner(flow, tmp_path_factory):
     """A node for scanners, its archive in this process, and numbers of studies."""
     folder = tmp_path_factory.mktemp("scanner")
-    with archive() as (_, archive_port), running(folder, flow.models, archive_port, max_object_mib=1) as node:
+    with (
+        archive() as (_, archive_port),
+        running(folder, flow.models, archive_port, max_object_mib=1, timeout_s=5) as node,
+    ):
         yield node, iter(range(100, 1000))
 
 

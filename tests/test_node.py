@@ -425,6 +425,13 @@ def test_sender_that_is_too_fast_waits(queue):
         assert time.monotonic() - began >= 0.3
 
 
+def test_time_that_the_node_takes_is_no_silence_of_the_sender(queue, monkeypatch):
+    add = queue.add
+    monkeypatch.setattr(queue, "add", lambda received: time.sleep(1.5) or add(received))
+    with _receiving(queue, timeout_s=1.0) as port, association(port) as made:
+        assert [store(made, image) for image in study(1, slices=2)] == [SUCCESS] * 2
+
+
 def test_bytes_that_are_no_dicom_and_silence_hold_nothing_up(queue):
     with _receiving(queue, timeout_s=1.0, max_associations=3) as port:
         waiting = []

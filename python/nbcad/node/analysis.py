@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nbcad.errors import NbcadError, OutputError
+from nbcad.memory import return_large_blocks
 from nbcad.models import Models, load_models
 from nbcad.node.config import Analyse
 from nbcad.report import DICOM, write_report
@@ -24,6 +25,7 @@ def serve(line: int) -> None:
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # the other end decides
     warnings.simplefilter("ignore")
+    return_large_blocks()
     with Connection(line) as connection:
         settings = Analyse(**json.loads(connection.recv_bytes()))
         try:

@@ -162,7 +162,11 @@ class Receiver:
 
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE request by its status."""
-        sender = event.assoc.requestor.ae_title
+        status = self._answer(event, event.assoc.requestor.ae_title)
+        event.assoc.dul._idle_timer.restart()  # the time that this took is no silence of the peer
+        return status
+
+    def _answer(self, event: evt.Event, sender: str) -> int:
         self._pace.wait(sender)
         try:
             return self._keep(event, sender)
