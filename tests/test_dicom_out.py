@@ -1,14 +1,9 @@
 """The report as DICOM objects: the numbers of report.json, in the source's study, and what reads them elsewhere."""
 
-import contextlib
 import dataclasses
 import json
 import shutil
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -31,6 +26,7 @@ from pydicom.uid import (
 
 from make_analysis import INSS, lesion
 from make_dicom import as_stored, enhanced, mr_image, write
+from make_orthanc import ORTHANC, ask, orthanc
 from nbcad import localise, pipeline
 from nbcad.caffe_net import caffe
 from nbcad.cli import LANGUAGES
@@ -556,7 +552,6 @@ def objects(blind, eager, tmp_path_factory) -> Path:
     return root
 
 
-ORTHANC = shutil.which("Orthanc") or "/usr/sbin/Orthanc"  # which is in no user's PATH
 needs = {
     tool: pytest.mark.skipif(not (shutil.which(tool) or Path(tool).exists()), reason=f"needs Debian's {package}")
     for tool, package in (("dciodvfy", "dicom3tools"), ("dsrdump", "dcmtk"), (ORTHANC, "orthanc"))
@@ -598,73 +593,27 @@ def test_dsrdump_reads_the_report_and_its_boxes(objects):
         _told("dsrdump", path)
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextlib.contextmanager
-def _orthanc(folder: Path):
-    """A PACS that only this machine can reach; its addresses (REST, DICOM port)."""
-    rest, port = _free_port(), _free_port()
-    settings = {
-        "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"), "Plugins": [],
-        "HttpPort": rest, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomPort": port,
-        "DicomAet": "ARCHIVE", "DicomCheckCalledAet": True, "DicomCheckModalityHost": True,
-        "DicomModalities": {"nbcad": ["NBCAD", "127.0.0.1", 1]},
-    }  # fmt: skip
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([ORTHANC, folder / "orthanc.json"], stdout=log, stderr=log, cwd=folder)
-    address = f"http://127.0.0.1:{rest}"
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                _ask(f"{address}/system")
-                break
-            except urllib.error.URLError:
-                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.05)
-        yield address, port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _ask(address: str, data: bytes | None = None) -> bytes:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(address, data), timeout=10) as answer:
-        return answer.read()
-
-
 @needs[ORTHANC]
 @needs["dsrdump"]
 def test_orthanc_takes_the_objects_and_gives_them_back_unchanged(objects, tmp_path):
     """By REST the same bytes; by C-STORE, where the sender writes the file's meta information, the same data set."""
     files = sorted(objects.glob("*.dcm"))
-    with _orthanc(tmp_path) as (address, port):
+    with orthanc(tmp_path) as (address, port):
         for path in files:
-            stored = json.loads(_ask(f"{address}/instances", path.read_bytes()))
+            stored = json.loads(ask(f"{address}/instances", path.read_bytes()))
             assert stored["Status"] == "Success"
-            assert _ask(f"{address}/instances/{stored['ID']}/file") == path.read_bytes()
-            _ask_delete(f"{address}/instances/{stored['ID']}")
-        assert json.loads(_ask(f"{address}/instances")) == []
+            assert ask(f"{address}/instances/{stored['ID']}/file") == path.read_bytes()
+            ask(f"{address}/instances/{stored['ID']}", method="DELETE")
+        assert json.loads(ask(f"{address}/instances")) == []
         _told("storescu", "-R", "-aet", "NBCAD", "-aec", "ARCHIVE", "127.0.0.1", port, *files)
         back = {}
-        for number in json.loads(_ask(f"{address}/instances")):
-            (tmp_path / "back").write_bytes(_ask(f"{address}/instances/{number}/file"))
+        for number in json.loads(ask(f"{address}/instances")):
+            (tmp_path / "back").write_bytes(ask(f"{address}/instances/{number}/file"))
             back[pydicom.dcmread(tmp_path / "back").SOPInstanceUID] = pydicom.dcmread(tmp_path / "back")
         sent = {made.SOPInstanceUID: made for made in map(pydicom.dcmread, files)}
         assert back == sent and len(sent) == len(files)
-        studies = [json.loads(_ask(f"{address}/studies/{n}")) for n in json.loads(_ask(f"{address}/studies"))]
+        studies = [json.loads(ask(f"{address}/studies/{n}")) for n in json.loads(ask(f"{address}/studies"))]
         assert {s["MainDicomTags"]["StudyInstanceUID"] for s in studies} == {"2.25.20", "2.25.21", "2.25.22"}
-
-
-def _ask_delete(address: str) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.open(urllib.request.Request(address, method="DELETE"), timeout=10).close()
 
 
 def test_own_objects_as_input_are_refused_by_name(objects):

@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
 """Find, place and stage neuroblastoma on DICOM: report.json, report.html and objects for a PACS. Research use only."""
 
+import argparse
 import gc
+import tempfile
 from pathlib import Path
 
 from nbcad import cli
 
 
-def main() -> int:
+def _options() -> argparse.Namespace:
     arguments = cli.parser(__doc__)
-    arguments.add_argument("dicom", type=Path, metavar="DICOM_DIR", help="folder, zip or file")
+    arguments.add_argument("dicom", type=Path, metavar="DICOM_DIR", nargs="?", help="folder, zip or file")
+    arguments.add_argument(
+        "--dicomweb", type=cli.service_url, metavar="URL", help="instead fetch --study from this DICOMweb service"
+    )
+    arguments.add_argument("--study", type=cli.uid, metavar="UID", help="StudyInstanceUID of the study to fetch")
+    arguments.add_argument("--store", action="store_true", help="store the report's DICOM objects in that service")
     arguments.add_argument("--out", type=Path, required=True, help="folder of the report")
     arguments.add_argument("--models", type=Path, default="runs", help="folder of the trained models")
     arguments.add_argument("--stage", type=Path, metavar="DIR", help="folder of another stager than MODELS/stage")
@@ -22,27 +29,56 @@ def main() -> int:
     cli.add_device(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
+    if (options.dicom is None) == (options.dicomweb is None):
+        arguments.error("give DICOM_DIR or --dicomweb URL, one of them")
+    if bool(options.dicomweb) != bool(options.study) or (options.store and not options.dicomweb):
+        arguments.error("--dicomweb URL and --study UID go together, and --store with both")
+    return options
+
+
+def main() -> int:
+    options = _options()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
     from nbcad.models import load_models
     from nbcad.pipeline import analyse, software
-    from nbcad.report import DICOM, HTML, JSON, DicomWriter, Language, Pages, report_folder, write_json
+    from nbcad.report import DICOM, JSON, DicomWriter, Language, Pages, report_folder, write_json
 
+    service = None
+    if options.dicomweb:
+        from nbcad.dicomweb import Service
+
+        service = Service(options.dicomweb)
     gc.freeze()
     gc.enable()
-    cli.existing(options.dicom, "DICOM input")
-    with report_folder(options.out, options.dicom, options.force) as folder:
-        models = load_models(options.models, options.device, options.stage)
-        objects = DicomWriter(models, folder / DICOM)
-        pages = Pages(folder, Language(options.lang), software(models, options.device))
+    with tempfile.TemporaryDirectory(prefix="nbcad-") as fetched:
+        path = Path(fetched) if service else cli.existing(options.dicom, "DICOM input")
+        with report_folder(options.out, path, options.force) as folder:
+            models = load_models(options.models, options.device, options.stage)
+            if service:
+                service.fetch(options.study, path)
+            objects = DicomWriter(models, folder / DICOM)
+            pages = Pages(folder, Language(options.lang), software(models, options.device))
 
-        def finish(patient) -> None:
-            objects.write(patient)
-            pages.add(patient)
+            def finish(patient) -> None:
+                objects.write(patient)
+                pages.add(patient)
 
-        report = analyse(options.dicom, models, options.device, options.series, finish)
-        pages.close(report)
-        write_json(report, folder / JSON)
+            origin = service.study(options.study) if service else None
+            report = analyse(path, models, options.device, options.series, finish, origin)
+            pages.close(report)
+            write_json(report, folder / JSON)
+    _tell(report, options.out)
+    if options.store:
+        stored = service.store(sorted((options.out / DICOM).iterdir()))
+        print(f"stored: {stored} DICOM objects in {options.dicomweb}")
+    summary = report["summary"]
+    return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
+
+
+def _tell(report: dict, out: Path) -> None:
+    from nbcad.report import HTML
+
     summary = report["summary"]
     for study in report["studies"]:
         print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")
@@ -55,8 +91,7 @@ def main() -> int:
     ]
     if without:
         print(f"{len(without)} series without DICOM objects; their notes say why")
-    print(f"report: {options.out / HTML} (research use only, not for clinical diagnosis)")
-    return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
+    print(f"report: {out / HTML} (research use only, not for clinical diagnosis)")
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def analyse(
     device: str,
     only_series: str | None = None,
     finish: Callable[[PatientAnalysis], None] | None = None,
+    origin: str | None = None,
 ) -> dict:
     """Analyse everything below ``path``, a patient at a time.
 
@@ -101,6 +102,7 @@ def analyse(
         device: written into the report.
         only_series: a SeriesInstanceUID that is analysed whatever the rules of `series_rules` say, and nothing else.
         finish: called with each patient's analysis, which is not kept: one patient's images are in memory at a time.
+        origin: what the report names in place of ``path``, if that is a copy for the time of the analysis.
 
     Returns:
         The report as in README.md ("report.json").
@@ -112,8 +114,11 @@ def analyse(
     seconds = {"read": 0.0, "analyse": 0.0, "write": 0.0}
     with _timed(seconds, "read"):
         archive = read_archive(path)
+    if origin:
+        for record in archive.files:
+            record.path = origin + record.path.removeprefix(str(path))
     if only_series and only_series not in {s.series_uid for s in archive.series}:
-        raise InputError(f"{path} holds no readable MR series {only_series}")
+        raise InputError(f"{origin or path} holds no readable MR series {only_series}")
     studies = []
     patients = list(_by_patient(archive.series))
     with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
@@ -130,7 +135,8 @@ def analyse(
         for number, group in enumerate(patients, start=1):
             studies += of_patient(number, group)
     return _report(archive, studies, models, device) | {
-        "timing_s": {step: round(value, 3) for step, value in seconds.items()}
+        "origin": origin or str(path),
+        "timing_s": {step: round(value, 3) for step, value in seconds.items()},
     }
 
 

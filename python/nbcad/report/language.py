@@ -20,6 +20,7 @@ class Language:
 
     def __init__(self, code: str):
         self.code = code
+        self.tag = {"zh": "zh-CN"}.get(code, code)  # as HTML wants it (BCP 47)
         self._catalogue = _catalogue(code)
         self.gettext, self.ngettext = self._catalogue.gettext, self._catalogue.ngettext
 
