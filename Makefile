@@ -37,7 +37,7 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test lint data sppin always train-organ train-stage train-stage-beyond baselines ablation evaluate evaluate-others infer bench parity messages image image-cuda image-check clean
+.PHONY: help demo test test-hospital lint data sppin always train-organ train-stage train-stage-beyond baselines ablation evaluate evaluate-others infer bench parity messages image image-cuda image-check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> rep
 test: caffe lint ## Everything that a fresh clone must pass
 	@$(CAFFE_RECIPE)/packages.sh test
 	@$(PY) -m pytest
+
+test-hospital: caffe ## The DICOM node among dcmtk's scanners and Orthanc as archive [minutes]
+	@$(CAFFE_RECIPE)/packages.sh test
+	@$(PY) -m pytest -m hospital
 
 lint: caffe
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/mypy --no-error-summary

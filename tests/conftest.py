@@ -14,6 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests of minutes among a hospital's programs are for their own command."""
+    if "hospital" not in config.option.markexpr:
+        for item in items:
+            if "hospital" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes: make test-hospital"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _run_from_the_root():
     """Paths in prototxt are relative to the repository's root, where every command runs."""

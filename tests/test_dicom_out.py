@@ -25,8 +25,8 @@ from pydicom.uid import (
 )
 
 from make_analysis import INSS, lesion
+from make_archive import ORTHANC, ask, orthanc
 from make_dicom import as_stored, enhanced, mr_image, write
-from make_orthanc import ORTHANC, ask, orthanc
 from nbcad import localise, pipeline
 from nbcad.caffe_net import caffe
 from nbcad.cli import LANGUAGES

@@ -12,9 +12,9 @@ import pytest
 from pydicom import dcmread
 
 from conftest import run_tool
+from make_archive import DICOMWEB, ORTHANC, ask, free_port, orthanc
 from make_dicom import mr_image, write
 from make_dicomweb import Pacs, multipart, served
-from make_orthanc import DICOMWEB, ORTHANC, ask, free_port, orthanc
 from nbcad.dicomweb import PASSWORD, TOKEN, USER, Service
 from nbcad.errors import InputError, OutputError
 

@@ -11,12 +11,11 @@ import urllib.error
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from make_orthanc import ask
+from make_archive import ask
 from make_queue import receive, report, take
 from nbcad.errors import InputError
-from nbcad.node import pages
+from nbcad.node import metrics, pages
 from nbcad.node.jobs import Jobs, State
-from nbcad.node.metrics import Metrics
 from nbcad.node.pages import app, login
 from test_report import HOSTILE, Page
 
@@ -31,15 +30,15 @@ def jobs(tmp_path):
     jobs.close()
 
 
-def _config(jobs, **changes) -> pages.Config:
+def _config(**changes) -> pages.Config:
     facts = {"worker_alive": lambda: True, "listening": lambda: True, "port": 0}
-    return pages.Config(**{"token": TOKEN, "metrics": Metrics(jobs)} | facts | changes)
+    return pages.Config(**{"token": TOKEN} | facts | changes)
 
 
 @pytest.fixture
 def client(jobs):
     """A browser of somebody who is not logged in."""
-    return app.create_app(jobs, _config(jobs)).test_client()
+    return app.create_app(jobs, _config()).test_client()
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_the_token_opens_the_pages_until_logged_out(client):
 def test_login_lasts_a_shift_over_a_restart_but_not_over_another_token(doctor, jobs, monkeypatch):
     cookie = doctor.get_cookie("nbcad").value
     for token, status in ((TOKEN, 200), (TOKEN + "2", 303)):
-        other = app.create_app(jobs, _config(jobs, token=token)).test_client()
+        other = app.create_app(jobs, _config(token=token)).test_client()
         other.set_cookie("nbcad", cookie)
         assert other.get("/").status_code == status
     tomorrow = time.time() + 13 * 3600
@@ -263,7 +262,7 @@ def test_only_pages_of_reports_are_reached(doctor, jobs, tmp_path):
 @pytest.mark.parametrize("failing", [None, "database", "worker", "disk", "storage_scp"])
 def test_health_tells_what_fails_and_of_nobody(jobs, monkeypatch, failing):
     receive(jobs, "2.25.1", PatientName="Secret^Child")
-    config = _config(jobs, worker_alive=lambda: failing != "worker", listening=lambda: failing != "storage_scp")
+    config = _config(worker_alive=lambda: failing != "worker", listening=lambda: failing != "storage_scp")
     client = app.create_app(jobs, config).test_client()
     if failing == "disk":
         monkeypatch.setattr(app, "LEAST_FREE", 1 << 60)
@@ -286,24 +285,28 @@ def test_monitoring_is_for_this_machine_only(client, path):
         assert client.get(path, headers={header: "for=127.0.0.1"}).status_code == 404
 
 
+def _values(text: str) -> dict[tuple, float]:
+    """Values of Prometheus's text by name and labels."""
+    families = text_string_to_metric_families(text)
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
 def test_metrics_count_what_the_node_did_and_tell_of_nobody(jobs):
-    config = _config(jobs)
-    config.metrics.objects_received.inc(3)
-    config.metrics.associations_refused.inc()
-    config.metrics.analysis_seconds.observe(7)
+    before = _values(app.create_app(jobs, _config()).test_client().get("/metrics").text)
+    metrics.OBJECTS_RECEIVED.inc(3)
+    metrics.ASSOCIATIONS_REFUSED.inc()
+    metrics.ANALYSIS_SECONDS.observe(7)
     receive(jobs, "2.25.1", PatientName="Secret^Child", sender="SCANNER")
     receive(jobs, "2.25.2")
     jobs.settle(0)
     jobs.take()
-    text = app.create_app(jobs, config).test_client().get("/metrics").text
-    values = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    assert values["nbcad_objects_received_total",] == 3 and values["nbcad_associations_refused_total",] == 1
-    assert values["nbcad_analysis_seconds_count",] == 1 and values["nbcad_analysis_seconds_sum",] == 7
-    assert (values["nbcad_analysis_seconds_bucket", "5.0"], values["nbcad_analysis_seconds_bucket", "10.0"]) == (0, 1)
+    text = app.create_app(jobs, _config()).test_client().get("/metrics").text
+    values = _values(text)
+    grown = {key: values[key] - before[key] for key in values if "nbcad_a" in key[0] or "nbcad_o" in key[0]}
+    assert grown["nbcad_objects_received_total",] == 3 and grown["nbcad_associations_refused_total",] == 1
+    assert grown["nbcad_analysis_seconds_count",] == 1 and grown["nbcad_analysis_seconds_sum",] == 7
+    assert (grown["nbcad_analysis_seconds_bucket", "5.0"], grown["nbcad_analysis_seconds_bucket", "10.0"]) == (0, 1)
+    assert values["process_resident_memory_bytes",] > 1e6
     assert {state: values["nbcad_studies", state] for state in State} == dict.fromkeys(State, 0) | {
         State.WAITING: 1,
         State.ANALYSING: 1,
@@ -315,7 +318,7 @@ def test_metrics_count_what_the_node_did_and_tell_of_nobody(jobs):
 def test_pages_are_in_the_reader_s_language(jobs):
     receive(jobs, "2.25.1")
     jobs.set_aside(take(jobs), "frame 1 refused: (0028,1053) Rescale Slope 3 makes all pixels equal")
-    client = app.create_app(jobs, _config(jobs, language="zh")).test_client()
+    client = app.create_app(jobs, _config(language="zh")).test_client()
     _log_in(client)
     page = _list(client)
     assert {"lang": "zh-CN"} in page.all("html") and "工作列表" in page.text and "已搁置" in page.text
@@ -332,17 +335,17 @@ def test_token_is_made_once_for_its_owner_only(tmp_path):
 
 
 def test_pages_are_served_until_closed(jobs):
-    server = pages.serve(jobs, _config(jobs))
+    server = pages.serve(jobs, _config())
     try:
         assert json.loads(ask(f"{server.address}/health"))["healthy"]
         with pytest.raises(urllib.error.HTTPError, match="404"):
             ask(f"{server.address}/health", **{"X-Forwarded-For": "10.0.0.2"})
         with socket.create_connection(("127.0.0.1", server.port)) as idle, pytest.raises(OSError, match="in use"):
             idle.sendall(b"GET /")
-            pages.serve(jobs, _config(jobs, port=server.port))
+            pages.serve(jobs, _config(port=server.port))
     finally:
         server.close()
     with pytest.raises(urllib.error.URLError):
         ask(f"{server.address}/health")
     with pytest.raises(InputError, match="no IP address"):
-        pages.serve(jobs, _config(jobs, host="localhost"))
+        pages.serve(jobs, _config(host="localhost"))

@@ -7,7 +7,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 from make_queue import receive, report, take
 from nbcad.node import pages
 from nbcad.node.jobs import Jobs, State
-from nbcad.node.metrics import Metrics
 
 TOKEN = "a-token-of-this-very-node"
 HOSTILE = "<script>document.title=1</script>"
@@ -17,7 +16,7 @@ HOSTILE = "<script>document.title=1</script>"
 def node(chromium, tmp_path):
     """A queue and its served pages, of which no browser knows anything yet."""
     jobs = Jobs(tmp_path / "node")
-    config = pages.Config(TOKEN, Metrics(jobs), lambda: True, lambda: True, port=0)
+    config = pages.Config(TOKEN, lambda: True, lambda: True, port=0)
     server = pages.serve(jobs, config)
     chromium.get_log("browser")  # what earlier pages left
     chromium.get(server.address)

@@ -41,8 +41,7 @@ def main() -> int:
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
     from nbcad.models import load_models
-    from nbcad.pipeline import analyse, software
-    from nbcad.report import DICOM, JSON, DicomWriter, Language, Pages, report_folder, write_json
+    from nbcad.report import DICOM, write_report
 
     service = None
     if options.dicomweb:
@@ -53,25 +52,17 @@ def main() -> int:
     gc.enable()
     with tempfile.TemporaryDirectory(prefix="nbcad-") as fetched:
         path = Path(fetched) if service else cli.existing(options.dicom, "DICOM input")
-        with report_folder(options.out, path, options.force) as folder:
-            models = load_models(options.models, options.device, options.stage)
-            if service:
-                service.fetch(options.study, path)
-            objects = DicomWriter(models, folder / DICOM)
-            pages = Pages(folder, Language(options.lang), software(models, options.device))
-
-            def finish(patient) -> None:
-                objects.write(patient)
-                pages.add(patient)
-
-            origin = service.study(options.study) if service else None
-            report = analyse(path, models, options.device, options.series, finish, origin)
-            pages.close(report)
-            write_json(report, folder / JSON)
+        models = load_models(options.models, options.device, options.stage)
+        if service:
+            service.fetch(options.study, path)
+        report = write_report(
+            path, options.out, models, options.device, options.lang, options.series, options.force,
+            origin=service.study(options.study) if service else None,
+        )  # fmt: skip
     _tell(report, options.out)
-    if options.store:
+    if service and options.store:
         stored = service.store(sorted((options.out / DICOM).iterdir()))
-        print(f"stored: {stored} DICOM objects in {options.dicomweb}")
+        print(f"stored: {stored} DICOM objects in {service.url}")
     summary = report["summary"]
     return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
 

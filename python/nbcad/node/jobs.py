@@ -145,14 +145,6 @@ class Jobs:
 
     # --- receiving
 
-    def knows(self, study_uid: str, sop_uid: str, sha256: bytes) -> bool:
-        """Whether this very object was received."""
-        rows = self._read(
-            "SELECT 1 FROM object JOIN study USING (job) WHERE study_uid = ? AND sop_uid = ? AND sha256 = ?",
-            study_uid, sop_uid, sha256,
-        )  # fmt: skip
-        return bool(rows)
-
     def add(self, received: Received) -> tuple[int, Arrival]:
         """Give an object its place and take it into the queue, which is on disk then.
 
@@ -175,13 +167,12 @@ class Jobs:
             arrival = Arrival.NEW if known is None else Arrival.REPLACED
             if known and known[0] == received.sha256:
                 arrival = Arrival.KNOWN
-            _move(received.path, self.folder / folder / IMAGES / f"{_hash(received.sop_uid)}.dcm")
-            write(
-                "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?)",
-                job, received.sop_uid, received.sha256, size, now,
-            )  # fmt: skip
-            # Who sends a study once more that was set aside wants it to be tried once more.
-            if arrival != Arrival.KNOWN or state == State.SET_ASIDE:
+            else:
+                _move(received.path, self.folder / folder / IMAGES / f"{_hash(received.sop_uid)}.dcm")
+                write("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?)",
+                      job, received.sop_uid, received.sha256, size, now)  # fmt: skip
+            # A sender that begins anew will come to what is missing; of what was set aside, it wants another try.
+            if arrival != Arrival.KNOWN or state in (State.RECEIVING, State.SET_ASIDE):
                 self._receive(write, job, State(state), now)
         return job, arrival
 
@@ -206,16 +197,23 @@ class Jobs:
         return sorted(row["job"] for row in rows)
 
     def take(self) -> Study | None:
-        """The study that waits longest, for its analysis; None if none waits."""
+        """The study that waits longest, for its analysis; None if none waits.
+
+        There is one worker: a study that is still being analysed when it asks for another is one that it left.
+        """
         with self._writing() as write:
+            write("UPDATE study SET state = ? WHERE state = ?", State.WAITING, State.ANALYSING)
             row = write(
                 "UPDATE study SET state = ?, since = ?, analyses = analyses + 1"
-                " WHERE job = (SELECT job FROM study WHERE state = ? ORDER BY last_received, job LIMIT 1) RETURNING job",
+                " WHERE job = (SELECT job FROM study WHERE state = ? ORDER BY last_received, job LIMIT 1)"
+                " RETURNING job",
                 State.ANALYSING, time.time(), State.WAITING,
             ).fetchone()  # fmt: skip
         return self.study(row["job"]) if row else None
 
-    def analysed(self, study: Study, report: Path, stage: str | None, lesions: int, results: Sequence[Path]) -> bool:
+    def analysed(
+        self, study: Study, report: Path, stage: str | None, lesions: int, results: Sequence[Path], reason: str = ""
+    ) -> bool:
         """Record a complete analysis, whose results are to be sent from now on.
 
         Args:
@@ -224,14 +222,15 @@ class Jobs:
             stage: the image-suggested one, if one is.
             lesions: how many were found.
             results: objects for the archive.
+            reason: why the study is set aside nevertheless, if it is.
 
         Returns:
             False, and nothing is recorded, if objects came meanwhile: it will be analysed anew.
         """
         now = time.time()
-        state = State.SENDING if results else State.DONE
+        state = State.SET_ASIDE if reason else State.SENDING if results else State.DONE
         with self._writing() as write:
-            if not self._leave(write, study, state, now):
+            if not self._leave(write, study, state, now, reason):
                 return False
             write("UPDATE study SET analysed = ?, stage = ?, lesions = ?, report = ? WHERE job = ?",
                   now, stage, lesions, _below(study.folder, report), study.job)  # fmt: skip
@@ -309,6 +308,8 @@ class Jobs:
                   State.SET_ASIDE, f"the node ended {MOST_BROKEN_OFF} times while it was analysed",
                   State.WAITING, MOST_BROKEN_OFF)  # fmt: skip
             write("UPDATE study SET send_after = 0 WHERE state = ?", State.SENDING)
+            # Nobody could send meanwhile.
+            write("UPDATE study SET last_received = ? WHERE state = ?", now, State.RECEIVING)
         return sorted(row["job"] for row in rows)
 
     def forget(self, before: float) -> list[int]:

@@ -7,14 +7,15 @@ CREATE TABLE study (
     study_uid       TEXT NOT NULL UNIQUE,
     folder          TEXT NOT NULL UNIQUE,               -- below the node's folder; made of a hash of the UID
     sender          TEXT NOT NULL,                      -- calling AE title of the newest object
-    state           TEXT NOT NULL CHECK (state IN ('receiving', 'waiting', 'analysing', 'sending', 'done', 'set aside')),
+    state           TEXT NOT NULL
+                    CHECK (state IN ('receiving', 'waiting', 'analysing', 'sending', 'done', 'set aside')),
     since           REAL NOT NULL,                      -- when it came into this state
     reason          TEXT NOT NULL DEFAULT '',           -- why set aside, not sent yet, or analysed anew
     first_received  REAL NOT NULL,
-    last_received   REAL NOT NULL,                      -- of objects that were not there yet
+    last_received   REAL NOT NULL,                      -- of what counted for the time of quiet
     analyses        INTEGER NOT NULL DEFAULT 0,         -- begun so far; the newest one's number
     broken_off      INTEGER NOT NULL DEFAULT 0,         -- of the present objects by the end of the node itself
-    analysed        REAL,                               -- when the newest complete analysis ended; the next three are its
+    analysed        REAL,                               -- when the newest complete one ended; what follows is its
     stage           TEXT,                               -- label of data/labels/stage.txt; NULL: none suggested
     lesions         INTEGER,
     report          TEXT,                               -- folder of report.html, below the study's

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -12,21 +12,19 @@ from nbcad.node.jobs import Jobs
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
 
-class Metrics:
-    """The node's metrics, in a registry of their own; each part of the node counts what it does."""
+OBJECTS_RECEIVED = Counter("nbcad_objects_received", "DICOM objects taken into the queue", registry=None)
+ASSOCIATIONS_REFUSED = Counter("nbcad_associations_refused", "DICOM associations refused", registry=None)
+ANALYSIS_SECONDS = Histogram(
+    "nbcad_analysis_seconds", "Seconds that a study's analysis took", buckets=_SECONDS, registry=None
+)
 
-    def __init__(self, jobs: Jobs):
-        self.registry = CollectorRegistry()
-        self.objects_received = Counter(
-            "nbcad_objects_received", "DICOM objects taken into the queue", registry=self.registry
-        )
-        self.associations_refused = Counter(
-            "nbcad_associations_refused", "DICOM associations refused", registry=self.registry
-        )
-        self.analysis_seconds = Histogram(
-            "nbcad_analysis_seconds", "Seconds that a study's analysis took", buckets=_SECONDS, registry=self.registry
-        )
-        self.registry.register(_Queue(jobs))
+
+def registry(jobs: Jobs) -> CollectorRegistry:
+    """What this process counted, what it takes of the machine, and what a queue holds."""
+    made = CollectorRegistry()
+    for collector in (OBJECTS_RECEIVED, ASSOCIATIONS_REFUSED, ANALYSIS_SECONDS, ProcessCollector(registry=None), _Queue(jobs)):
+        made.register(collector)
+    return made
 
 
 class _Queue(Collector):

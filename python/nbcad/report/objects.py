@@ -12,11 +12,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, MRImageStorage, generate_uid
 
 import nbcad
+from nbcad import NAME
 from nbcad.pipeline import SeriesAnalysis
 from nbcad.series import Slice
 from nbcad.series.header import named
 
-NAME = "nbcad"  # of manufacturer, device and algorithm
 RESEARCH_USE = "Research use only. Not for clinical diagnosis."
 UTF_8 = "ISO_IR 192"
 # Beyond what scanners count to; a report's series are numbered from there.

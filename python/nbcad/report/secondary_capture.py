@@ -7,9 +7,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
+from nbcad import NAME
 from nbcad.preprocess import Canonical
 from nbcad.report.html import percent
-from nbcad.report.objects import NAME, RESEARCH_USE, SC_SERIES, Analysed, frame_number, shared
+from nbcad.report.objects import RESEARCH_USE, SC_SERIES, Analysed, frame_number, shared
 from nbcad.report.pictures import evidence, evidence_slices
 from nbcad.series import Slice
 

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
+from nbcad import NAME
 from nbcad.labels import NORMAL, OTHER
-from nbcad.report.objects import NAME, RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
+from nbcad.report.objects import RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
 from nbcad.series import Slice
 
 _PRIVATE = "99NBCAD"  # private schemes begin with 99 (PS3.16 8)

@@ -3,7 +3,6 @@
 import hashlib
 import ipaddress
 import json
-import logging
 import re
 import shutil
 import sqlite3
@@ -20,7 +19,9 @@ from flask_wtf import CSRFProtect
 from prometheus_client import make_wsgi_app
 from werkzeug.exceptions import HTTPException
 
+from nbcad.node import log
 from nbcad.node.jobs import Jobs, State, Study
+from nbcad.node.metrics import registry
 from nbcad.node.pages.config import Config
 from nbcad.node.pages.login import SECONDS, Door
 from nbcad.node.pages.patient import patient_of
@@ -31,7 +32,6 @@ from nbcad.report.sentences import N_
 
 A_PAGE = 50  # studies
 LEAST_FREE = 1 << 30  # bytes of the queue's disk, without which the node is not healthy
-_LOG = logging.getLogger(__name__)
 _SHIFT = timedelta(hours=12)  # that a login lasts at most
 _OPEN = ("login", "style", "health", "metrics")  # without a login
 _NO_FRAMES = "frame-ancestors 'none'"
@@ -58,9 +58,15 @@ _STATES = {
 }
 
 
+class _App(Flask):
+    def log_exception(self, exc_info: Any) -> None:
+        """To the node's log, by what cannot hold patient data."""
+        log.defect(exc_info[0], exc_info[2])
+
+
 def create_app(jobs: Jobs, config: Config) -> Flask:
     """The pages of a queue."""
-    app = Flask(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     app.config.update(
         # Of the token: who has a session keeps it over a restart of the node, and loses it when the token is changed.
         SECRET_KEY=hashlib.sha256(b"session " + config.token.encode()).digest(),
@@ -136,7 +142,7 @@ def _add_login(app: Flask, door: Door) -> None:
             session.clear()
             session["logged_in"] = True
             return redirect(url_for("work_list"), 303)
-        _LOG.warning("%s gave a wrong token%s", request.remote_addr, "" if opens is False else ", too often")
+        log.warn("wrong token", address=request.remote_addr, asked_to_wait=opens is None)
         page = render_template("login.html.j2", opens=opens)
         return (page, 403) if opens is False else (page, 429, {"Retry-After": f"{SECONDS:.0f}"})
 
@@ -170,7 +176,7 @@ def _add_work_list(app: Flask, jobs: Jobs) -> None:
     def retry(job: int) -> ResponseReturnValue:
         study = _study(jobs, job)
         if study.state == State.SET_ASIDE and jobs.put_back(study, ""):
-            _LOG.info("study %d is tried again, as asked on the page", job)
+            log.info("study tried again", job=job)
         return redirect(url_for("work_list", state=State.SET_ASIDE), 303)
 
 
@@ -204,7 +210,7 @@ def _stated_policy(path: Path) -> str:
 
 
 def _add_monitoring(app: Flask, jobs: Jobs, config: Config) -> None:
-    metrics_of = make_wsgi_app(config.metrics.registry)
+    metrics_of = make_wsgi_app(registry(jobs))
 
     @app.get("/health")
     def health() -> ResponseReturnValue:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nbcad.cli import LANGUAGES
-from nbcad.node.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -13,7 +12,6 @@ class Config:
 
     Attributes:
         token: whoever has it may see the pages, see `read_token`.
-        metrics: of the node.
         worker_alive: whether studies are being analysed.
         listening: whether the storage SCP takes associations.
         host: an address of this machine. Others than loopback carry patients' names and the token over the network in
@@ -23,7 +21,6 @@ class Config:
     """
 
     token: str
-    metrics: Metrics
     worker_alive: Callable[[], bool]
     listening: Callable[[], bool]
     host: str = "127.0.0.1"

@@ -1,0 +1,56 @@
+"""The node's log: a line of JSON an event on stderr, without patient data; a study is named by its job."""
+
+import json
+import logging
+import sys
+import threading
+import time
+import traceback
+import warnings
+from types import TracebackType
+
+_LOGGER = logging.getLogger("nbcad.node")
+_LIBRARIES = ("pydicom", "pynetdicom")  # their messages quote values of headers
+
+
+def info(event: str, **facts: object) -> None:
+    """Log what happened."""
+    _LOGGER.info(event, extra={"facts": facts})
+
+
+def warn(event: str, **facts: object) -> None:
+    """Log what somebody should look at."""
+    _LOGGER.warning(event, extra={"facts": facts})
+
+
+def start() -> None:
+    """Write the log from now on, and let nothing else write to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    quieten()
+    threading.excepthook = lambda args: defect(args.exc_type, args.exc_traceback)
+
+
+def quieten() -> None:
+    """Silence the libraries' logs and warnings."""
+    warnings.simplefilter("ignore")
+    for name in _LIBRARIES:
+        library = logging.getLogger(name)
+        library.addHandler(logging.NullHandler())
+        library.propagate = False
+
+
+def defect(kind: type[BaseException], where: TracebackType | None) -> None:
+    """Log an exception that nothing expected: its type and where it was raised, not what it says."""
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(where)]
+    _LOGGER.error("defect", extra={"facts": {"exception": kind.__name__, "traceback": places}})
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {"time": f"{when}.{record.msecs:03.0f}Z", "level": record.levelname.lower(), "event": record.msg}
+        return json.dumps(line | getattr(record, "facts", {}), default=str)
