@@ -24,7 +24,9 @@ class Pacs:
     authorization: str | None = None  # the header that must be sent
     page: int = 1000  # objects that are listed at once
     count: int | None = None  # of objects that it says to have
-    answers: dict[str, list[tuple[str, str, bytes]]] = field(default_factory=dict)  # first ones by path: status, type, body
+    answers: dict[str, list[tuple[str, str, bytes]]] = field(
+        default_factory=dict
+    )  # first ones by path: status, type, body
     failures: dict[str, int] = field(default_factory=dict)  # reasons by SOPInstanceUID against storing it
     json_type: str = "application/dicom+json"
     asked: list[str] = field(default_factory=list)
@@ -58,7 +60,11 @@ class Pacs:
         uid = path.removeprefix(f"{study}/series/{self.series}/instances/")
         if uid not in self.objects:
             return "404 Not Found", "text/plain", b"not here"
-        return "200 OK", f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}', multipart(self.objects[uid])
+        return (
+            "200 OK",
+            f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}',
+            multipart(self.objects[uid]),
+        )
 
     def _listed(self, found: list[dict]) -> tuple[str, str, bytes]:
         tags = {"StudyInstanceUID": ("0020000D", "UI"), "SeriesInstanceUID": ("0020000E", "UI"),
@@ -90,7 +96,9 @@ class Pacs:
 
 
 def multipart(*files: bytes) -> bytes:
-    parts = b"".join(b"--%s\r\nContent-Type: application/dicom\r\n\r\n%s\r\n" % (_BOUNDARY.encode(), file) for file in files)
+    parts = b"".join(
+        b"--%s\r\nContent-Type: application/dicom\r\n\r\n%s\r\n" % (_BOUNDARY.encode(), file) for file in files
+    )
     return parts + b"--%s--" % _BOUNDARY.encode()
 
 

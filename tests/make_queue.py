@@ -14,7 +14,9 @@ _PIXELS = np.random.default_rng(0).integers(0, 900, (8, 8))
 
 def receive(jobs: Jobs, study_uid: str, sender="SCANNER", **elements) -> int:
     """Take one image of a study into the queue, as the storage SCP does; its job."""
-    image = mr_image(_PIXELS, StudyInstanceUID=study_uid, StudyDate="20260102", StudyDescription="MR abdomen", **elements)
+    image = mr_image(
+        _PIXELS, StudyInstanceUID=study_uid, StudyDate="20260102", StudyDescription="MR abdomen", **elements
+    )
     path = write(image, jobs.incoming / "object")
     sha256 = hashlib.sha256(path.read_bytes()).digest()
     return jobs.add(Received(path, study_uid, image.SOPInstanceUID, sha256, sender))[0]

@@ -31,7 +31,9 @@ def _press(driver, words: str) -> None:
     """Press the button of these words, and wait for the page that it leads to."""
     (button,) = (button for button in driver.find_elements(By.TAG_NAME, "button") if button.text == words)
     button.click()
-    WebDriverWait(driver, 20, 0.02).until(lambda driver: driver.execute_script("return document.readyState") == "complete")
+    WebDriverWait(driver, 20, 0.02).until(
+        lambda driver: driver.execute_script("return document.readyState") == "complete"
+    )
 
 
 def _log_in(driver, token: str = TOKEN) -> str:

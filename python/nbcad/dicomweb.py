@@ -22,10 +22,8 @@ from nbcad.series.sources import MALFORMED, one_line
 TOKEN, USER, PASSWORD = "NBCAD_DICOMWEB_TOKEN", "NBCAD_DICOMWEB_USER", "NBCAD_DICOMWEB_PASSWORD"
 _SECONDS = 60  # to connect, and between two pieces of an answer: an archive may have to fetch a study from tape
 # A service that is busy is asked again; one that is not there, or does not answer, at once is not.
-_RETRY = Retry(
-    3, connect=0, read=0, status_forcelist=(429, 502, 503, 504), backoff_factor=0.5, raise_on_status=False
-)
-_SAID = {
+_RETRY = Retry(3, connect=0, read=0, status_forcelist=(429, 502, 503, 504), backoff_factor=0.5, raise_on_status=False)
+_SAID: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: f"wants other credentials; set {TOKEN}, or {USER} and {PASSWORD}",
     HTTPStatus.FORBIDDEN: "forbids it to these credentials; let its administrator allow it",
     HTTPStatus.NOT_FOUND: "knows nothing of it; give the root of its DICOMweb services and a study that it has",
@@ -96,9 +94,7 @@ class Service:
         """SeriesInstanceUID of each object of a study, by its SOPInstanceUID."""
         with self._telling(InputError, f"the search for study {study_uid}"):
             filters = {"StudyInstanceUID": study_uid}
-            studies = self._client.search_for_studies(
-                search_filters=filters, fields=["NumberOfStudyRelatedInstances"]
-            )
+            studies = self._client.search_for_studies(search_filters=filters, fields=["NumberOfStudyRelatedInstances"])
             counts = [
                 int(_value(study, "NumberOfStudyRelatedInstances", "0"))
                 for study in studies
@@ -151,7 +147,8 @@ class Service:
             if error.response.status_code != HTTPStatus.CONFLICT:
                 raise
             answer = Dataset.from_json(error.response.json())
-        if any(item.ReferencedSOPInstanceUID == dataset.SOPInstanceUID for item in answer.get("ReferencedSOPSequence", [])):
+        stored = [item.ReferencedSOPInstanceUID for item in answer.get("ReferencedSOPSequence", [])]
+        if dataset.SOPInstanceUID in stored:
             return []
         reasons = [item.get("FailureReason") for item in answer.get("FailedSOPSequence", [])]
         return [_failure(reasons[0]) if reasons and reasons[0] else "no reason given"]

@@ -22,7 +22,13 @@ ANALYSIS_SECONDS = Histogram(
 def registry(jobs: Jobs) -> CollectorRegistry:
     """What this process counted, what it takes of the machine, and what a queue holds."""
     made = CollectorRegistry()
-    for collector in (OBJECTS_RECEIVED, ASSOCIATIONS_REFUSED, ANALYSIS_SECONDS, ProcessCollector(registry=None), _Queue(jobs)):
+    for collector in (
+        OBJECTS_RECEIVED,
+        ASSOCIATIONS_REFUSED,
+        ANALYSIS_SECONDS,
+        ProcessCollector(registry=None),
+        _Queue(jobs),
+    ):
         made.register(collector)
     return made
 

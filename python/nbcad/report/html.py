@@ -43,7 +43,9 @@ class Pages:
             return
         page = f"{PATIENTS}/{patient.number:04d}.html"
         self._patients.append({"number": patient.number, "page": page, "studies": patient.studies})
-        self._write(page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files, "origin": ""})
+        self._write(
+            page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files, "origin": ""}
+        )
 
     def close(self, report: dict) -> None:
         """Write report.html, of the report that `pipeline.analyse` returned after all patients were added."""

@@ -121,8 +121,8 @@ def _prepare_templates(app: Flask, language: Language) -> None:
     own = (resources.files("nbcad.node.pages") / "pages.css").read_text(encoding="utf-8")
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + own
 
-    @app.get("/style.css")
-    def style_() -> ResponseReturnValue:
+    @app.get("/style.css", endpoint="style")
+    def give_style() -> ResponseReturnValue:
         return Response(style, mimetype="text/css")
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import threading
+from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
@@ -21,7 +22,7 @@ class Server:
     def __init__(self, app: WSGIApplication, host: str, port: int):
         self._sockets: dict = {}
         # Headers of a proxy are left as they come: they tell that /health is asked from elsewhere than this machine.
-        self._server = create_server(
+        self._server: Any = create_server(
             app, map=self._sockets, host=host, port=port, threads=_THREADS, ident=None,
             clear_untrusted_proxy_headers=False,
         )  # fmt: skip
