@@ -137,8 +137,6 @@ _MULTIPART = 'multipart/related; type="application/dicom"; boundary=a-boundary'
         ("/studies", ("500 Internal Server Error", "text/plain", b""), "500 Internal Server Error"),
         ("/studies", ("599 Strange", "text/plain", b""), "599"),
         (_LIST, ("200 OK", "application/dicom+json", b"[{}]"), "what is not DICOMweb"),
-        (_LIST, ("200 OK", "application/dicom+json",
-                 b'[{"00080018": {"Value": ["../../etc"]}, "0020000E": {"Value": ["2.25.2"]}}]'), "what is not"),
         (_OBJECT, ("404 Not Found", "text/plain", b""), "object 3 of 5 of study 2.25.1: it knows nothing of it"),
         (_OBJECT, ("200 OK", _MULTIPART, multipart(b"no DICOM")), "object 3 of 5 of study 2.25.1 by what is not"),
         (_OBJECT, ("200 OK", _MULTIPART, b""), "object 3 of 5 of study 2.25.1 by what is not DICOMweb"),
@@ -169,14 +167,23 @@ def test_object_in_the_place_of_another_is_refused(pacs, tmp_path):
         Service(url).fetch(STUDY, tmp_path / "in")
 
 
+def test_uid_that_is_a_path_leads_nowhere(pacs, tmp_path):
+    pacs.objects["../../../x"] = pacs.objects["2.25.9.0"]
+    with served(pacs) as url, pytest.raises(InputError, match="by what is not DICOMweb: UID"):
+        Service(url).fetch(STUDY, tmp_path / "in")
+    assert {path.name for path in tmp_path.iterdir()} == {"sent"}
+
+
 def test_memory_does_not_grow_with_the_study(tmp_path):
     pacs = Pacs({path.name: path.read_bytes() for path in _images(tmp_path / "sent", 40, side=500)})  # 0.5 MB each
+    pacs.failures = dict.fromkeys(pacs.objects, 0xA700)  # else the service, in this same process, would keep them
     with served(pacs) as url:
         service = Service(url)
         tracemalloc.start()
         try:
             service.fetch(STUDY, tmp_path / "in")
-            service.store(sorted((tmp_path / "sent").iterdir()))
+            with pytest.raises(OutputError, match="refuses 40 of 40"):
+                service.store(sorted((tmp_path / "sent").iterdir()))
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

@@ -1,6 +1,7 @@
 """The pages as a server in a thread of the node's process."""
 
 import ipaddress
+import socket
 import threading
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -19,15 +20,16 @@ _THREADS = 4
 class Server:
     """The pages, being served."""
 
-    def __init__(self, app: WSGIApplication, host: str, port: int):
+    def __init__(self, app: WSGIApplication, listening: socket.socket):
+        """Args: the pages; a socket that listens, to be closed with the server."""
+        host, self.port = listening.getsockname()[:2]
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._sockets: dict = {}
         # Headers of a proxy are left as they come: they tell that /health is asked from elsewhere than this machine.
         self._server: Any = create_server(
-            app, map=self._sockets, host=host, port=port, threads=_THREADS, ident=None,
+            app, map=self._sockets, sockets=[listening], threads=_THREADS, ident=None,
             clear_untrusted_proxy_headers=False,
         )  # fmt: skip
-        self.port = int(self._server.effective_port)
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
         self._thread.start()
 
@@ -47,7 +49,9 @@ def serve(jobs: Jobs, config: Config) -> Server:
         OSError: it is none of this machine, or the port is taken.
     """
     try:
-        ipaddress.ip_address(config.host)
+        version = ipaddress.ip_address(config.host).version
     except ValueError:
         raise InputError(f"{config.host} is no IP address; give one of this machine, as 127.0.0.1") from None
-    return Server(create_app(jobs, config), config.host, config.port)
+    app = create_app(jobs, config)
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    return Server(app, socket.create_server((config.host, config.port), family=family))
