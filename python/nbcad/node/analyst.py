@@ -1,4 +1,4 @@
-"""The analyses' process as the node sees it: what a study does to that process ends with it, and is the study's fault."""
+"""The analyses' process as the node sees it: what a study does to that process ends with it."""
 
 import json
 import signal

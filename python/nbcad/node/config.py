@@ -132,7 +132,7 @@ def _checked(value: Any, kind: type, bounds: Any, found: str) -> Any:
         if not low <= value <= high:
             raise InputError(f"{found}, not from {low:g} to {high:g}")
     if "like" in bounds:
-        for text in value if kind is tuple else [value]:
+        for text in value if isinstance(value, tuple) else [value]:
             if not bounds["like"].fullmatch(text):
                 raise InputError(f"{found}; {text!r} is none of its kind ({bounds['like'].pattern})")
     return value

@@ -18,16 +18,18 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from pydicom import uid
 from pydicom.filereader import read_partial
+from pydicom.tag import Tag
 from pynetdicom import AE, evt, register_uid
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
@@ -42,6 +44,7 @@ from nbcad.series.sources import HEADER_BYTES, HEADER_READS, MALFORMED, Refusal
 
 SUCCESS, OUT_OF_RESOURCES, NO_MATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000  # PS3.4 B.2.3
 
+_VERIFICATION = "1.2.840.10008.1.1"
 _SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"  # of a scanner's studies; private
 # What an MR study in an archive holds. Only the first two are analysed, but a sender that may not send one of the
 # others takes the whole study for lost.
@@ -90,6 +93,7 @@ _MOST_WAITING = 2  # messages of one peer; one that waits for its answers, as it
 _MOST_SILENT = 100  # connections beyond the associations
 _STUDY_UID = 0x0020000D
 _IDENTIFYING = ("SOPClassUID", "SOPInstanceUID", "Manufacturer", "StudyInstanceUID")
+_TAGS = [int(Tag(keyword)) for keyword in _IDENTIFYING]
 
 register_uid(_SIEMENS_NON_IMAGE, "SiemensCSANonImageStorage", StorageServiceClass)
 
@@ -120,14 +124,16 @@ class Receiver:
         ae.maximum_associations = settings.max_associations
         ae.maximum_pdu_size = _PDU
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = settings.timeout_s
-        ae.add_supported_context(uid.Verification)
+        ae.add_supported_context(_VERIFICATION)
         for sop_class in CLASSES:
             ae.add_supported_context(sop_class, list(SYNTAXES))
-        self._server = ae.make_server(
+        self._server = _Server(
+            ae,
             (settings.bind, settings.port),
+            settings.ae_title,
+            ae.supported_contexts,
             ssl_context=server_tls(tls),
             evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_REJECTED, _rejected)],
-            server_class=_Server,
             request_handler=_Handler,
         )
         self._server.most_bytes = settings.max_object_mib << 20
@@ -174,7 +180,8 @@ class Receiver:
             _Refused: it is not taken.
             OSError, sqlite3.Error: it could not be written.
         """
-        data = cast(_Bounded, event.request.DataSet)
+        request = cast(C_STORE, event.request)
+        data = cast(_Bounded, request.DataSet)
         if data.exceeded:
             raise _Refused(OUT_OF_RESOURCES, f"it is larger than {self._settings.max_object_mib} MiB")
         reserve = self._settings.reserve_mib << 20
@@ -186,7 +193,7 @@ class Receiver:
                 file.write(bytes(128) + b"DICM" + encode_file_meta(event.file_meta))
                 file.write(data.getbuffer())
                 found = _identity(path, file)
-                wanted = event.request.AffectedSOPClassUID, event.request.AffectedSOPInstanceUID
+                wanted = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
                 if (found["SOPClassUID"], found["SOPInstanceUID"]) != wanted:
                     raise _Refused(NO_MATCH, "it is another object than the command says")
                 if not found["StudyInstanceUID"]:
@@ -240,16 +247,15 @@ def _identity(path: Path, file: io.BufferedWriter) -> dict[str, str]:
     file.flush()
     try:
         with FileRecord(str(path)).budget(HEADER_BYTES, HEADER_READS) as budget, Source(path).open(budget) as source:
-            header = read_partial(
-                without_deflation(source), lambda tag, *_: int(tag) > _STUDY_UID, specific_tags=list(_IDENTIFYING)
-            )
+            plain = cast(BinaryIO, without_deflation(source))
+            header = read_partial(plain, lambda tag, *_: int(tag) > _STUDY_UID, specific_tags=_TAGS)
         return {keyword: str(header.get(keyword) or "").strip() for keyword in _IDENTIFYING}
     except (Refusal, *MALFORMED) as error:
         raise _Refused(NOT_UNDERSTOOD, f"it cannot be read: {type(error).__name__}") from error
 
 
 def _rejected(event: evt.Event) -> None:
-    request = event.assoc.requestor.primitive
+    request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
     log.warn(
         "association rejected",
         calling=request.calling_ae_title,
@@ -324,7 +330,7 @@ class _Handler(RequestHandler):
         association = super()._create_association()
         connection = association.dul.socket
         assert connection is not None
-        connection.recv = _at_most(connection.recv)  # type: ignore[method-assign]
+        connection.recv = _at_most(connection.recv)  # type: ignore[assignment,method-assign]
         association.dimse = _BoundedDimse(association, self.server.most_bytes)
         return association
 

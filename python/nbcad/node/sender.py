@@ -67,9 +67,7 @@ class Sender(Loop):
     def _deliver(self, study: Study) -> str:
         """Send what was not delivered yet; returns why not all of it was, or nothing."""
         settings = self._settings
-        association = self._ae.associate(
-            settings.host, settings.port, _CONTEXTS, settings.ae_title, tls_args=self._tls
-        )
+        association = self._ae.associate(settings.host, settings.port, _CONTEXTS, settings.ae_title, tls_args=self._tls)
         if not association.is_established:
             why = "refuses the association" if association.is_rejected else "cannot be reached"
             return f"{settings.ae_title} at {settings.host}:{settings.port} {why}"
