@@ -249,7 +249,7 @@ def _study_of(flow, folder: Path) -> Pacs:
     pacs = Pacs()
     for path in sorted(sorted((flow.phantom / "dicom").iterdir())[0].rglob("IM*")):
         image = dcmread(path, stop_before_pixels=True)
-        if "T2" in image.SeriesDescription:
+        if "T2" in image.SeriesDescription.upper():
             pacs.study, pacs.series = image.StudyInstanceUID, image.SeriesInstanceUID
             pacs.objects[image.SOPInstanceUID] = path.read_bytes()
             shutil.copy(path, folder / image.SOPInstanceUID)

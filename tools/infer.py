@@ -41,7 +41,7 @@ def main() -> int:
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
     from nbcad.models import load_models
-    from nbcad.report import DICOM, write_report
+    from nbcad.report import DICOM, check_out, write_report
 
     service = None
     if options.dicomweb:
@@ -54,6 +54,7 @@ def main() -> int:
         path = Path(fetched) if service else cli.existing(options.dicom, "DICOM input")
         models = load_models(options.models, options.device, options.stage)
         if service:
+            check_out(options.out, options.force)  # before all is fetched in vain
             service.fetch(options.study, path)
         report = write_report(
             path, options.out, models, options.device, options.lang, options.series, options.force,
