@@ -14,7 +14,7 @@ from conftest import ROOT
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.cli import LANGUAGES
 from nbcad.report import Language
-from nbcad.report.sentences import LABELS, PARTS, SENTENCES, WORDS
+from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
 from nbcad.series import FileRecord
 from nbcad.series.images import MARKS
 from test_report import Page
@@ -53,7 +53,7 @@ def extracted() -> set:
 
 
 def _catalogue(language: str):
-    path = CODE / f"report/locale/{language}/LC_MESSAGES/nbcad.po"
+    path = CODE / f"language/locale/{language}/LC_MESSAGES/nbcad.po"
     with path.open("rb") as file:
         return [message for message in read_po(file, locale=language, abort_invalid=True) if message.id]
 

@@ -3,7 +3,7 @@
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
-from nbcad.report.language import Language
+from nbcad.language import Language
 from nbcad.report.output import DICOM, HTML, JSON, check_out, report_folder
 from nbcad.report.whole import write_report
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from nbcad import cli
 from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
-from nbcad.report.language import Language
+from nbcad.language import Language
 from nbcad.report.output import HTML, PATIENTS
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
 from nbcad.report.viewer import viewer_data, viewer_pictures

@@ -7,7 +7,7 @@ from nbcad.pipeline import PatientAnalysis, analyse, software
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
-from nbcad.report.language import Language
+from nbcad.language import Language
 from nbcad.report.output import DICOM, JSON, report_folder
 
 

@@ -25,12 +25,12 @@ from nbcad.node.metrics import registry
 from nbcad.node.pages.config import Config
 from nbcad.node.pages.login import SECONDS, Door
 from nbcad.node.pages.patient import patient_of
-from nbcad.report.html import TEMPLATES
-from nbcad.report.language import Language
-from nbcad.report.output import HTML, PATIENTS
-from nbcad.report.sentences import N_
+from nbcad.language import Language
+from nbcad.language.sentences import N_
 
 A_PAGE = 50  # studies
+# As `nbcad.report` names them, whose import would bring Caffe into the node's own process.
+HTML, PATIENTS = "report.html", "patients"
 LEAST_FREE = 1 << 30  # bytes of the queue's disk, without which the node is not healthy
 _SHIFT = timedelta(hours=12)  # that a login lasts at most
 _OPEN = ("login", "style", "health", "metrics")  # without a login
@@ -119,7 +119,7 @@ def _prepare_templates(app: Flask, language: Language) -> None:
         "banner": language.gettext("Research use only. Not for clinical diagnosis."),
     }
     own = (resources.files("nbcad.node.pages") / "pages.css").read_text(encoding="utf-8")
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + own
+    style = (resources.files("nbcad") / "report/templates/page.css").read_text(encoding="utf-8") + own
 
     @app.get("/style.css", endpoint="style")
     def give_style() -> ResponseReturnValue:
