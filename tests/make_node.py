@@ -1,10 +1,14 @@
 """A node's surroundings for tests: studies, senders and an archive, all in this process."""
 
 import hashlib
+import json
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -16,10 +20,13 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
+from make_archive import free_port
 from make_dicom import mr_image
-from nbcad.node.jobs import Jobs, Received
+from nbcad.node.jobs import Jobs, Received, State, Study
 
 TITLE, SENDER = "NBCAD", "SCANNER"
+SENDERS = [f"SCANNER{n}" for n in range(4)]
+QUIET_S = 3.0
 
 
 def study(number: int, slices: int = 3, pixels: int = 48) -> list[Dataset]:
@@ -129,3 +136,83 @@ def results_in(folder: Path, study_uid: str, count: int = 2) -> list[Path]:
         paths.append(folder / f"{number:04d}.dcm")
         image.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+class Running:
+    """A node in a process of its own, its log and its queue."""
+
+    def __init__(self, folder: Path, models: Path, port: int, archive_port: int, **receive):
+        self.folder, self.port = folder / "node", port
+        settings = {
+            "port": port,
+            "senders": [*SENDERS, SENDER, "ARCHIVE"],
+            "quiet_s": QUIET_S,
+            "reserve_mib": 0,
+            "timeout_s": 5,
+        }
+        tables = {
+            "receive": settings | receive,
+            "analyse": {"models": str(models)},
+            "send": {"host": "127.0.0.1", "port": archive_port, "retry_s": 0.5},
+        }
+        lines = [f"folder = {json.dumps(str(self.folder))}"]
+        for name, table in tables.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        self.config, self.log = folder / "node.toml", folder / "node.log"
+        self.config.write_text("\n".join(lines))
+        self.start()
+
+    def start(self) -> None:
+        """Start the program and wait until it listens."""
+        began = len(self.events("started"))
+        with self.log.open("a") as log:
+            command = [sys.executable, "tools/serve.py", "--config", self.config]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        until(lambda: len(self.events("started")) > began or self.process.poll() is not None, 60)
+        assert self.process.poll() is None, self.log.read_text()
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        """End the program; returns its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+    def events(self, name: str) -> list[dict]:
+        """Lines of its log; each line must be JSON and without patient data."""
+        if not self.log.exists():
+            return []
+        text = self.log.read_text()
+        assert "SECRET" not in text
+        lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        return [line for line in lines if line["event"] == name]
+
+    def studies(self) -> list[Study]:
+        """What is in its queue."""
+        with closing(Jobs(self.folder)) as queue:
+            return queue.studies()
+
+    def wait_for(self, count: int, seconds: float) -> list[Study]:
+        """The studies, once so many of them are at their end."""
+        ends = (State.DONE, State.SET_ASIDE)
+        until(lambda: sum(s.state in ends for s in self.studies()) >= count or self.process.poll() is not None, seconds)
+        return self.studies()
+
+
+def until(true: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not in {seconds} s"
+        time.sleep(0.2)
+
+
+@contextmanager
+def running(folder: Path, models: Path, archive_port: int, **receive) -> Iterator[Running]:
+    """A node that runs, and ends as it should."""
+    node = Running(folder, models, receive.pop("port", None) or free_port(), archive_port, **receive)
+    try:
+        yield node
+        assert node.end() == 0
+        assert node.events("stopped") and node.events("defect") == []
+    finally:
+        node.process.kill()
+        node.process.wait()

@@ -6,12 +6,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,88 +27,14 @@ from pynetdicom.dsutils import encode
 
 from make_archive import ORTHANC, ask, free_port, orthanc
 from make_dicom import as_stored, write
-from make_node import Archive, archive, association, store, study
-from nbcad.node.jobs import Jobs, State, Study
+from make_node import QUIET_S, SENDERS, Archive, Running, archive, association, running, store, study, until
+from nbcad.node.jobs import State
 
 pytestmark = [
     pytest.mark.hospital,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # pynetdicom leaves sockets to the garbage collector
     pytest.mark.skipif(not shutil.which("storescu"), reason="needs Debian's dcmtk"),
 ]
-SENDERS = [f"SCANNER{n}" for n in range(4)]
-QUIET_S = 3.0
-
-
-class Running:
-    """A node in a process of its own."""
-
-    def __init__(self, folder: Path, models: Path, port: int, archive_port: int, **receive):
-        self.folder, self.port = folder / "node", port
-        settings = {
-            "port": port,
-            "senders": [*SENDERS, "ARCHIVE"],
-            "quiet_s": QUIET_S,
-            "reserve_mib": 0,
-            "timeout_s": 5,
-        }
-        tables = {
-            "receive": settings | receive,
-            "analyse": {"models": str(models)},
-            "send": {"host": "127.0.0.1", "port": archive_port, "retry_s": 0.5},
-        }
-        lines = [f"folder = {json.dumps(str(self.folder))}"]
-        for name, table in tables.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-        self.config, self.log = folder / "node.toml", folder / "node.log"
-        self.config.write_text("\n".join(lines))
-        self.start()
-
-    def start(self) -> None:
-        """Start the program and wait until it listens."""
-        began = len(self.events("started"))
-        with self.log.open("a") as log:
-            command = [sys.executable, "tools/serve.py", "--config", self.config]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        _until(lambda: len(self.events("started")) > began or self.process.poll() is not None, 60)
-        assert self.process.poll() is None, self.log.read_text()
-
-    def end(self, how: int = signal.SIGTERM) -> int:
-        """End the program; returns its exit code."""
-        self.process.send_signal(how)
-        return self.process.wait(60)
-
-    def events(self, name: str) -> list[dict]:
-        """Lines of its log; each line must be JSON and without patient data."""
-        if not self.log.exists():
-            return []
-        text = self.log.read_text()
-        assert "SECRET" not in text
-        lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-        return [line for line in lines if line["event"] == name]
-
-    def studies(self) -> list[Study]:
-        """What is in its queue."""
-        with closing(Jobs(self.folder)) as queue:
-            return queue.studies()
-
-    def wait_for(self, count: int, seconds: float) -> list[Study]:
-        """The studies, once so many of them are at their end."""
-        ends = (State.DONE, State.SET_ASIDE)
-        _until(
-            lambda: sum(s.state in ends for s in self.studies()) >= count or self.process.poll() is not None, seconds
-        )
-        return self.studies()
-
-    def echoes(self) -> bool:
-        """Whether it answers echoscu."""
-        return _scu("echoscu", self.port, SENDERS[0]).returncode == 0
-
-
-def _until(true, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not in {seconds} s"
-        time.sleep(0.2)
 
 
 def _scu(tool: str, port: int, calling: str, *arguments, called: str = "NBCAD") -> subprocess.CompletedProcess:
@@ -119,21 +42,13 @@ def _scu(tool: str, port: int, calling: str, *arguments, called: str = "NBCAD") 
     return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
 
 
+def _echoes(node: Running) -> bool:
+    return _scu("echoscu", node.port, SENDERS[0]).returncode == 0
+
+
 def _send(port: int, folder: Path, calling: str = SENDERS[0], *options) -> bool:
     """Whether storescu sent all files of a folder."""
     return _scu("storescu", port, calling, "+sd", "+r", *options, folder).returncode == 0
-
-
-@contextmanager
-def _node(folder: Path, models: Path, archive_port: int, **receive) -> Iterator[Running]:
-    node = Running(folder, models, receive.pop("port", None) or free_port(), archive_port, **receive)
-    try:
-        yield node
-        assert node.end() == 0
-        assert node.events("stopped") and node.events("defect") == []
-    finally:
-        node.process.kill()
-        node.process.wait()
 
 
 def _written(folder: Path, number: int, slices: int) -> Path:
@@ -154,7 +69,10 @@ def _reports(pacs: Archive) -> dict[str, set[str]]:
 @pytest.mark.skipif(not Path(ORTHANC).exists(), reason="needs Debian's orthanc")
 def test_orthanc_sends_a_study_and_gets_report_and_captures_back_and_shows_them(flow, tmp_path):
     port = free_port()
-    with orthanc(tmp_path, port) as (rest, archive_port), _node(tmp_path, flow.models, archive_port, port=port) as node:
+    with (
+        orthanc(tmp_path, port) as (rest, archive_port),
+        running(tmp_path, flow.models, archive_port, port=port) as node,
+    ):
         for image in sorted(_written(tmp_path, 1, 6).iterdir()):
             ask(f"{rest}/instances", image.read_bytes())
         (number,) = json.loads(ask(f"{rest}/studies"))
@@ -189,14 +107,14 @@ def test_storescu_sends_in_every_transfer_syntax_and_each_study_is_analysed(scan
     for n, image in enumerate(study(number)):
         write(as_stored(image, syntax), tmp_path / str(n))
     assert _send(node.port, tmp_path, SENDERS[0], "-R", option)
-    _until(lambda: any(s.study_uid == f"2.25.{number}" and s.state == State.DONE for s in node.studies()), 60)
+    until(lambda: any(s.study_uid == f"2.25.{number}" and s.state == State.DONE for s in node.studies()), 60)
 
 
 @pytest.fixture(scope="module")
 def scanner(flow, tmp_path_factory):
     """A node for scanners, its archive in this process, and numbers of studies."""
     folder = tmp_path_factory.mktemp("scanner")
-    with archive() as (_, archive_port), _node(folder, flow.models, archive_port, max_object_mib=1) as node:
+    with archive() as (_, archive_port), running(folder, flow.models, archive_port, max_object_mib=1) as node:
         yield node, iter(range(100, 1000))
 
 
@@ -207,7 +125,7 @@ def test_wrong_titles_and_large_objects_are_turned_away_and_the_node_answers_on(
     assert _scu("echoscu", node.port, "STRANGER").returncode != 0
     assert _scu("echoscu", node.port, SENDERS[0], called="OTHER").returncode != 0
     assert not _send(node.port, tmp_path)
-    assert node.echoes()
+    assert _echoes(node)
     assert {line["calling"] for line in node.events("association rejected")} >= {"STRANGER", SENDERS[0]}
     assert node.events("object refused")[-1]["status"] == "A700"
     assert not any(s.study_uid == f"2.25.{number}" for s in node.studies())
@@ -227,7 +145,7 @@ def test_malformed_associations_leave_the_node_answering(scanner):
     for data in sent:
         with socket.create_connection(("127.0.0.1", node.port), timeout=10) as connection:
             connection.sendall(data)
-    _until(node.echoes, 30)
+    until(lambda: _echoes(node), 30)
     assert node.process.poll() is None
 
 
@@ -263,16 +181,16 @@ def test_fuzzed_commands_and_objects_leave_the_node_answering_and_sound_ones_are
             made.dul.socket.send(b"\x04\x00" + (len(data) + 6).to_bytes(4, "big") + (len(data) + 2).to_bytes(4, "big")
                                  + b"\x01\x03" + data)  # fmt: skip
             made.abort()
-    assert node.echoes() and len(statuses) >= 2
+    assert _echoes(node) and len(statuses) >= 2
     number = next(numbers)
     assert _send(node.port, _written(tmp_path, number, 4))
-    _until(lambda: any(s.study_uid == f"2.25.{number}" and s.state == State.DONE for s in node.studies()), 120)
+    until(lambda: any(s.study_uid == f"2.25.{number}" and s.state == State.DONE for s in node.studies()), 120)
 
 
 def test_fifty_studies_of_four_senders_at_once_come_through_without_a_loss(flow, tmp_path):
     for number in range(50):
         _written(tmp_path / f"sender{number % 4}", number + 1, 40)
-    with archive() as (pacs, archive_port), _node(tmp_path, flow.models, archive_port) as node:
+    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port) as node:
         sent: list[bool] = []
         threads = [
             threading.Thread(target=lambda n=n: sent.append(_send(node.port, tmp_path / f"sender{n}", SENDERS[n])))
@@ -295,7 +213,7 @@ def test_killed_node_answers_every_study_once_when_it_is_started_again(flow, tmp
     count, kills = 16, 5
     for number in range(count):
         _written(tmp_path / "in", number + 1, 10)
-    with archive() as (pacs, archive_port), _node(tmp_path, flow.models, archive_port) as node:
+    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port) as node:
 
         def send_all() -> None:
             for folder in sorted((tmp_path / "in").iterdir()):
@@ -321,9 +239,9 @@ def test_killed_node_answers_every_study_once_when_it_is_started_again(flow, tmp
 
 
 def test_node_that_is_asked_to_end_does_so_and_goes_on_later(flow, tmp_path):
-    with archive() as (pacs, archive_port), _node(tmp_path, flow.models, archive_port) as node:
+    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port) as node:
         assert _send(node.port, _written(tmp_path, 1, 30))
-        _until(lambda: node.studies()[0].state == State.ANALYSING, 30)
+        until(lambda: node.studies()[0].state == State.ANALYSING, 30)
         assert node.end(signal.SIGINT) == 0
         assert node.studies()[0].state == State.WAITING
         node.start()

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pydicom
 import pytest
 from pydicom.uid import (
+    Comprehensive3DSRStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -31,7 +32,7 @@ from pydicom.uid import (
 
 from conftest import run_tool
 from make_dicom import as_stored, write
-from make_node import SENDER, archive, arrive, association, results_in, store, study
+from make_node import SENDER, archive, arrive, association, results_in, running, store, study
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputError
 from nbcad.node import analyst, jobs, log, receiver
 from nbcad.node.analyst import AnalysisFailed, Analyst, Findings, Stopped
@@ -114,9 +115,9 @@ def test_object_sent_twice_is_kept_once_and_one_with_another_content_takes_its_p
 
 def test_names_on_disk_tell_nothing_of_the_patient_and_uids_cannot_lead_out_of_the_folder(queue):
     arrive(queue, SimpleNamespace(StudyInstanceUID="../../../evil", SOPInstanceUID="../../../evil"))
-    names = [str(path.relative_to(queue.folder)) for path in queue.folder.rglob("*")]
-    assert not any("evil" in name or "2.25" in name for name in names)
-    assert not list(queue.folder.parent.rglob("evil*"))
+    kept = queue.study(1)
+    (path,) = kept.images.resolve().iterdir()
+    assert path.is_relative_to(queue.folder) and "evil" not in str(path)
 
 
 @pytest.mark.parametrize("state", [State.ANALYSING, State.SENDING, State.DONE, State.SET_ASIDE])
@@ -422,6 +423,15 @@ def test_bytes_that_are_no_dicom_and_silence_hold_nothing_up(queue):
         assert _echoes(port)
 
 
+def test_pdu_longer_than_any_sound_one_is_not_read():
+    read = []
+    bounded = receiver._at_most(lambda count: read.append(count) or bytearray())
+    bounded(6)
+    with pytest.raises(OSError):  # by which pynetdicom ends the connection
+        bounded(0xFFFFFFFF)
+    assert read == [6]
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory) -> Tls:
     """A certificate of 127.0.0.1 that is its own authority."""
@@ -506,6 +516,16 @@ def test_only_the_newest_report_is_kept(queue):
     worker.step()
     kept = queue.study(1)
     assert [path.name for path in kept.folder.glob("report-*")] == ["report-2"] and kept.report.name == "report-2"
+
+
+def test_study_whose_result_could_not_be_recorded_is_analysed_once_more(queue, monkeypatch):
+    arrive(queue, study(1)[0])
+    worker = _worker(queue, "", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "analysed", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full")))
+        with pytest.raises(sqlite3.OperationalError):
+            worker.step()
+    assert worker.step() and queue.study(1).state == State.SENDING
 
 
 SPEAKS = """
@@ -632,6 +652,22 @@ def test_results_go_by_tls(queue, certificates):
         settings = Send(host="127.0.0.1", port=port, tls=True)
         Sender(settings, certificates, "NBCAD", queue).step()
     assert len(pacs.got) == 2 and queue.study(1).state == State.DONE
+
+
+# --- the whole
+
+
+def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path):
+    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port, quiet_s=0.5) as node:
+        with association(node.port) as made:
+            assert [store(made, image) for image in study(1)] == [SUCCESS] * 3
+        second = run_tool("serve", "--config", node.config)
+        assert second.returncode == 1 and "in use by another node" in second.stderr
+        (done,) = node.wait_for(1, 60)
+    assert (done.state, done.sent) == (State.DONE, len(pacs.got)) and (done.report / "report.html").is_file()
+    assert {made.StudyInstanceUID for made in pacs.got} == {"2.25.1"}
+    assert [made.SOPClassUID for made in pacs.got].count(Comprehensive3DSRStorage) == 1
+    assert [event["job"] for event in node.events("results delivered")] == [1]
 
 
 # --- the log

@@ -396,10 +396,12 @@ def _below(folder: Path, path: Path) -> str:
 
 def _move(path: Path, to: Path) -> None:
     """Rename a file, which is on disk then under its new name."""
-    to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not to.parent.exists():
+        to.parent.mkdir(parents=True, mode=0o700)
+        for folder in to.parents[1:3]:  # that of the study, and that of all studies
+            sync(folder)
     os.replace(path, to)
-    for folder in (to.parent, to.parent.parent, to.parent.parent.parent):
-        sync(folder)
+    sync(to.parent)
 
 
 def sync(path: Path) -> None:
