@@ -31,6 +31,7 @@ from pydicom.uid import (
 )
 
 from conftest import run_tool
+from make_archive import ask
 from make_dicom import as_stored, write
 from make_node import SENDER, archive, arrive, association, results_in, running, store, study
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputError
@@ -664,6 +665,11 @@ def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path
         second = run_tool("serve", "--config", node.config)
         assert second.returncode == 1 and "in use by another node" in second.stderr
         (done,) = node.wait_for(1, 60)
+        (pages,) = node.events("pages")
+        assert b"Work list" in ask(pages["address"]) and json.loads(ask(f"{pages['address']}/health"))["healthy"]
+        metrics = ask(f"{pages['address']}/metrics").decode().splitlines()
+    counted = {"nbcad_objects_received_total 3.0", "nbcad_analysis_seconds_count 1.0", 'nbcad_studies{state="done"} 1.0'}
+    assert counted <= set(metrics)
     assert (done.state, done.sent) == (State.DONE, len(pacs.got)) and (done.report / "report.html").is_file()
     assert {made.StudyInstanceUID for made in pacs.got} == {"2.25.1"}
     assert [made.SOPClassUID for made in pacs.got].count(Comprehensive3DSRStorage) == 1
@@ -674,7 +680,7 @@ def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path
 
 
 def test_log_is_lines_of_json_and_a_defect_tells_where_but_not_what_it_says(capsys, monkeypatch):
-    for name in ("nbcad.node", "pydicom", "pynetdicom"):
+    for name in ("nbcad.node", "pydicom", "pynetdicom", "waitress"):
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)

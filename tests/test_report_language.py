@@ -13,8 +13,8 @@ from babel.messages.pofile import read_po
 from conftest import ROOT
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.cli import LANGUAGES
-from nbcad.report import Language
 from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
+from nbcad.report import Language
 from nbcad.series import FileRecord
 from nbcad.series.images import MARKS
 from test_report import Page

@@ -144,7 +144,7 @@ class Service:
         try:
             answer = self._client.store_instances([dataset])
         except requests.HTTPError as error:
-            if error.response.status_code != HTTPStatus.CONFLICT:
+            if error.response is None or error.response.status_code != HTTPStatus.CONFLICT:
                 raise
             answer = Dataset.from_json(error.response.json())
         stored = [item.ReferencedSOPInstanceUID for item in answer.get("ReferencedSOPSequence", [])]
@@ -159,6 +159,7 @@ class Service:
         try:
             yield
         except requests.HTTPError as failure:
+            assert failure.response is not None  # it is what `Response.raise_for_status` raises
             status = failure.response.status_code
             reason = f"answers {status} {responses.get(status, '')} to {what}: it {_SAID.get(status, 'does not do it')}"
         except requests.exceptions.SSLError:

@@ -10,7 +10,7 @@ import warnings
 from types import TracebackType
 
 _LOGGER = logging.getLogger("nbcad.node")
-_LIBRARIES = ("pydicom", "pynetdicom")  # their messages quote values of headers
+_LIBRARIES = ("pydicom", "pynetdicom", "waitress")  # their messages quote values of headers, or paths
 
 
 def info(event: str, **facts: object) -> None:

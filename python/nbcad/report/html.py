@@ -10,8 +10,8 @@ import jinja2
 from markupsafe import Markup
 
 from nbcad import cli
-from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
 from nbcad.language import Language
+from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
 from nbcad.report.output import HTML, PATIENTS
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
 from nbcad.report.viewer import viewer_data, viewer_pictures

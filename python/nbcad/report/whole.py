@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from nbcad.language import Language
 from nbcad.models import Models
 from nbcad.pipeline import PatientAnalysis, analyse, software
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
-from nbcad.language import Language
 from nbcad.report.output import DICOM, JSON, report_folder
 
 

@@ -19,14 +19,14 @@ from flask_wtf import CSRFProtect
 from prometheus_client import make_wsgi_app
 from werkzeug.exceptions import HTTPException
 
+from nbcad.language import Language
+from nbcad.language.sentences import N_
 from nbcad.node import log
 from nbcad.node.jobs import Jobs, State, Study
 from nbcad.node.metrics import registry
 from nbcad.node.pages.config import Config
 from nbcad.node.pages.login import SECONDS, Door
 from nbcad.node.pages.patient import patient_of
-from nbcad.language import Language
-from nbcad.language.sentences import N_
 
 A_PAGE = 50  # studies
 # As `nbcad.report` names them, whose import would bring Caffe into the node's own process.
