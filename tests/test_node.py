@@ -668,7 +668,11 @@ def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path
         (pages,) = node.events("pages")
         assert b"Work list" in ask(pages["address"]) and json.loads(ask(f"{pages['address']}/health"))["healthy"]
         metrics = ask(f"{pages['address']}/metrics").decode().splitlines()
-    counted = {"nbcad_objects_received_total 3.0", "nbcad_analysis_seconds_count 1.0", 'nbcad_studies{state="done"} 1.0'}
+    counted = {
+        "nbcad_objects_received_total 3.0",
+        "nbcad_analysis_seconds_count 1.0",
+        'nbcad_studies{state="done"} 1.0',
+    }
     assert counted <= set(metrics)
     assert (done.state, done.sent) == (State.DONE, len(pacs.got)) and (done.report / "report.html").is_file()
     assert {made.StudyInstanceUID for made in pacs.got} == {"2.25.1"}

@@ -23,8 +23,10 @@ CODE = ROOT / "python/nbcad"
 WRITERS = [
     *sorted((CODE / "series").glob("*.py")),
     *(CODE / f"{name}.py" for name in ("pipeline", "series_rules", "stage", "report/dicom", "report/objects")),
+    *(CODE / f"node/{name}.py" for name in ("jobs", "analysis", "analyst", "sender")),
 ]
-RETURNING = ("reason_against", "_alone", "why_not", "_write_series")  # functions that return reasons or notes
+# Functions that return reasons or notes.
+RETURNING = ("reason_against", "_alone", "why_not", "_write_series", "_how_ended", "_why_nothing")
 COMPOSED = ("frame {", "frames {")  # put together of parts, see `test_every_frame_s_fate_is_translated`
 # What Chinese readers of DICOM know in no other way: names of elements, of software, keys and units.
 _NAMES = """
@@ -110,7 +112,8 @@ def _reasons(path: Path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            places = {"Refusal": [0], "Ignored": [0], "set_aside": [1], "FileRecord": [2], "append": [0]}
+            first = dict.fromkeys(("Refusal", "Ignored", "AnalysisFailed", "append"), [0])
+            places = first | {"set_aside": [1], "FileRecord": [2]}
             about = ast.unparse(node.func)
             if name != "append" or "notes" in about:
                 yield from (texts.get(id(node.args[n])) for n in places.get(name, []) if len(node.args) > n)
