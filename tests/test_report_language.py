@@ -112,8 +112,8 @@ def _reasons(path: Path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            first = dict.fromkeys(("Refusal", "Ignored", "AnalysisFailed", "append"), [0])
-            places = first | {"set_aside": [1], "FileRecord": [2]}
+            places = {"Refusal": [0], "Ignored": [0], "set_aside": [1], "FileRecord": [2], "append": [0]}
+            places["AnalysisFailed"] = [0]
             about = ast.unparse(node.func)
             if name != "append" or "notes" in about:
                 yield from (texts.get(id(node.args[n])) for n in places.get(name, []) if len(node.args) > n)
