@@ -37,7 +37,7 @@ from make_node import SENDER, archive, arrive, association, results_in, running,
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputError
 from nbcad.node import analyst, jobs, log, receiver
 from nbcad.node.analyst import AnalysisFailed, Analyst, Findings, Stopped
-from nbcad.node.config import CONFIG, Analyse, Config, Receive, Send, Tls, read_config
+from nbcad.node.config import CONFIG, Analyse, Config, Pages, Receive, Send, Tls, read_config
 from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
 from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
 from nbcad.node.sender import Sender
@@ -236,7 +236,7 @@ def test_example_has_every_key_with_its_default(tmp_path):
     path.write_text(text.replace("senders = []", 'senders = ["A"]'))
     assert read_config(path) == dataclasses.replace(Config(), receive=Receive(senders=("A",)))
     written = [line.partition(" = ")[0] for line in text.splitlines() if " = " in line and not line.startswith("#")]
-    tables = (Receive, Tls, Analyse, Send)
+    tables = (Receive, Tls, Analyse, Send, Pages)
     known = [f.name for kind in tables for f in dataclasses.fields(kind)] + ["folder", "keep_days"]
     assert sorted(written) == sorted(known)
 
