@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import shutil
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -60,9 +61,7 @@ def test_charset_of_an_answer_is_no_obstacle(pacs, tmp_path):
     pacs.json_type = "application/dicom+json; charset=utf-8"
     with served(pacs) as url:
         Service(url).fetch(STUDY, tmp_path / "in")
-        pacs.failures = {"2.25.9.0": 0x0110}
-        with pytest.raises(OutputError, match="0x0110"):
-            Service(url).store([tmp_path / "sent" / "2.25.9.0"])
+        assert Service(url).store([tmp_path / "sent" / "2.25.9.0"]) == 1
     assert len(_fetched(tmp_path / "in")) == 5
 
 
@@ -151,8 +150,10 @@ def test_what_a_service_does_wrong_is_one_line_and_nothing_is_analysed(pacs, tmp
 
 
 def test_no_service_is_told_at_once(tmp_path):
+    began = time.monotonic()
     with pytest.raises(InputError, match="cannot be reached"):
         Service(f"http://127.0.0.1:{free_port()}/dicom-web").fetch(STUDY, tmp_path)
+    assert time.monotonic() - began < 10
 
 
 def test_half_a_study_is_no_study(pacs, tmp_path):

@@ -265,12 +265,14 @@ def test_only_pages_of_reports_are_reached(doctor, jobs, tmp_path):
 
 
 @pytest.mark.parametrize("failing", [None, "database", "worker", "disk", "storage_scp"])
-def test_health_tells_what_fails_and_of_nobody(jobs, monkeypatch, failing):
+def test_health_tells_what_fails_and_of_nobody(jobs, failing):
     receive(jobs, "2.25.1", PatientName="Secret^Child")
-    config = _config(worker_alive=lambda: failing != "worker", listening=lambda: failing != "storage_scp")
+    config = _config(
+        worker_alive=lambda: failing != "worker",
+        listening=lambda: failing != "storage_scp",
+        least_free=1 << 60 if failing == "disk" else 0,
+    )
     client = app.create_app(jobs, config).test_client()
-    if failing == "disk":
-        monkeypatch.setattr(app, "LEAST_FREE", 1 << 60)
     if failing == "database":
         jobs.close()
     answer = client.get("/health")

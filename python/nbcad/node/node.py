@@ -77,6 +77,7 @@ class Node:
                 listening=lambda: self.receiver.alive,
                 host=self._config.pages.bind,
                 port=self._config.pages.port,
+                least_free=self._config.receive.reserve_mib << 20,
                 language=self._config.analyse.lang,
             ),
         )

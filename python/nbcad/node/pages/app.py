@@ -31,7 +31,6 @@ from nbcad.node.pages.patient import patient_of
 A_PAGE = 50  # studies
 # As `nbcad.report` names them, whose import would bring Caffe into the node's own process.
 HTML, PATIENTS = "report.html", "patients"
-LEAST_FREE = 1 << 30  # bytes of the queue's disk, without which the node is not healthy
 _SHIFT = timedelta(hours=12)  # that a login lasts at most
 _OPEN = ("login", "style", "health", "metrics")  # without a login
 _NO_FRAMES = "frame-ancestors 'none'"
@@ -219,7 +218,7 @@ def _add_monitoring(app: Flask, jobs: Jobs, config: Config) -> None:
         signs = {
             "database": _reachable(jobs),
             "worker": config.worker_alive(),
-            "disk": free >= LEAST_FREE,
+            "disk": free >= config.least_free,
             "storage_scp": config.listening(),
         }
         healthy = all(signs.values())

@@ -17,6 +17,7 @@ class Config:
         host: an address of this machine. Others than loopback carry patients' names and the token over the network in
             the clear: let a server that speaks TLS stand before it instead.
         port: 0 for any that is free.
+        least_free: bytes of the queue's disk, without which the node is not healthy.
         language: one of `cli.LANGUAGES`.
     """
 
@@ -25,4 +26,5 @@ class Config:
     listening: Callable[[], bool]
     host: str = "127.0.0.1"
     port: int = 8080
+    least_free: int = 1 << 30
     language: str = LANGUAGES[0]
