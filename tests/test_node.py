@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import logging
+import resource
 import socket
 import sqlite3
 import subprocess
@@ -376,6 +377,12 @@ def test_full_disk_is_answered_with_out_of_resources_and_nothing_is_left_behind(
     image = study(1)[0]
     usage = namedtuple("usage", "total used free")
     with association(port) as made:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            assert store(made, study(2, pixels=400)[0]) == OUT_OF_RESOURCES
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         with monkeypatch.context() as patch:
             patch.setattr(receiver.shutil, "disk_usage", lambda path: usage(1, 1, 1000))
             assert store(made, image) == OUT_OF_RESOURCES
@@ -565,6 +572,13 @@ def test_process_that_a_study_ends_or_holds_up_is_replaced_for_the_next(queue, t
                 assert made.analyse(taken, taken.folder / "report-1", lambda: False).lesions == 0
 
 
+def test_process_that_cannot_load_the_models_says_where_more_stands(tmp_path, monkeypatch):
+    monkeypatch.setattr(analyst, "COMMAND", (sys.executable, "-c", "import nothing_of_this_name"))
+    with closing(Analyst(Analyse(), tmp_path / "log")) as made, pytest.raises(ModelError, match=str(tmp_path / "log")):
+        made.start()
+    assert "nothing_of_this_name" in (tmp_path / "log").read_text()
+
+
 def test_node_that_ends_does_not_wait_for_an_analysis(queue, tmp_path, monkeypatch):
     monkeypatch.setattr(analyst, "COMMAND", (sys.executable, "-c", SPEAKS))
     taken = _analysing(queue)
@@ -688,6 +702,7 @@ def test_log_is_lines_of_json_and_a_defect_tells_where_but_not_what_it_says(caps
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(log._config, "LOG_HANDLER_LEVEL", "standard")
     log.start()
     log.info("study complete", job=3, objects=40)
     try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -67,7 +68,8 @@ class Analyst:
                 stderr=log,
             )
         self._line = Connection(ours.detach())
-        self._line.send_bytes(json.dumps(asdict(self._settings)).encode())
+        with suppress(OSError):  # it ended at once; the answer will say so
+            self._line.send_bytes(json.dumps(asdict(self._settings)).encode())
         try:
             answer = self._answer(START_S, stopping)
         except AnalysisFailed as error:

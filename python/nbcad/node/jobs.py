@@ -7,6 +7,8 @@ One folder holds all that the node keeps:
     studies/HASH/images/HASH.dcm    a study's objects; hashes are of UIDs
     studies/HASH/report-N/          the report of its analysis N, as `tools/infer.py` writes it
     studies/HASH/analysis.log       what the analyses wrote to their stderr
+    analyst.log                     the same, of the time before the first one
+    lock                            held by the node
 
 A study is one job, known to logs by its number. It goes through these states:
 

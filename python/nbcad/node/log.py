@@ -9,6 +9,8 @@ import traceback
 import warnings
 from types import TracebackType
 
+from pynetdicom import _config
+
 _LOGGER = logging.getLogger("nbcad.node")
 _LIBRARIES = ("pydicom", "pynetdicom", "waitress")  # their messages quote values of headers, or paths
 
@@ -30,17 +32,13 @@ def start() -> None:
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
-    quieten()
-    threading.excepthook = lambda args: defect(args.exc_type, args.exc_traceback)
-
-
-def quieten() -> None:
-    """Silence the libraries' logs and warnings."""
     warnings.simplefilter("ignore")
+    _config.LOG_HANDLER_LEVEL = "none"  # it would describe each message
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.addHandler(logging.NullHandler())
         library.propagate = False
+    threading.excepthook = lambda args: defect(args.exc_type, args.exc_traceback)
 
 
 def defect(kind: type[BaseException], where: TracebackType | None) -> None:
