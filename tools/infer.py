@@ -40,6 +40,7 @@ def main() -> int:
     options = _options()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
+    from nbcad.memory import return_large_blocks
     from nbcad.models import load_models
     from nbcad.report import DICOM, check_out, write_report
 
@@ -50,6 +51,7 @@ def main() -> int:
         service = Service(options.dicomweb)
     gc.freeze()
     gc.enable()
+    return_large_blocks()  # the memory does not grow with the number of patients
     with tempfile.TemporaryDirectory(prefix="nbcad-") as fetched:
         path = Path(fetched) if service else cli.existing(options.dicom, "DICOM input")
         models = load_models(options.models, options.device, options.stage)

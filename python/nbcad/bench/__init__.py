@@ -57,7 +57,7 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve
 
     Args:
         parts: names of `PARTS`. Their figures in the unit "ratio" stand once more under ``ratios``.
-        size: how much each is given, in its own unit (conversion: slices; layers: a round each thousand).
+        size: how much each is given, in its own unit (conversion: slices; layers: a round each two thousand).
         out: the JSON file.
 
     Returns:

@@ -23,10 +23,10 @@ NETS = {"organ": Path("models/organ_net"), "stage": Path("models/stage_lenet5")}
 ENGINES = ("fast", "stock")
 VARIANTS = [f"{run}, {layout}" for run in ("eager", "compiled") for layout in ("contiguous", "channels last")]
 TORCH = "torch==2.13.0"
-IMAGES_A_ROUND = 1000  # of `size`
+IMAGES_A_ROUND = 2000  # of `size`
 LEAST_ROUNDS = 5
 WARM_UP = 2
-PAUSE = 0.15  # seconds
+PAUSE, TURN = 0.15, 0.4  # seconds
 MATRIX = 2048
 SOLVER = """net: "{net}" type: "SGD" momentum: 0.9 weight_decay: 0.004 base_lr: 0.0001 lr_policy: "fixed"
 random_seed: 1 max_iter: 1000000 snapshot_prefix: "{net}" """
@@ -48,7 +48,7 @@ def measure(folder: Path, size: int) -> list[Figure]:
 
     Args:
         folder: an empty one for nets and solvers.
-        size: a round for each thousand.
+        size: a round for each `IMAGES_A_ROUND`.
 
     Returns:
         Milliseconds of each variant and the `GOALS`, all medians; ratios are medians over rounds, in each of which
@@ -181,11 +181,7 @@ def operations(net: caffe_pb2.NetParameter) -> float:
 
 
 def take_turns(timers: dict[tuple, Timer], rounds: int) -> dict[tuple, list[float]]:
-    """Seconds of each, round by round, the order being another in each round.
-
-    Timed is an iteration that follows one of its own, as in training. By itself, it would be timed with the data of
-    another in the caches, and with threads of another's BLAS or OpenMP on the cores, which spin for 0.1 s.
-    """
+    """Seconds of each, round by round, the order being another in each round."""
     for timer in timers.values():
         for _ in range(WARM_UP):
             timer()
@@ -193,10 +189,22 @@ def take_turns(timers: dict[tuple, Timer], rounds: int) -> dict[tuple, list[floa
     seconds = {key: [] for key in timers}
     for _ in range(rounds):
         for key in chance.permutation(np.array([*timers, None], dtype=object)[:-1]):
-            time.sleep(PAUSE)
-            timers[key]()
-            seconds[key].append(timers[key]())
+            seconds[key].append(turn(timers[key]))
     return seconds
+
+
+def turn(timer: Timer) -> float:
+    """Median of iterations in a row, as they are in training.
+
+    The first is left out: it finds another's data in the caches. It comes after a pause, as threads of another's BLAS
+    or OpenMP spin on the cores for 0.1 s.
+    """
+    time.sleep(PAUSE)
+    timer()
+    seconds = [timer()]
+    while sum(seconds) < TURN:
+        seconds.append(timer())
+    return median(seconds)
 
 
 def figures(seconds: dict[tuple, list[float]], work: dict[str, float]) -> list[Figure]:
