@@ -2,6 +2,7 @@
 
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 from make_queue import receive, report, take
@@ -30,7 +31,9 @@ def node(chromium, tmp_path):
 def _press(driver, words: str) -> None:
     """Press the button of these words, and wait for the page that it leads to."""
     (button,) = (button for button in driver.find_elements(By.TAG_NAME, "button") if button.text == words)
+    page = driver.find_element(By.TAG_NAME, "html")
     button.click()
+    WebDriverWait(driver, 20, 0.02).until(staleness_of(page))
     WebDriverWait(driver, 20, 0.02).until(
         lambda driver: driver.execute_script("return document.readyState") == "complete"
     )
