@@ -91,6 +91,14 @@ def test_credentials_of_the_environment_go_with_every_request(pacs, tmp_path, mo
     assert set(pacs.headers) == {header}
 
 
+def test_credentials_come_from_nowhere_else(pacs, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login a password {SECRET}")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with served(pacs) as url:
+        Service(url).fetch(STUDY, tmp_path / "in")
+    assert set(pacs.headers) == {None}
+
+
 @pytest.mark.parametrize(
     "environment",
     [{USER: "a"}, {PASSWORD: SECRET}, {TOKEN: SECRET, USER: "a", PASSWORD: SECRET}, {TOKEN: f"{SECRET}\n"}],

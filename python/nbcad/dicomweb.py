@@ -1,7 +1,7 @@
 """A study from a DICOMweb service, and the report's objects back to it (DICOM PS3.18: QIDO-RS, WADO-RS, STOW-RS)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import responses
@@ -21,7 +21,7 @@ from nbcad.series.sources import MALFORMED, one_line
 
 TOKEN, USER, PASSWORD = "NBCAD_DICOMWEB_TOKEN", "NBCAD_DICOMWEB_USER", "NBCAD_DICOMWEB_PASSWORD"
 _SECONDS = 60  # to connect, and between two pieces of an answer: an archive may have to fetch a study from tape
-# A service that is busy is asked again; one that is not there, or does not answer, at once is not.
+# A service that is busy is asked again; one that is not there, or does not answer, is not.
 _RETRY = Retry(3, connect=0, read=0, status_forcelist=(429, 502, 503, 504), backoff_factor=0.5, raise_on_status=False)
 _SAID: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: f"wants other credentials; set {TOKEN}, or {USER} and {PASSWORD}",
@@ -184,7 +184,12 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-def _credentials() -> requests.auth.AuthBase | None:
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Authenticates as nobody; without it, requests would look into ~/.netrc for somebody."""
+    return request
+
+
+def _credentials() -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
     token, user, password = (os.environ.get(name, "") for name in (TOKEN, USER, PASSWORD))
     if bool(user) != bool(password) or (token and user):
         raise InputError(f"set {TOKEN}, or both {USER} and {PASSWORD}, or none of them")
@@ -192,7 +197,7 @@ def _credentials() -> requests.auth.AuthBase | None:
         raise InputError(f"{TOKEN} holds a blank or a letter that no token has; set it anew")
     if token:
         return _Bearer(token)
-    return requests.auth.HTTPBasicAuth(user.encode(), password.encode()) if user else None
+    return requests.auth.HTTPBasicAuth(user.encode(), password.encode()) if user else _nobody
 
 
 def _without_parameters(response: requests.Response, **_: object) -> requests.Response:

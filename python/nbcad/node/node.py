@@ -82,7 +82,7 @@ class Node:
             ),
         )
         stack.callback(server.close)
-        log.info("pages", address=server.address, token=str(token))
+        log.info("pages", address=server.address, token_file=str(token))
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
