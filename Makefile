@@ -110,7 +110,7 @@ parity: caffe ## Losses of `caffe train`, our driver, stock and fast layers; ans
 messages: caffe ## The page's texts to its catalogues, after texts were changed; what is new stands there untranslated
 	@pot=$$(mktemp) && trap 'rm -f "$$pot"' EXIT && \
 		$(VENV)/bin/pybabel -q extract -F pyproject.toml --no-location -o "$$pot" python/nbcad && \
-		$(VENV)/bin/pybabel -q update -i "$$pot" -d python/nbcad/report/locale -D nbcad -w 120 --no-fuzzy-matching \
+		$(VENV)/bin/pybabel -q update -i "$$pot" -d python/nbcad/language/locale -D nbcad -w 120 --no-fuzzy-matching \
 			--ignore-obsolete --ignore-pot-creation-date
 
 image: ## The container image nbcad:cpu

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -136,3 +137,30 @@ def flow(tmp_path_factory, rewritten_solver) -> Flow:
         assert done.returncode == 0, f"{name}: {done.stderr}"
         made.output[name] = done.stdout
     return made
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """Debian's Chromium; installed if it is missing, and the tests skipped if that cannot be."""
+    from selenium import webdriver
+
+    if not shutil.which("chromedriver"):
+        subprocess.run([ROOT / "third_party/caffe/packages.sh", "test"], capture_output=True, check=False)
+    if not shutil.which("chromedriver"):
+        pytest.skip("Debian's chromium-driver is missing and cannot be installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    profile = tmp_path_factory.mktemp("chromium")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # root has none, and the pages are our own
+        "--disable-dev-shm-usage",
+        "--window-size=1400,1000",
+        "--force-device-scale-factor=1",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()

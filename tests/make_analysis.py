@@ -152,5 +152,5 @@ def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", fil
     for patient in patients:
         pages.add(patient)
     studies = [study for patient in patients for study in patient.studies]
-    pages.close({"summary": _summary(studies, files), "files": list(files)})
+    pages.close({"summary": _summary(studies, files), "files": list(files), "origin": "/1"})
     return folder / "report.html"

@@ -152,6 +152,7 @@ class Running:
         tables = {
             "receive": settings | receive,
             "analyse": {"models": str(models)},
+            "pages": {"port": 0},
             "send": {"host": "127.0.0.1", "port": archive_port, "retry_s": 0.5},
         }
         lines = [f"folder = {json.dumps(str(self.folder))}"]

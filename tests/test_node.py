@@ -32,12 +32,13 @@ from pydicom.uid import (
 )
 
 from conftest import run_tool
+from make_archive import ask
 from make_dicom import as_stored, write
 from make_node import SENDER, archive, arrive, association, results_in, running, store, study
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputError
 from nbcad.node import analyst, jobs, log, receiver
 from nbcad.node.analyst import AnalysisFailed, Analyst, Findings, Stopped
-from nbcad.node.config import CONFIG, Analyse, Config, Receive, Send, Tls, read_config
+from nbcad.node.config import CONFIG, Analyse, Config, Pages, Receive, Send, Tls, read_config
 from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
 from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
 from nbcad.node.sender import Sender
@@ -245,7 +246,7 @@ def test_example_has_every_key_with_its_default(tmp_path):
     path.write_text(text.replace("senders = []", 'senders = ["A"]'))
     assert read_config(path) == dataclasses.replace(Config(), receive=Receive(senders=("A",)))
     written = [line.partition(" = ")[0] for line in text.splitlines() if " = " in line and not line.startswith("#")]
-    tables = (Receive, Tls, Analyse, Send)
+    tables = (Receive, Tls, Analyse, Send, Pages)
     known = [f.name for kind in tables for f in dataclasses.fields(kind)] + ["folder", "keep_days"]
     assert sorted(written) == sorted(known)
 
@@ -694,6 +695,15 @@ def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path
         second = run_tool("serve", "--config", node.config)
         assert second.returncode == 1 and "in use by another node" in second.stderr
         (done,) = node.wait_for(1, 60)
+        (pages,) = node.events("pages")
+        assert b"Work list" in ask(pages["address"]) and json.loads(ask(f"{pages['address']}/health"))["healthy"]
+        metrics = ask(f"{pages['address']}/metrics").decode().splitlines()
+    counted = {
+        "nbcad_objects_received_total 3.0",
+        "nbcad_analysis_seconds_count 1.0",
+        'nbcad_studies{state="done"} 1.0',
+    }
+    assert counted <= set(metrics)
     assert (done.state, done.sent) == (State.DONE, len(pacs.got)) and (done.report / "report.html").is_file()
     assert {made.StudyInstanceUID for made in pacs.got} == {"2.25.1"}
     assert [made.SOPClassUID for made in pacs.got].count(Comprehensive3DSRStorage) == 1
@@ -704,7 +714,7 @@ def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path
 
 
 def test_log_is_lines_of_json_and_a_defect_tells_where_but_not_what_it_says(capsys, monkeypatch):
-    for name in ("nbcad.node", "pydicom", "pynetdicom"):
+    for name in ("nbcad.node", "pydicom", "pynetdicom", "waitress"):
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)

@@ -33,7 +33,8 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     _stack(tmp_path / "t1", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
     report = analyse(tmp_path, eager, "cpu")
     labelled = {"label", "probabilities"}
-    assert set(report) == {"schema", "research_use_only", "software", "summary", "studies", "files", "timing_s"}
+    keys = {"schema", "research_use_only", "software", "summary", "studies", "files", "origin", "timing_s"}
+    assert set(report) == keys
     assert set(report["software"]) == {"nbcad", "caffe", "python", "device", "models"}
     files = {"files_used", "files_refused", "files_ignored"}
     assert set(report["summary"]) == {"studies", "series", "slices", "lesions", "frames_refused"} | files

@@ -19,7 +19,7 @@ from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
 HOSTILE = "</script><!--<script>alert('x')</script>\"><img src=//x onerror=a>"
-_VOID = {"img", "input", "meta"}
+_VOID = {"img", "input", "link", "meta"}
 
 
 class Page(HTMLParser):

@@ -1,8 +1,6 @@
 """The report's pages in headless Chromium, opened from disk as a doctor opens them."""
 
 import base64
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,36 +12,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from conftest import ROOT
 from make_analysis import AXIAL, analysis, lesion, pages_of, patient_of
 
 CORONAL = np.array([1.0, 0, 0]), np.array([0, 0, -1.0])
 HOSTILE = "</script><!--<script>document.title='x'</script><img src=x onerror=document.title='x'>"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """Debian's Chromium; installed if it is missing, and the tests skipped if that cannot be."""
-    if not shutil.which("chromedriver"):
-        subprocess.run([ROOT / "third_party/caffe/packages.sh", "test"], capture_output=True, check=False)
-    if not shutil.which("chromedriver"):
-        pytest.skip("Debian's chromium-driver is missing and cannot be installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    profile = tmp_path_factory.mktemp("chromium")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",  # root has none, and the pages are our own
-        "--disable-dev-shm-usage",
-        "--window-size=1400,1000",
-        "--force-device-scale-factor=1",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 class Opened:

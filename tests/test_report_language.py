@@ -13,8 +13,8 @@ from babel.messages.pofile import read_po
 from conftest import ROOT
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.cli import LANGUAGES
+from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
 from nbcad.report import Language
-from nbcad.report.sentences import LABELS, PARTS, SENTENCES, WORDS
 from nbcad.series import FileRecord
 from nbcad.series.images import MARKS
 from test_report import Page
@@ -23,8 +23,10 @@ CODE = ROOT / "python/nbcad"
 WRITERS = [
     *sorted((CODE / "series").glob("*.py")),
     *(CODE / f"{name}.py" for name in ("pipeline", "series_rules", "stage", "report/dicom", "report/objects")),
+    *(CODE / f"node/{name}.py" for name in ("jobs", "analysis", "analyst", "sender")),
 ]
-RETURNING = ("reason_against", "_alone", "why_not", "_write_series")  # functions that return reasons or notes
+# Functions that return reasons or notes.
+RETURNING = ("reason_against", "_alone", "why_not", "_write_series", "_how_ended", "_why_nothing")
 COMPOSED = ("frame {", "frames {")  # put together of parts, see `test_every_frame_s_fate_is_translated`
 # What Chinese readers of DICOM know in no other way: names of elements, of software, keys and units.
 _NAMES = """
@@ -53,7 +55,7 @@ def extracted() -> set:
 
 
 def _catalogue(language: str):
-    path = CODE / f"report/locale/{language}/LC_MESSAGES/nbcad.po"
+    path = CODE / f"language/locale/{language}/LC_MESSAGES/nbcad.po"
     with path.open("rb") as file:
         return [message for message in read_po(file, locale=language, abort_invalid=True) if message.id]
 
@@ -111,6 +113,7 @@ def _reasons(path: Path):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             places = {"Refusal": [0], "Ignored": [0], "set_aside": [1], "FileRecord": [2], "append": [0]}
+            places["AnalysisFailed"] = [0]
             about = ast.unparse(node.func)
             if name != "append" or "notes" in about:
                 yield from (texts.get(id(node.args[n])) for n in places.get(name, []) if len(node.args) > n)

@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
 """Find, place and stage neuroblastoma on DICOM: report.json, report.html and objects for a PACS. Research use only."""
 
+import argparse
 import gc
+import tempfile
 from pathlib import Path
 
 from nbcad import cli
 
 
-def main() -> int:
+def _options() -> argparse.Namespace:
     arguments = cli.parser(__doc__)
-    arguments.add_argument("dicom", type=Path, metavar="DICOM_DIR", help="folder, zip or file")
+    arguments.add_argument("dicom", type=Path, metavar="DICOM_DIR", nargs="?", help="folder, zip or file")
+    arguments.add_argument(
+        "--dicomweb", type=cli.service_url, metavar="URL", help="instead fetch --study from this DICOMweb service"
+    )
+    arguments.add_argument("--study", type=cli.uid, metavar="UID", help="StudyInstanceUID of the study to fetch")
+    arguments.add_argument("--store", action="store_true", help="store the report's DICOM objects in that service")
     arguments.add_argument("--out", type=Path, required=True, help="folder of the report")
     arguments.add_argument("--models", type=Path, default="runs", help="folder of the trained models")
     arguments.add_argument("--stage", type=Path, metavar="DIR", help="folder of another stager than MODELS/stage")
@@ -23,20 +30,52 @@ def main() -> int:
     cli.add_dask(arguments)
     cli.add_force(arguments)
     options = arguments.parse_args()
+    if (options.dicom is None) == (options.dicomweb is None):
+        arguments.error("give DICOM_DIR or --dicomweb URL, one of them")
+    if bool(options.dicomweb) != bool(options.study) or (options.store and not options.dicomweb):
+        arguments.error("--dicomweb URL and --study UID go together, and --store with both")
+    if options.dicomweb and options.dask:
+        arguments.error("--dask is for many studies in a folder, --dicomweb fetches one")
+    return options
+
+
+def main() -> int:
+    options = _options()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
     from nbcad.memory import return_large_blocks
     from nbcad.models import load_models
-    from nbcad.report import HTML, write_report
+    from nbcad.report import DICOM, check_out, write_report
 
+    service = None
+    if options.dicomweb:
+        from nbcad.dicomweb import Service
+
+        service = Service(options.dicomweb)
     gc.freeze()
     gc.enable()
     return_large_blocks()  # the memory does not grow with the number of patients
-    cli.existing(options.dicom, "DICOM input")
-    models = load_models(options.models, options.device, options.stage)
-    report = write_report(
-        options.dicom, options.out, models, options.device, options.lang, options.series, options.force, options.dask
-    )
+    with tempfile.TemporaryDirectory(prefix="nbcad-") as fetched:
+        path = Path(fetched) if service else cli.existing(options.dicom, "DICOM input")
+        check_out(options.out, options.force)  # before all is fetched and loaded in vain
+        models = load_models(options.models, options.device, options.stage)
+        if service:
+            service.fetch(options.study, path)
+        report = write_report(
+            path, options.out, models, options.device, options.lang, options.series, options.force, options.dask,
+            origin=service.study(options.study) if service else None,
+        )  # fmt: skip
+    _tell(report, options.out)
+    if service and options.store:
+        stored = service.store(sorted((options.out / DICOM).iterdir()))
+        print(f"stored: {stored} DICOM objects in {service.url}")
+    summary = report["summary"]
+    return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
+
+
+def _tell(report: dict, out: Path) -> None:
+    from nbcad.report import HTML
+
     summary = report["summary"]
     for study in report["studies"]:
         print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")
@@ -49,8 +88,7 @@ def main() -> int:
     ]
     if without:
         print(f"{len(without)} series without DICOM objects; their notes say why")
-    print(f"report: {options.out / HTML} (research use only, not for clinical diagnosis)")
-    return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
+    print(f"report: {out / HTML} (research use only, not for clinical diagnosis)")
 
 
 if __name__ == "__main__":

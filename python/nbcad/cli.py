@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,27 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
+
+
+def uid(text: str) -> str:
+    """Argument type: a DICOM UID."""
+    if len(text) > 64 or not re.fullmatch(r"\d+(\.\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no UID: digits and dots, at most 64")
+    return text
+
+
+def service_url(text: str) -> str:
+    """Argument type: the root of a web service, without a user: what stands on a command line all can read."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError("this is no address like https://pacs.hospital/dicom-web")
+    if "@" in parts.netloc:
+        raise argparse.ArgumentTypeError("an address with a user shows the password to all; set it in the environment")
+    return text.rstrip("/")
 
 
 def add_device(arguments: argparse.ArgumentParser) -> None:

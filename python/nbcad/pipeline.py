@@ -124,6 +124,7 @@ def analyse(
     finish: Callable[[PatientAnalysis], object] | None = None,
     take: Callable[[Any], object] | None = None,
     each: Map = map,
+    origin: str | None = None,
 ) -> dict:
     """Analyse everything below ``path``, a patient at a time.
 
@@ -135,6 +136,7 @@ def analyse(
         finish: called with each patient's analysis, which is not kept: one patient's images are in memory at a time.
         take: called here, in the order of patients, with what ``finish`` returned.
         each: where patients are analysed, and ``finish`` is called. A single patient is analysed here.
+        origin: what the report names in place of ``path``, if that is a copy for the time of the analysis.
 
     Returns:
         The report as in README.md ("report.json").
@@ -147,13 +149,16 @@ def analyse(
     seconds = {"read": 0.0, "analyse": 0.0, "write": 0.0}
     with _timed(seconds, "read"):
         archive = read_archive(path, each)
+    if origin:
+        for record in archive.files:
+            record.path = origin + record.path.removeprefix(str(path))
     if only_series and only_series not in {s.series_uid for s in archive.series}:
-        raise InputError(f"{path} holds no readable MR series {only_series}")
+        raise InputError(f"{origin or path} holds no readable MR series {only_series}")
     patients, studies = _patients(archive.series, rules, only_series), []
-    away = each is not map and len(patients) > 1
+    away = models.files if each is not map and len(patients) > 1 else None  # from where others load the models
     with cli.progress(total=len(archive.series), desc="analyse", unit="series") as progress:
         if away:
-            found = each(partial(_analyse_patient, models.files, finish, _nothing), patients)
+            found = each(partial(_analyse_patient, away, finish, _nothing), patients)
         else:
             found = map(partial(_analyse_patient, models, finish, progress.update), patients)
         for patient, of_patient in zip(patients, found, strict=True):
@@ -168,7 +173,8 @@ def analyse(
             if away:
                 progress.update(sum(map(len, patient.studies)))
     return _report(archive, studies, models, device) | {
-        "timing_s": {step: round(value, 3) for step, value in seconds.items()}
+        "origin": origin or str(path),
+        "timing_s": {step: round(value, 3) for step, value in seconds.items()},
     }
 
 

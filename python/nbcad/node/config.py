@@ -64,6 +64,14 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Pages:
+    """Where browsers find the work list; without an address nowhere."""
+
+    bind: str = "127.0.0.1"
+    port: int = field(default=8080, metadata={"range": (0, 65535)})  # 0: any free one
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings; what they mean stands in `data/node.toml`."""
 
@@ -73,6 +81,7 @@ class Config:
     tls: Tls = Tls()
     analyse: Analyse = Analyse()
     send: Send = Send()
+    pages: Pages = Pages()
 
 
 def read_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:

@@ -330,13 +330,11 @@ class Jobs:
         rows = self._read(f"{_STUDY} WHERE job = ?", job)
         return self._study(rows[0]) if rows else None
 
-    def studies(self, state: State | None = None, limit: int = 1000) -> list[Study]:
-        """Studies, or those in one state, the newest first."""
+    def studies(self, state: State | None = None, limit: int = 1000, offset: int = 0) -> list[Study]:
+        """Studies, or those in one state, the newest first; the first ``offset`` are left out."""
         where, values = ("WHERE state = ?", (state,)) if state else ("", ())
-        return [
-            self._study(row)
-            for row in self._read(f"{_STUDY} {where} ORDER BY last_received DESC, job DESC LIMIT ?", *values, limit)
-        ]
+        order = "ORDER BY last_received DESC, job DESC LIMIT ? OFFSET ?"
+        return [self._study(row) for row in self._read(f"{_STUDY} {where} {order}", *values, limit, offset)]
 
     def counts(self) -> dict[State, int]:
         """How many studies are in each state."""

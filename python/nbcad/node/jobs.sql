@@ -23,6 +23,7 @@ CREATE TABLE study (
     send_after      REAL NOT NULL DEFAULT 0             -- not before
 );
 CREATE INDEX study_state ON study (state, last_received);
+CREATE INDEX study_received ON study (last_received);
 
 CREATE TABLE object (                                   -- received
     job             INTEGER NOT NULL REFERENCES study ON DELETE CASCADE,

@@ -12,7 +12,7 @@ from types import TracebackType
 from pynetdicom import _config
 
 _LOGGER = logging.getLogger("nbcad.node")
-_LIBRARIES = ("pydicom", "pynetdicom")  # their messages quote values of headers
+_LIBRARIES = ("pydicom", "pynetdicom", "waitress")  # their messages quote values of headers, or paths
 
 
 def info(event: str, **facts: object) -> None:

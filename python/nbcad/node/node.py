@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from nbcad.errors import InputError
-from nbcad.node import log
+from nbcad.node import log, pages
 from nbcad.node.analyst import Analyst
 from nbcad.node.config import Config
 from nbcad.node.jobs import Jobs
@@ -18,7 +18,7 @@ from nbcad.node.receiver import Receiver
 from nbcad.node.sender import Sender
 from nbcad.node.worker import Worker
 
-LOCK, ANALYST_LOG = "lock", "analyst.log"
+LOCK, ANALYST_LOG, TOKEN = "lock", "analyst.log", "pages.token"
 _DAY_S, _CLEAN_EVERY_S = 86_400.0, 600.0
 
 
@@ -37,7 +37,7 @@ class Node:
         """Take the folder, load the models, and start all parts.
 
         Raises:
-            InputError: the folder is another node's, or the certificates cannot be used.
+            InputError: the folder is another node's, or the certificates or the pages' token cannot be used.
             DatabaseError: what stands in the folder is no queue.
             ModelError: the models cannot be loaded.
             OSError: the folder cannot be written, or the address not be listened on.
@@ -51,7 +51,8 @@ class Node:
                 self.parts.append(Sender(config.send, config.tls, config.receive.ae_title, self.jobs))
             analyst = stack.enter_context(closing(Analyst(config.analyse, folder / ANALYST_LOG)))
             analyst.start()
-            self.parts.append(Worker(self.jobs, analyst, config.receive.quiet_s, sends=bool(config.send.host)))
+            worker = Worker(self.jobs, analyst, config.receive.quiet_s, sends=bool(config.send.host))
+            self.parts.append(worker)
             self.receiver = Receiver(config.receive, config.tls, self.jobs)
             self.parts.append(self.receiver)
             for job in self.jobs.recover():
@@ -59,10 +60,29 @@ class Node:
             for part in self.parts:
                 part.start()
                 stack.callback(part.stop)
+            if config.pages.bind:
+                self._serve_pages(stack, worker)
             self._stack = stack.pop_all()
         host, port = self.receiver.address
         log.info("started", ae_title=config.receive.ae_title, address=host, port=port)
         return self
+
+    def _serve_pages(self, stack: ExitStack, worker: Worker) -> None:
+        token = Path(self._config.folder) / TOKEN
+        server = pages.serve(
+            self.jobs,
+            pages.Config(
+                token=pages.read_token(token),
+                worker_alive=lambda: worker.alive,
+                listening=lambda: self.receiver.alive,
+                host=self._config.pages.bind,
+                port=self._config.pages.port,
+                least_free=self._config.receive.reserve_mib << 20,
+                language=self._config.analyse.lang,
+            ),
+        )
+        stack.callback(server.close)
+        log.info("pages", address=server.address, token_file=str(token))
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

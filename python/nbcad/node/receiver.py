@@ -35,7 +35,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from nbcad import NAME
 from nbcad.errors import InputError
-from nbcad.node import log
+from nbcad.node import log, metrics
 from nbcad.node.config import Receive, Tls
 from nbcad.node.jobs import Jobs, Received
 from nbcad.series import FileRecord, Source
@@ -207,6 +207,7 @@ class Receiver:
                 os.fsync(file.fileno())
             digest = hashlib.sha256(data.getbuffer()).digest()
             self._jobs.add(Received(path, found["StudyInstanceUID"], found["SOPInstanceUID"], digest, sender))
+            metrics.OBJECTS_RECEIVED.inc()
         finally:
             path.unlink(missing_ok=True)
         return SUCCESS
@@ -260,6 +261,7 @@ def _identity(path: Path, file: io.BufferedWriter) -> dict[str, str]:
 
 def _rejected(event: evt.Event) -> None:
     request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
+    metrics.ASSOCIATIONS_REFUSED.inc()
     log.warn(
         "association rejected",
         calling=request.calling_ae_title,

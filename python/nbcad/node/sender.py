@@ -69,8 +69,8 @@ class Sender(Loop):
         settings = self._settings
         association = self._ae.associate(settings.host, settings.port, _CONTEXTS, settings.ae_title, tls_args=self._tls)
         if not association.is_established:
-            why = "refuses the association" if association.is_rejected else "cannot be reached"
-            return f"{settings.ae_title} at {settings.host}:{settings.port} {why}"
+            archive = f"{settings.ae_title}@{settings.host}:{settings.port}"
+            return f"{archive} refuses the association" if association.is_rejected else f"{archive} cannot be reached"
         reason = ""
         for result in self._jobs.unsent(study):
             if self.stopping.is_set() or not association.is_established:

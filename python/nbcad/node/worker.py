@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from nbcad.errors import ModelError, OutputError
-from nbcad.node import log
+from nbcad.node import log, metrics
 from nbcad.node.analyst import AnalysisFailed, Analyst, Stopped
 from nbcad.node.jobs import Jobs, Study, sync
 from nbcad.node.part import AFTER_ERROR_S, Loop
@@ -56,7 +56,8 @@ class Worker(Loop):
             AnalysisFailed, ModelError, OutputError, Stopped: see `Analyst.analyse`.
         """
         report = study.folder / REPORT.format(number=study.analyses)
-        found = self._analyst.analyse(study, report, self.stopping.is_set)
+        with metrics.ANALYSIS_SECONDS.time():
+            found = self._analyst.analyse(study, report, self.stopping.is_set)
         for path in found.results:
             sync(path)
         results = found.results if self._sends else []

@@ -35,15 +35,16 @@ class DicomWriter:
     def _write_series(
         self, number: int, study: dict, entry: dict, analysis: SeriesAnalysis
     ) -> tuple[list[str], list[str]]:
+        first = analysis.slices[0]
         try:
-            header, notes = read_study(analysis.slices[0])
+            header, notes = read_study(first.source, first.record)
         except Refusal as refusal:
             return [], [f"No DICOM objects were written: {refusal}."]
         of = Analysed(number, study, entry, analysis, header, self.models)
         if reason := why_not(of):
             return [], [f"No DICOM objects were written: {reason}."]
         notes = [f"In the DICOM objects {note}." for note in notes]
-        if entry["lesions"] and analysis.slices[0].geometry is not None and not has_millimetres(of):
+        if entry["lesions"] and first.geometry is not None and not has_millimetres(of):
             notes.append(
                 "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
                 "not valid or not the same in all images."

@@ -11,14 +11,13 @@ import jinja2
 from markupsafe import Markup
 
 from nbcad import cli
+from nbcad.language import Language
 from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
-from nbcad.report.language import Language
 from nbcad.report.output import HTML, PATIENTS
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
 from nbcad.report.viewer import viewer_data, viewer_pictures
 
 TEMPLATES = resources.files("nbcad.report") / "templates"
-_HTML_LANGUAGE = {"en": "en", "zh": "zh-CN"}
 
 
 class Pages:
@@ -46,12 +45,14 @@ class Pages:
         if patient.patients == 1:
             return content
         page = f"{PATIENTS}/{patient.number:04d}.html"
-        self._write(page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files})
+        self._write(
+            page, "patient.html.j2", content | {"summary": patient.summary, "files": patient.files, "origin": ""}
+        )
         return {"number": patient.number, "page": page, "studies": patient.studies}
 
     def close(self, report: dict) -> None:
         """Write report.html, of the report that `pipeline.analyse` returned after all patients were added."""
-        content = {"summary": report["summary"], "files": report["files"]}
+        content = {"summary": report["summary"], "files": report["files"], "origin": report["origin"]}
         if len(self.shown) == 1:
             self._write(HTML, "patient.html.j2", self.shown[0] | content)
         else:
@@ -105,7 +106,7 @@ def _environment(language: Language) -> jinja2.Environment:
     # On paper the banner stands once at the top: this is for every sheet.
     every_sheet = f"@page {{ @bottom-center {{ content: {json.dumps(banner, ensure_ascii=False)}; }} }}\n"
     environment.globals |= {
-        "html_language": _HTML_LANGUAGE[language.code],
+        "html_language": language.tag,
         "banner": banner,
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8") + every_sheet),
         "script": Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")),

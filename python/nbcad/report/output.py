@@ -31,14 +31,15 @@ def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
     out = out.resolve()  # a link's target is replaced, not the link
     if source.resolve().is_relative_to(out):
         raise InputError(f"{source} lies in --out {out}, which is replaced as a whole; give another --out")
-    _refuse(out, force)
+    check_out(out, force)
     remedy = "it is as it was, run the same again with more"
     with cli.telling_no_space(OutputError, out, remedy), cli.replacing_folder(out) as folder:
         yield folder
-        _refuse(out, force)  # it may have been filled meanwhile
+        check_out(out, force)  # it may have been filled meanwhile
 
 
-def _refuse(out: Path, force: bool) -> None:
+def check_out(out: Path, force: bool) -> None:
+    """Raise what `report_folder` raises if something else than what it replaces stands at ``out``."""
     if not out.exists():
         return
     if not out.is_dir():

@@ -18,6 +18,7 @@ def write_report(
     only_series: str | None = None,
     force: bool = False,
     dask: str | None = None,
+    origin: str | None = None,
 ) -> dict:
     """Analyse everything below a path and write its report.
 
@@ -27,7 +28,7 @@ def write_report(
         models: the trained models.
         device: on which they are.
         language: of the pages, one of `cli.LANGUAGES`.
-        only_series: see `pipeline.analyse`.
+        only_series, origin: see `pipeline.analyse`.
         force: replace a report.
         dask: see `parallel.on`.
 
@@ -41,6 +42,6 @@ def write_report(
         needed = [dicom, folder, *(models.files.paths if models.files else ())]
         with parallel.on(dask, map, needed) as each:
             writer = ReportWriter(folder, language, software(models, device))
-            report = analyse(dicom, models, device, only_series, writer.write, writer.take, each)
+            report = analyse(dicom, models, device, only_series, writer.write, writer.take, each, origin)
             writer.close(report)
     return report

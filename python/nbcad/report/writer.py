@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from nbcad.language import Language
 from nbcad.pipeline import PatientAnalysis
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
-from nbcad.report.language import Language
 from nbcad.report.output import DICOM, JSON
 
 _PART = ".part-"

@@ -14,8 +14,16 @@ from pydicom.tag import BaseTag, Tag
 
 from nbcad.series.functional_groups import items
 from nbcad.series.header import named, without_deflation
-from nbcad.series.sources import HEADER_BYTES, HEADER_READS, MALFORMED, Refusal, as_binary_io, one_line
-from nbcad.series.types import Slice
+from nbcad.series.sources import (
+    HEADER_BYTES,
+    HEADER_READS,
+    MALFORMED,
+    FileRecord,
+    Refusal,
+    Source,
+    as_binary_io,
+    one_line,
+)
 
 # Type 1 or 2 of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, if only empty.
 _ALWAYS = (
@@ -36,8 +44,8 @@ _PIXELS = 0x7FE00008
 _REPLACED = "\ufffd"  # what pydicom puts in the place of bytes that it cannot decode
 
 
-def read_study(image: Slice) -> tuple[Dataset, list[str]]:
-    """The elements of an image's patient and study that can be written as the standard wants them.
+def read_study(source: Source, record: FileRecord) -> tuple[Dataset, list[str]]:
+    """The elements of a file's patient and study that can be written as the standard wants them.
 
     Text comes decoded; an object that holds it needs a character set that has all of Unicode.
 
@@ -50,7 +58,7 @@ def read_study(image: Slice) -> tuple[Dataset, list[str]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with image.record.budget(HEADER_BYTES, HEADER_READS) as budget, image.source.open(budget) as file:
+            with record.budget(HEADER_BYTES, HEADER_READS) as budget, source.open(budget) as file:
                 header = read_partial(
                     as_binary_io(without_deflation(file)),
                     lambda tag, *_: int(tag) >= _PIXELS,

@@ -1,4 +1,4 @@
-"""The page in the reader's language: gettext catalogues, and the pipeline's own sentences found again in a report."""
+"""Pages in the reader's language: gettext catalogues, and the pipeline's own sentences found again in a report."""
 
 import gettext
 import io
@@ -10,7 +10,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from nbcad.cli import LANGUAGES
-from nbcad.report.sentences import LABELS, PARTS, SENTENCES, WORDS
+from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
 
 _LONGEST = 2000  # characters; a header may hold so much that seeking sentences in it would take minutes
 
@@ -20,6 +20,7 @@ class Language:
 
     def __init__(self, code: str):
         self.code = code
+        self.tag = {"zh": "zh-CN"}.get(code, code)  # as HTML wants it (BCP 47)
         self._catalogue = _catalogue(code)
         self.gettext, self.ngettext = self._catalogue.gettext, self._catalogue.ngettext
 
@@ -75,7 +76,7 @@ def _catalogue(code: str) -> gettext.NullTranslations:
     if code == LANGUAGES[0]:
         return gettext.NullTranslations()
     # Compiled here, as the repository holds no binary and an editable installation has no step of its own for it.
-    path = resources.files("nbcad.report") / "locale" / code / "LC_MESSAGES" / "nbcad.po"
+    path = resources.files("nbcad.language") / "locale" / code / "LC_MESSAGES" / "nbcad.po"
     with path.open("rb") as file:
         catalogue = read_po(file, locale=code)
     compiled = io.BytesIO()

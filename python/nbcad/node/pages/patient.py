@@ -1,0 +1,50 @@
+"""Whose study it is, as its images say: the queue itself knows no patient."""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
+
+from nbcad.node.jobs import Study
+from nbcad.series import FileRecord, Source, read_study
+from nbcad.series.sources import Refusal
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Texts for a list; empty where the images do not say, or not in a way that can be read."""
+
+    name: str = ""
+    id: str = ""
+    study_date: str = ""
+    description: str = ""
+
+
+def patient_of(study: Study) -> Patient:
+    """The patient of a study, by one of its objects."""
+    return _read(study.images, study.last_received)
+
+
+@lru_cache(maxsize=5000)
+def _read(images: Path, _last_received: float) -> Patient:
+    try:
+        with os.scandir(images) as files:
+            path = Path(next(files))
+        header, _ = read_study(Source(path), FileRecord(str(path)))
+    except (StopIteration, OSError, Refusal):
+        return Patient()
+    return Patient(_name(header), header.PatientID, _date(header.StudyDate), header.get("StudyDescription", ""))
+
+
+def _name(header: Dataset) -> str:
+    """The groups of a name that people read (PS3.5 6.2.1), as "张三, Zhang San"."""
+    name = PersonName(header.PatientName)
+    groups = (" ".join(group.replace("^", " ").split()) for group in (name.ideographic, name.alphabetic))
+    return ", ".join(group for group in groups if group)
+
+
+def _date(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 else value
