@@ -9,7 +9,7 @@ import pytest
 
 from conftest import run_tool
 from nbcad import bench, caffe_net, database
-from nbcad.bench import archive, child, conversion, layers, study
+from nbcad.bench import archive, child, conversion, layers, node, study
 from nbcad.errors import NbcadError
 from nbcad.series import read_archive
 from nbcad.series_rules import decide, read_rules
@@ -153,3 +153,10 @@ def test_folder_of_many_patients_holds_a_t2_and_a_scout_of_each(monkeypatch, tmp
     assert [(len(series.slices), bool(decide(series, rules).reason)) for series in found.series] == [
         (20, False), (10, True),
     ] * 2  # fmt: skip
+
+
+@pytest.mark.hospital
+def test_node_answers_the_studies_that_its_benchmark_sends(flow, tmp_path):
+    figures = {f.name: f.value for f in node.measure(tmp_path, 2000, flow.models, flow.models / "stage")}
+    assert figures["studies"] == 2
+    assert 0 < figures["share of the time in the nets"] < 1

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 
 from nbcad import cli, machine
 
-PARTS = ("study", "archive", "training", "svm", "conversion", "layers", "placing")
+PARTS = ("study", "archive", "training", "svm", "conversion", "layers", "placing", "node")
 
 
 @dataclass(frozen=True)
