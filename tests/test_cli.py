@@ -1,4 +1,5 @@
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,23 @@ def test_an_error_is_one_line_and_exit_code_1(capsys):
         cli.run(main)
     assert left.value.code == cli.FAILED
     assert capsys.readouterr().err.endswith("error: it is not there; put it there\n")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_half_written(tmp_path, ending):
+    program = (
+        "import sys, time; from nbcad import cli\n"
+        "def main():\n"
+        "    with cli.replacing_folder(sys.argv[1]):\n"
+        "        print('begun', flush=True); time.sleep(60)\n"
+        "cli.run(main)"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "report"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tool:
+        assert tool.stdout.readline() == "begun\n" and list(tmp_path.iterdir())
+        tool.send_signal(ending)
+        assert tool.wait(10) == 128 + ending and tool.stderr.read().endswith(f"ended by {ending.name}\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_defect_keeps_its_traceback():

@@ -303,6 +303,7 @@ def test_orthanc_gives_a_study_and_takes_its_report_unchanged(flow, tmp_path, mo
         monkeypatch.setenv(USER, "nbcad")
         monkeypatch.setenv(PASSWORD, SECRET)
         done = run_tool(*tool, "--store", "--out", tmp_path / "out")
+        again = run_tool(*tool, "--out", tmp_path / "again")
         Service(f"{address}/dicom-web").fetch(pacs.study, tmp_path / "back")
         with pytest.raises(InputError, match="has no study"):
             Service(f"{address}/dicom-web").fetch("2.25.7", tmp_path / "back")
@@ -312,5 +313,6 @@ def test_orthanc_gives_a_study_and_takes_its_report_unchanged(flow, tmp_path, mo
     assert stranger.returncode == 1 and "401 Unauthorized" in stranger.stderr and not (tmp_path / "none").exists()
     assert done.returncode == 0 and SECRET not in done.stdout + done.stderr, done.stderr
     written = [path.read_bytes() for path in (tmp_path / "out" / "dicom").iterdir()]
+    assert again.returncode == 0 and f"{len(written)} ignored" in again.stdout, again.stderr
     assert sorted(held) == sorted([*pacs.objects.values(), *written]) and len(written) >= 2
     assert sorted(_fetched(tmp_path / "back").values()) == sorted(held)

@@ -40,6 +40,7 @@ from nbcad.node import analyst, jobs, log, receiver
 from nbcad.node.analyst import AnalysisFailed, Analyst, Findings, Stopped
 from nbcad.node.config import CONFIG, Analyse, Config, Pages, Receive, Send, Tls, read_config
 from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
+from nbcad.node.node import Node
 from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
 from nbcad.node.sender import Sender
 from nbcad.node.worker import Worker
@@ -708,6 +709,17 @@ def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path
     assert {made.StudyInstanceUID for made in pacs.got} == {"2.25.1"}
     assert [made.SOPClassUID for made in pacs.got].count(Comprehensive3DSRStorage) == 1
     assert [event["job"] for event in node.events("results delivered")] == [1]
+
+
+def test_results_that_wait_while_no_archive_is_named_are_told_of(tmp_path, monkeypatch):
+    with closing(Jobs(tmp_path)) as before:
+        _sending(before)
+    monkeypatch.setattr("nbcad.node.node.Analyst", lambda *_: SimpleNamespace(start=lambda: None, close=lambda: None))
+    monkeypatch.setattr("nbcad.node.log.warn", lambda event, **facts: told.append((event, facts)))
+    told = []
+    with Node(Config(folder=str(tmp_path), receive=SETTINGS, pages=Pages(bind=""))) as node:
+        assert node.jobs.counts()[State.SENDING] == 1
+    assert told == [("results wait, but [send] names no archive", {"studies": 1})]
 
 
 # --- the log

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import urllib.parse
@@ -31,9 +32,12 @@ LANGUAGES = ("en", "zh")  # of the report's pages; the first is that of the sour
 def run(main: Callable[[], int | None]) -> None:
     """Call a tool's ``main`` and leave with its exit code.
 
-    An `NbcadError` or an `OSError` becomes one line on stderr and exit code 1. Anything else is a defect of this
-    package and keeps its traceback.
+    What is half written when Ctrl-C, SIGTERM or SIGHUP comes is removed first. An `NbcadError` or an `OSError` becomes
+    one line on stderr and exit code 1. Anything else is a defect of this package and keeps its traceback.
     """
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) == signal.SIG_DFL:  # nohup's SIGHUP stays without effect
+            signal.signal(ending, _end)
     try:
         code = main()
     except (NbcadError, OSError) as error:
@@ -42,7 +46,19 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
         code = INTERRUPTED
+    except _Ended as ended:
+        (number,) = ended.args
+        print(f"{Path(sys.argv[0]).name}: ended by {signal.Signals(number).name}", file=sys.stderr)
+        code = 128 + number
     sys.exit(code or DONE)
+
+
+class _Ended(BaseException):
+    """By a signal, whose number is the argument."""
+
+
+def _end(number: int, _: object) -> None:
+    raise _Ended(number)
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -53,13 +53,14 @@ def enhance(volume: np.ndarray, n4: bool = False) -> np.ndarray:
 def _without_bias_field(volume: np.ndarray) -> np.ndarray:
     import SimpleITK as sitk  # late: a tenth of a second of every start, and N4 is only used if asked for
 
-    image = sitk.GetImageFromArray(volume + 1.0)  # N4 works on the logarithm
+    grid = volume[0] if len(volume) == 1 else volume  # ITK has no volume of one slice
+    image = sitk.GetImageFromArray(grid + 1.0)  # N4 works on the logarithm
     shrink = [4 if size >= 32 else 1 for size in image.GetSize()]
     small = sitk.Shrink(image, shrink)
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
     corrector.SetMaximumNumberOfIterations([20, 20])
     corrector.Execute(small, sitk.OtsuThreshold(small, 0, 1, 200))
-    field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
+    field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).reshape(volume.shape)
     return np.maximum((volume + 1.0) / np.exp(field) - 1.0, 0.0).astype(np.float32)
 
 

@@ -125,6 +125,7 @@ SENTENCES = (
     # Of files that are no images.
     N_("not a DICOM file (PS3.10)"),
     N_("DICOMDIR; the files themselves are read"),
+    N_("a result of nbcad, no image of a scanner"),
     N_("a zip within the input is not opened; give it by itself"),
     N_("no regular file, but a pipe, socket or device"),
     N_("symbolic link to a folder; give that folder itself"),

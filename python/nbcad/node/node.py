@@ -12,7 +12,7 @@ from nbcad.errors import InputError
 from nbcad.node import log, pages
 from nbcad.node.analyst import Analyst
 from nbcad.node.config import Config
-from nbcad.node.jobs import Jobs
+from nbcad.node.jobs import Jobs, State
 from nbcad.node.part import Part
 from nbcad.node.receiver import Receiver
 from nbcad.node.sender import Sender
@@ -63,6 +63,9 @@ class Node:
             if config.pages.bind:
                 self._serve_pages(stack, worker)
             self._stack = stack.pop_all()
+        unsent = self.jobs.counts()[State.SENDING]
+        if unsent and not config.send.host:
+            log.warn("results wait, but [send] names no archive", studies=unsent)
         host, port = self.receiver.address
         log.info("started", ae_title=config.receive.ae_title, address=host, port=port)
         return self

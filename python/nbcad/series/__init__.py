@@ -1,7 +1,7 @@
 """DICOM in: every file of a folder, a zip or a single file, sorted into series whose geometry is known.
 
 Nothing is guessed. Each file ends as ``used``, ``refused`` (an object that cannot be analysed, with the tag that says
-so) or ``ignored`` (no DICOM object at all, or a series that was not chosen).
+so) or ``ignored`` (no DICOM object at all, a result of this software, or a series that was not chosen).
 """
 
 from collections.abc import Iterable, Iterator

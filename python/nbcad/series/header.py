@@ -24,6 +24,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
+from nbcad import NAME
 from nbcad.series import private
 from nbcad.series.sources import (
     BYTES_A_FILE,
@@ -43,7 +44,8 @@ _SEQUENCES = (
 )  # fmt: skip
 _VALUES = (
     _DIRECTORY,
-    "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "Modality", "SeriesDescription", "AcquisitionContrast",
+    "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "Modality", "Manufacturer", "SeriesDescription",
+    "AcquisitionContrast",
     "PatientID", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime", "EchoTime", "TriggerTime",
     "DiffusionBValue", "DiffusionGradientOrientation", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
@@ -54,8 +56,8 @@ _VALUES = (
 )  # fmt: skip
 # An image can do without these: what cannot be read of them is not known.
 _NOT_NEEDED = {
-    "StudyDate", "SeriesDescription", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime",
-    "EchoTime", "TriggerTime", "DiffusionGradientOrientation", "AcquisitionNumber", "InstanceNumber",
+    "StudyDate", "Manufacturer", "SeriesDescription", "PatientBirthDate", "PatientAge", "ScanningSequence",
+    "RepetitionTime", "EchoTime", "TriggerTime", "DiffusionGradientOrientation", "AcquisitionNumber", "InstanceNumber",
     "TemporalPositionIdentifier", "QualityControlImage", "FrameOfReferenceUID",
 }  # fmt: skip
 _KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
@@ -224,6 +226,8 @@ def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) 
         raise Ignored("DICOMDIR; the files themselves are read")
     if not preamble and sop_class not in UID_dictionary:
         raise InvalidDicomError
+    if values.get("Manufacturer") == NAME:
+        raise Ignored("a result of nbcad, no image of a scanner")
     if sop_class not in (MRImageStorage, EnhancedMRImageStorage):
         name = UID(str(sop_class)).name if sop_class else "missing"
         raise Refusal(f"(0008,0016) SOP Class UID is {name}, not MR or Enhanced MR Image Storage")
