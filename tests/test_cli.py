@@ -40,7 +40,8 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, ending):
         "cli.run(main)"
     )
     command = [sys.executable, "-c", program, tmp_path / "report"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tool:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(ending, signal.SIG_DFL)) as tool:
         assert tool.stdout.readline() == "begun\n" and list(tmp_path.iterdir())
         tool.send_signal(ending)
         assert tool.wait(10) == 128 + ending and tool.stderr.read().endswith(f"ended by {ending.name}\n")
