@@ -205,6 +205,26 @@ def test_dropout_drops_what_the_stock_layer_drops(tmp_path):
     assert 0 < np.count_nonzero(results[0]) < results[0].size
 
 
+FEW_IMAGES = """
+import caffe
+net = caffe.Net("models/organ_net/deploy.prototxt", caffe.TEST)
+for images in (1, 2, 3, 7, 8, 9, 64):
+    net.blobs["data"].reshape(images, 1, 64, 64)
+    net.forward()
+net = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)
+for images in (1, 7, 20):
+    net.blobs["data"].reshape(images, 1, 100, 90)
+    net.forward()
+"""
+
+
+def test_no_number_of_images_is_left_to_onednns_reference_which_is_hundreds_of_times_slower():
+    done = run(FEW_IMAGES, DNNL_VERBOSE="1")
+    assert done.returncode == 0, done.stderr
+    executed = {line.split(",")[4] for line in done.stdout.splitlines() if ",exec,cpu,convolution," in line}
+    assert executed and not any("ref" in implementation for implementation in executed), executed
+
+
 def test_net_over_slices_is_reshaped_to_any_size(chance):
     with chosen("stock"):
         stock = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)

@@ -13,7 +13,7 @@ from nbcad.bench.layers import NETS, SOLVER, Timer, take_turns, without_data
 from nbcad.caffe_net import caffe, caffe_pb2
 from nbcad.train import NEVER
 
-BATCHES = (16, 64, 256)
+BATCHES = (1, 4, 16, 64, 256)
 ITERATIONS = 10  # of a turn
 ITERATIONS_A_SIZE = 400  # of ``size`` for each turn beyond the least
 LEAST_ROUNDS = 5
@@ -65,14 +65,29 @@ def iteration_s(solver: caffe.SGDSolver) -> float:
 
 
 def over_batch(folder: Path) -> Curve:
-    """Milliseconds an image in training, over the batch."""
-    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in NETS}
+    """Milliseconds an image, in training and in inference, over the batch."""
+    lines: dict[str, list[tuple[float, float]]] = {}
     for name, path in NETS.items():
+        deployed = caffe.Net(str(path / "deploy.prototxt"), caffe.TEST)
         for batch in BATCHES:
             net = without_data(path / "train_val.prototxt")
             for shape in net.layer[0].input_param.shape:
                 shape.dim[0] = batch
-            once = timer(folder / f"{name}_{batch}", net)
-            once()
-            lines[name].append((batch, 1e3 * median(once() for _ in range(3)) / batch))
+            deployed.blobs["data"].reshape(batch, *deployed.blobs["data"].shape[1:])
+            ways: dict[str, Timer] = {
+                "training": timer(folder / f"{name}_{batch}", net),
+                "inference": partial(forward_s, deployed),
+            }
+            for way, once in ways.items():
+                once()
+                seconds = median(once() for _ in range(3))
+                lines.setdefault(f"{name}, {way}", []).append((batch, 1e3 * seconds / batch))
     return Curve("batch", "images of a batch", "ms an image", lines)
+
+
+def forward_s(net: caffe.Net) -> float:
+    """Seconds of an inference, the mean of a few."""
+    started = time.perf_counter()
+    for _ in range(ITERATIONS):
+        net.forward()
+    return (time.perf_counter() - started) / ITERATIONS

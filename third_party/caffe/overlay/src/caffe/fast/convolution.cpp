@@ -83,19 +83,21 @@ struct Description {
   dnnl::memory::dims stride, dilation, pad;
 };
 
-Desc ImageDesc(const Shape& shape, int block) {
+Desc ImageDesc(const Shape& shape, int block, bool vectors) {
   typedef dnnl::memory::format_tag Tag;
-  const Tag tag = block == 0 ? Tag::nchw : block == shape.c ? Tag::nhwc : block == 16 ? Tag::nChw16c : Tag::nChw8c;
+  const Tag tag = block == 0 ? Tag::nchw : !vectors ? Tag::nhwc : block == 16 ? Tag::nChw16c : Tag::nChw8c;
   return Desc({shape.n, shape.c, shape.h, shape.w}, dnnl::memory::data_type::f32, tag);
 }
 
 Description Describe(const Geometry& g, const Problem& p) {
   const auto type = dnnl::memory::data_type::f32;
+  // One block of channels is the same bytes as all of them interleaved, but oneDNN mixes the two only slowly.
+  const bool vectors = p.out_block == BlockSize() && (p.in_block == 0 || p.in_block == BlockSize());
   const Description description = {
-    ImageDesc(p.in, p.in_block),
+    ImageDesc(p.in, p.in_block, vectors),
     Desc({p.out.c, p.in.c, g.kernel_h, g.kernel_w}, type, dnnl::memory::format_tag::any),
     g.bias ? Desc({p.out.c}, type, dnnl::memory::format_tag::a) : Desc(),
-    ImageDesc(p.out, p.out_block),
+    ImageDesc(p.out, p.out_block, vectors),
     {g.stride_h, g.stride_w},
     {g.dilation_h - 1, g.dilation_w - 1},
     {g.pad_h, g.pad_w},
@@ -300,10 +302,18 @@ class ConvolutionImplementation : public Implementation<float> {
   }
 
   std::vector<Part> Parts(const Problem& whole, int images) {
-    if (images < kFew && whole.out_block < whole.out.c) { return PartsByChannels(whole); }
-    if (images < kFew && whole.in_block == whole.in.c && geometry_.pad_h == 0) { return PartsByRows(whole); }
-    const Part all = {&forward_.Get(geometry_, whole), 0, 0, 0, 0};
-    return std::vector<Part>(1, all);
+    std::vector<Part> parts;
+    if (images < kFew && whole.out_block < whole.out.c) {
+      parts = PartsByChannels(whole);
+    } else if (images < kFew && whole.in_block == whole.in.c && geometry_.pad_h == 0) {
+      parts = PartsByRows(whole);
+    }
+    const auto slow = [](const Part& part) { return part.plan->slow; };
+    if (parts.empty() || std::any_of(parts.begin(), parts.end(), slow)) {
+      const Part all = {&forward_.Get(geometry_, whole), 0, 0, 0, 0};
+      parts.assign(1, all);
+    }
+    return parts;
   }
 
   float* PartWeights(const std::vector<Part>& parts) {
