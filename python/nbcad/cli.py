@@ -35,9 +35,7 @@ def run(main: Callable[[], int | None]) -> None:
     What is half written when Ctrl-C, SIGTERM or SIGHUP comes is removed first. An `NbcadError` or an `OSError` becomes
     one line on stderr and exit code 1. Anything else is a defect of this package and keeps its traceback.
     """
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) == signal.SIG_DFL:  # nohup's SIGHUP stays without effect
-            signal.signal(ending, _end)
+    _raise_when_ended()
     try:
         code = main()
     except (NbcadError, OSError) as error:
@@ -57,8 +55,18 @@ class _Ended(BaseException):
     """By a signal, whose number is the argument."""
 
 
-def _end(number: int, _: object) -> None:
-    raise _Ended(number)
+def _raise_when_ended() -> None:
+    """Have SIGTERM and SIGHUP raise `_Ended` in this process."""
+    process = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        if os.getpid() != process:  # a worker that was forked a moment ago
+            os._exit(128 + number)
+        raise _Ended(number)
+
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) == signal.SIG_DFL:  # nohup's SIGHUP stays without effect
+            signal.signal(ending, end)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
