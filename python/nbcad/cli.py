@@ -13,6 +13,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -56,17 +57,23 @@ class _Ended(BaseException):
 
 
 def _raise_when_ended() -> None:
-    """Have SIGTERM and SIGHUP raise `_Ended` in this process."""
-    process = os.getpid()
+    """Have SIGTERM and SIGHUP raise `_Ended` in this process, and end those that it forks."""
 
     def end(number: int, _: object) -> None:
-        if os.getpid() != process:  # a worker that was forked a moment ago
-            os._exit(128 + number)
         raise _Ended(number)
 
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) == signal.SIG_DFL:  # nohup's SIGHUP stays without effect
-            signal.signal(ending, end)
+    def end_at_once() -> None:
+        for ending in endings:
+            signal.signal(ending, signal.SIG_DFL)
+        unblock()
+
+    # nohup's SIGHUP stays without effect.
+    endings = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for ending in endings:
+        signal.signal(ending, end)
+    block, unblock = (partial(signal.pthread_sigmask, how, endings) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK))
+    # Blocked while it forks: of what comes to a child before this, Python forgets that it came.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=end_at_once)
 
 
 def parser(description: str) -> argparse.ArgumentParser:

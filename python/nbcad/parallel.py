@@ -121,8 +121,6 @@ def _on_cores(workers: int, function: Callable[[Item], Result], items: Iterable[
 def _begin_process() -> None:
     """Ctrl-C is the parent's to handle; no worker outlives its parent, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which a broken pool ends the others
 
     def end_with_parent() -> None:
         parent = multiprocessing.parent_process()
