@@ -115,6 +115,10 @@ def test_study_waits_when_nothing_came_for_a_while_and_goes_from_state_to_state(
     assert queue.studies() == [done] and queue.studies(State.WAITING) == [] and queue.counts()[State.DONE] == 1
 
 
+def test_jobs_count_studies_and_not_their_objects(queue):
+    assert [arrive(queue, image)[0] for number in (1, 2, 3) for image in study(number)] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
 def test_object_sent_twice_is_kept_once_and_one_with_another_content_takes_its_place(queue):
     image = study(1)[0]
     arrive(queue, image, b"1")

@@ -159,12 +159,13 @@ class Jobs:
         folder = f"{STUDIES}/{_hash(received.study_uid)}"
         size, now = received.path.stat().st_size, time.time()
         with self._writing() as write:
-            write(
+            found = write("UPDATE study SET sender = ? WHERE study_uid = ? RETURNING job, state",
+                          received.sender, received.study_uid).fetchone()  # fmt: skip
+            job, state = found or write(
                 "INSERT INTO study (study_uid, folder, sender, state, since, first_received, last_received)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (study_uid) DO UPDATE SET sender = excluded.sender",
+                " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING job, state",
                 received.study_uid, folder, received.sender, State.RECEIVING, now, now, now,
-            )  # fmt: skip
-            job, state = write("SELECT job, state FROM study WHERE study_uid = ?", received.study_uid).fetchone()
+            ).fetchone()  # fmt: skip
             known = write("SELECT sha256 FROM object WHERE job = ? AND sop_uid = ?", job, received.sop_uid).fetchone()
             arrival = Arrival.NEW if known is None else Arrival.REPLACED
             if known and known[0] == received.sha256:
