@@ -85,6 +85,13 @@ def test_saved_svm_gives_the_same_probabilities(svm, samples, tmp_path):
     assert (loaded.blob, loaded.labels, loaded.info) == (svm.blob, svm.labels, svm.info)
 
 
+def test_saved_svm_is_the_same_bytes_when_it_is_fitted_again(svm, samples, tmp_path):
+    organ.save(svm, tmp_path / "first")
+    organ.save(organ.fit(samples, samples[0], "fc7", svm.labels), tmp_path / "second")
+    for name in ("svm.skops", "svm.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
 @pytest.fixture(scope="module")
 def large(samples, tmp_path_factory):
     """Fitted as if three patients' samples, or 100 samples, were many."""

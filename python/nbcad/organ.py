@@ -2,10 +2,12 @@
 
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import skops.io
@@ -27,6 +29,7 @@ TRAIN_VAL = "models/organ_net/train_val.prototxt"
 DEPLOY = "models/organ_net/deploy.prototxt"
 SVM_CONFIG = "models/organ_svm/svm.toml"
 _KERNEL_CACHE_MB = 1000
+_SCHEMA = "schema.json"  # of a file by skops: what its parts are and how they hang together
 _SLICES_A_PART = 8 * caffe_net.BATCH  # whole batches, so that parts change no bit of a feature
 
 # What skops may load besides NumPy and scikit-learn's own defaults.
@@ -247,13 +250,40 @@ def folds(train: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> list[
 
 
 def save(svm: OrganSvm, folder: Path) -> None:
-    """Write ``svm.skops`` and, readable, ``svm.json`` into ``folder``."""
+    """Write ``svm.skops`` and, readable, ``svm.json`` into ``folder``; the same bytes for the same SVM."""
     folder.mkdir(parents=True, exist_ok=True)
+    model = skops.io.dumps({"classifier": svm.classifier, "familiarity": svm.familiarity})
     with cli.replacing_file(folder / "svm.skops") as temporary:
-        skops.io.dump({"classifier": svm.classifier, "familiarity": svm.familiarity}, temporary)
+        _write_reproducibly(model, temporary)
     description = {"blob": svm.blob, "labels": svm.labels, "thresholds": svm.thresholds, "fit": svm.info}
     with cli.replacing_file(folder / "svm.json") as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _write_reproducibly(model: bytes, path: Path) -> None:
+    """Write what skops made, with numbers for the addresses in memory by which it names parts, and without the time."""
+    numbers: dict[str, int] = {}
+
+    def number(address: str) -> int:
+        return numbers.setdefault(address, len(numbers))
+
+    def numbered(node: dict) -> dict:
+        if "__id__" in node:
+            node["__id__"] = number(str(node["__id__"]))
+        if isinstance(node.get("file"), str):
+            node["file"] = _renamed(node["file"], number)
+        return node
+
+    with ZipFile(BytesIO(model)) as made, ZipFile(path, "w") as written:
+        schema = json.loads(made.read(_SCHEMA), object_hook=numbered)
+        parts = {_renamed(name, number): made.read(name) for name in made.namelist() if name != _SCHEMA}
+        for name, content in sorted((parts | {_SCHEMA: json.dumps(schema, indent=2).encode()}).items()):
+            written.writestr(ZipInfo(name), content)
+
+
+def _renamed(name: str, number: Callable[[str], int]) -> str:
+    address, suffix = name.split(".")
+    return f"{number(address)}.{suffix}"
 
 
 def load(folder: Path) -> OrganSvm:
