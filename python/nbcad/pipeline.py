@@ -20,7 +20,7 @@ from nbcad.labels import NORMAL
 from nbcad.localise import Lesion
 from nbcad.models import ModelFiles, Models, kept_models
 from nbcad.parallel import Map
-from nbcad.preprocess import Box, Canonical, enhance, organ_input
+from nbcad.preprocess import Box, enhance, organ_inputs
 from nbcad.series import IGNORED, USED, Archive, FileRecord, Series, Slice, geometries, read_archive, read_pixels
 from nbcad.series_rules import Decision, Rule, decide, read_rules
 
@@ -71,10 +71,8 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     if not slices:
         return None
     volume = enhance(pixels, models.n4)
-    turn = Canonical.of(slices[0].geometry)
     size = models.organ_net.blobs["data"].data.shape[-1]
-    spacing = turn.spacing(slices[0].spacing)
-    inputs = np.stack([organ_input(turn.apply(image), spacing, size) for image in volume])
+    inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
     features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
     heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     organs, probabilities = models.svm.sort(features)

@@ -159,6 +159,22 @@ def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int, jitt
     return _clahe(organ_square(image, spacing, size, jitter))
 
 
+def organ_inputs(volume: np.ndarray, geometry: Geometry | None, spacing: tuple[float, float], size: int) -> np.ndarray:
+    """`organ_input` of each slice of a series.
+
+    Args:
+        volume: uint8, shape (slices, rows, columns), from `enhance`, as stored.
+        geometry: of the series' first slice.
+        spacing: mm between rows and between columns, as stored.
+        size: pixels along one side, the net's input shape.
+
+    Returns:
+        uint8, shape (slices, size, size).
+    """
+    turn = Canonical.of(geometry)
+    return np.stack([organ_input(turn.apply(image), turn.spacing(spacing), size) for image in volume])
+
+
 def organ_square(
     image: np.ndarray, spacing: tuple[float, float], size: int, jitter: Jitter | None = None
 ) -> np.ndarray:

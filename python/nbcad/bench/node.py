@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
@@ -20,7 +19,7 @@ from nbcad.bench.study import MODELS, STAGER, write_study
 from nbcad.errors import NbcadError
 from nbcad.models import Models, load_models
 from nbcad.node.jobs import Jobs, State
-from nbcad.preprocess import Canonical, enhance, organ_input
+from nbcad.preprocess import enhance, organ_inputs
 from nbcad.series import read_archive, read_pixels
 
 SLICES = 40  # of a study
@@ -71,9 +70,9 @@ def seconds_in_nets(dicom: Path, models: Models) -> float:
     """Seconds that both nets take for a study, the second time."""
     (series,) = read_archive(dicom).series
     slices, pixels = read_pixels(series)
-    volume, turn = enhance(pixels), Canonical.of(slices[0].geometry)
+    volume = enhance(pixels)
     size = models.organ_net.blobs["data"].data.shape[-1]
-    inputs = np.stack([organ_input(turn.apply(image), turn.spacing(slices[0].spacing), size) for image in volume])
+    inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
     for _ in range(2):
         started = time.monotonic()
         organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from nbcad import localise, organ, phantom
 from nbcad.bench import Curve, Figure, child
 from nbcad.models import Models, load_models
@@ -18,7 +16,7 @@ from nbcad.phantom.acquisition import acquire, plan
 from nbcad.phantom.patients import Purpose, list_patients
 from nbcad.phantom.physics import Tissues
 from nbcad.phantom.scanners import SCANNERS, protocols
-from nbcad.preprocess import Canonical, enhance, organ_input
+from nbcad.preprocess import enhance, organ_inputs
 from nbcad.series import read_archive, read_pixels
 
 SLICES, MATRIX = 200, 320
@@ -149,9 +147,9 @@ def least_s(dicom: Path, models: Models) -> float:
     (series,) = read_archive(dicom).series
     started = time.monotonic()
     slices, pixels = read_pixels(series)
-    volume, turn = enhance(pixels), Canonical.of(slices[0].geometry)
+    volume = enhance(pixels)
     size = models.organ_net.blobs["data"].data.shape[-1]
-    inputs = np.stack([organ_input(turn.apply(image), turn.spacing(slices[0].spacing), size) for image in volume])
+    inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
     organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
     localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     return time.monotonic() - started
