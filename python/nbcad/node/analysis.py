@@ -6,7 +6,6 @@ stderr goes to the log of the study that it is at.
 
 import json
 import os
-import resource
 import signal
 import sys
 import warnings
@@ -14,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nbcad.errors import NbcadError, OutputError
-from nbcad.memory import return_large_blocks
+from nbcad.memory import limit_memory, return_large_blocks
 from nbcad.models import Models, load_models
 from nbcad.node.config import Analyse
 from nbcad.report import DICOM, write_report
@@ -34,7 +33,7 @@ def serve(line: int) -> None:
         except NbcadError as error:
             _answer(connection, error=str(error))
             return
-        _limit_memory(settings.memory_gib)
+        limit_memory(int(settings.memory_gib * 2**30), for_good=False)  # the decoder's process sets its own
         _answer(connection)
         while True:
             try:
@@ -47,14 +46,6 @@ def serve(line: int) -> None:
 
 def _answer(connection: Connection, **facts: object) -> None:
     connection.send_bytes(json.dumps(facts).encode())
-
-
-def _limit_memory(gib: float) -> None:
-    """Of what is taken from now on; only the soft limit, as the decoder's process sets its own."""
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + int(gib * 2**30), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold a patient's images
 
 
 def _log_to(path: Path) -> None:

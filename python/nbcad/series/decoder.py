@@ -6,20 +6,19 @@ replaced when a frame has killed it.
 
 import atexit
 import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
 import warnings
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
+from nbcad.memory import limit_memory
 from nbcad.series.sources import BYTES_A_FILE, MALFORMED, Refusal, one_line
 from nbcad.series.types import StoredPixels
 
@@ -104,9 +103,7 @@ def serve(line: int) -> None:
     """Decode what comes down the line until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides
     warnings.simplefilter("ignore")
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + BYTES_A_FILE, in_use + BYTES_A_FILE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_memory(BYTES_A_FILE, for_good=True)
     with Connection(line) as connection:
         while True:
             try:
