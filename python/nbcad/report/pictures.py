@@ -76,8 +76,11 @@ def _with_heat(picture: np.ndarray, tumour: np.ndarray, pixels_a_place: float) -
         tumour, to_places, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
     colours = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_HOT)
-    alpha = 0.45 * np.clip((heat - _HEAT_SHOWN_FROM) / (1 - _HEAT_SHOWN_FROM), 0, 1)[..., None]
-    return np.round(picture * (1 - alpha) + colours * alpha).astype(np.uint8)
+    shown = heat > _HEAT_SHOWN_FROM
+    alpha = (0.45 * (heat[shown] - _HEAT_SHOWN_FROM) / (1 - _HEAT_SHOWN_FROM))[:, None]
+    blended = picture.copy()
+    blended[shown] = np.round(picture[shown] * (1 - alpha) + colours[shown] * alpha)
+    return blended
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -56,13 +56,10 @@ def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=_MRI,
-        imaging_measurements=[_stage_group(of), *_lesion_groups(of), *_region_groups(of)],
+        imaging_measurements=[_stage_group(of)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    items = content[0].ContentSequence
-    items.insert(len(items) - 1, _comment(RESEARCH_USE))
-    items.insert(len(items) - 1, _image_library(of))
-    return sr.Comprehensive3DSR(
+    report = sr.Comprehensive3DSR(
         evidence=_evidence(of),
         content=content,
         sop_instance_uid=generate_uid(prefix=None),
@@ -73,6 +70,14 @@ def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
         coding_schemes=[CodingSchemeIdentificationItem(_PRIVATE, name="Codes of nbcad", responsible_organization=NAME)],
         **shared(of, SR_SERIES, "measurements"),
     )
+    # Not before: highdicom copies and searches the content that it is given, which takes longer than to make it.
+    items = report.ContentSequence
+    measurements = items[-1].ContentSequence
+    for group in (*_lesion_groups(of), *_region_groups(of)):
+        measurements.extend(group)
+    items.insert(len(items) - 1, _comment(RESEARCH_USE))
+    items.insert(len(items) - 1, _image_library(of))
+    return report
 
 
 def has_millimetres(of: Analysed) -> bool:
