@@ -164,6 +164,51 @@ def test_gradients_in_the_test_phase_are_those_of_training(tmp_path):
     assert np.count_nonzero(results[0]) > 0
 
 
+BRANCHES = """
+layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 64 dim: 1 dim: 12 dim: 12 } } }
+layer { name: "split" type: "Split" bottom: "in" top: "a" top: "b" }
+layer { name: "conv" type: "Convolution" bottom: "a" top: "conv"
+  convolution_param { num_output: 16 kernel_size: 3 weight_filler { type: "gaussian" std: 0.2 } } }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "power" type: "Power" bottom: "b" top: "b" power_param { scale: 3 } }
+"""  # a and b are the same values
+
+
+def branches(engine: str, folder) -> caffe.Net:
+    path = folder / f"{engine}.prototxt"
+    path.write_text(BRANCHES)
+    caffe.set_random_seed(1)
+    with chosen(engine):
+        net = caffe.Net(str(path), caffe.TEST)
+    net.blobs["in"].data[...] = np.random.default_rng(1).normal(size=net.blobs["in"].data.shape)
+    return net
+
+
+def test_layers_that_leave_their_work_have_read_what_a_later_layer_overwrites(tmp_path):
+    nets = [branches(engine, tmp_path) for engine in ("stock", "fast")]
+    for net in nets:
+        net.forward()
+    stock, fast = (net.blobs["pool"].data for net in nets)
+    assert apart(stock, fast) < TOLERANCE
+
+
+@pytest.mark.parametrize("watch", ["before_forward", "after_forward"])
+def test_who_watches_a_layer_comes_after_the_work_of_those_before(watch, tmp_path):
+    seen = []
+    for engine in ("stock", "fast"):
+        net = branches(engine, tmp_path)
+        names = list(net._layer_names)
+
+        def overwrite(number, net=net, names=names):
+            if names[number] == "pool":
+                net.blobs["in"].data[...] = 0
+
+        getattr(net, watch)(overwrite)
+        net.forward()
+        seen.append(net.blobs["conv"].data.copy())
+    assert apart(*seen) < TOLERANCE
+
+
 def test_sigmoid_ends_in_0_and_1_and_keeps_nan(tmp_path):
     net = build((1, 6), [SIGMOID], "fast", tmp_path)
     net.blobs["0"].data[...] = [-np.inf, -200, 0, 200, np.inf, np.nan]

@@ -109,7 +109,7 @@ EDITS = (
     Edit(
         path="include/caffe/layer.hpp",
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
-        new=r'\1#include "caffe/fast/engine.hpp"\n',
+        new=r'\1#include "caffe/fast/chain.hpp"\n#include "caffe/fast/engine.hpp"\n',
         done=r'#include "caffe/fast/engine.hpp"',
         why="a layer may have a fast implementation (overlay)",
     ),
@@ -123,14 +123,14 @@ EDITS = (
     Edit(
         path="include/caffe/layer.hpp",
         old=r"(case Caffe::CPU:\s*?(?:\n    Reshape\(bottom, top\);)?\n    )(Forward_cpu\(bottom, top\);)",
-        new=r"\1if (!fast_ || !fast_->Forward(bottom, top)) { \2 }",
+        new=r"\1if (!fast_ || !fast_->Forward(bottom, top)) { fast::Finish(); \2 }",
         done=r"fast_->Forward",
         why="it goes before the stock layer",
     ),
     Edit(
         path="include/caffe/layer.hpp",
         old=r"(case Caffe::CPU:\n    )(Backward_cpu\(top, propagate_down, bottom\);)",
-        new=r"\1if (!fast_ || !fast_->Backward(top, propagate_down, bottom)) { \2 }",
+        new=r"\1if (!fast_ || !fast_->Backward(top, propagate_down, bottom)) { fast::Finish(); \2 }",
         done=r"fast_->Backward",
         why="the same",
     ),
@@ -145,9 +145,16 @@ EDITS = (
     Edit(
         path="include/caffe/syncedmem.hpp",
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
-        new=r'\1#include "caffe/fast/tensor.hpp"\n',
+        new=r'\1#include "caffe/fast/memory.hpp"\n#include "caffe/fast/tensor.hpp"\n',
         done=r'#include "caffe/fast/tensor.hpp"',
         why="fast layers hold values in a layout of their own",
+    ),
+    Edit(
+        path="include/caffe/syncedmem.hpp",
+        old=r"\*ptr = malloc\(size(?: \? size:1)?\);",
+        new=r"*ptr = fast::Allocate(size);",
+        done=r"fast::Allocate",
+        why="large parameters lie in large pages",
     ),
     Edit(
         path="include/caffe/syncedmem.hpp",
@@ -206,9 +213,23 @@ EDITS = (
     Edit(
         path="src/caffe/net.cpp",
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
-        new=r'\1#include "caffe/fast/descent.hpp"\n',
+        new=r'\1#include "caffe/fast/chain.hpp"\n#include "caffe/fast/descent.hpp"\n',
         done=r'#include "caffe/fast/descent.hpp"',
         why="gradients are cleared by all cores",
+    ),
+    Edit(
+        path="src/caffe/net.cpp",
+        old=r"(?<!chain;\n)(  for \(int i = start; i (?:<= end; \+\+|>= end; --)i\))",
+        new=r"  fast::Chain chain;\n\1",
+        done=r"fast::Chain chain;",
+        why="fast layers in a row take one image after the other",
+    ),
+    Edit(
+        path="src/caffe/net.cpp",
+        old=r"(?<!Finish\(\); )((?:before|after)_(?:for|back)ward_\[c\]->run)",
+        new=r"fast::Finish(); \1",
+        done=r"fast::Finish\(\); before_forward_",
+        why="who watches the layers sees each one's work done",
     ),
     Edit(
         path="src/caffe/net.cpp",

@@ -27,7 +27,7 @@ void ParallelCalls(int count, void (*call)(const void*, int), const void* task);
 
 /// Calls task(i) for i in 0..count-1 on all threads. What each computes must not depend on the thread: then results
 /// are the same bytes for any number of threads. Calls from within a task, or from several threads at once, stay on
-/// the calling thread.
+/// the calling thread. What a Chain has left is done before.
 template <typename Task>
 void Parallel(int count, const Task& task) {
   ParallelCalls(count, [](const void* t, int i) { (*static_cast<const Task*>(t))(i); }, &task);

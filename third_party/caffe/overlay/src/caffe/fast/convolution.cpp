@@ -8,6 +8,7 @@
 #include <dnnl.hpp>
 
 #include "across_images.hpp"
+#include "caffe/fast/chain.hpp"
 #include "caffe/fast/kernels.hpp"
 #include "caffe/fast/layers.hpp"
 #include "caffe/fast/parallel.hpp"
@@ -221,8 +222,8 @@ class ConvolutionImplementation : public Implementation<float> {
       return false;
     }
     for (size_t i = 0; i < bottom.size(); ++i) {
-      if (propagate_down[i]) { BackwardData(*top[i], bottom[i]); }
       if (parameters) { BackwardParameters(*top[i], *bottom[i]); }
+      if (propagate_down[i]) { BackwardData(*top[i], bottom[i]); }
     }
     return true;
   }
@@ -336,19 +337,28 @@ class ConvolutionImplementation : public Implementation<float> {
     const std::vector<Part> parts = Parts(problem, images);
     const float* weight = PartWeights(parts);
     const float* bias = geometry_.bias ? layer_->blobs()[1]->cpu_data() : NULL;
-    const int count = static_cast<int>(parts.size());
-    Parallel(images * count, [&](int i) {
-      const Part& part = parts[i % count];
+    const size_t image_size = bottom.count(1);
+    const auto compute = [=](int image, const Part& part) {
       const dnnl::convolution_forward::primitive_desc& d = part.plan->desc;
       std::unordered_map<int, dnnl::memory> arguments = {
-        {DNNL_ARG_SRC, Wrap(d.src_desc(), x + static_cast<size_t>(i / count) * bottom.count(1) + part.from)},
+        {DNNL_ARG_SRC, Wrap(d.src_desc(), x + image * image_size + part.from)},
         {DNNL_ARG_WEIGHTS, Wrap(d.weights_desc(), weight + part.weight)},
-        {DNNL_ARG_DST, Wrap(d.dst_desc(), y->image(i / count) + part.to)},
+        {DNNL_ARG_DST, Wrap(d.dst_desc(), y->image(image) + part.to)},
         {DNNL_ARG_SCRATCHPAD, Scratch(d.scratchpad_desc())},
       };
       if (bias) { arguments.insert({DNNL_ARG_BIAS, Wrap(d.bias_desc(), bias + part.channel)}); }
       part.plan->primitive.execute(Stream(), arguments);
-    });
+    };
+    const int count = static_cast<int>(parts.size());
+    if (count == 1) {
+      const Part whole = parts[0];
+      ForImages(images, [=](int i) {
+        static_cast<void>(keep);  // x lies in it
+        compute(i, whole);
+      });
+    } else {
+      Parallel(images * count, [&](int i) { compute(i / count, parts[i % count]); });
+    }
     Written(top, DATA, *y);
   }
 
@@ -360,21 +370,24 @@ class ConvolutionImplementation : public Implementation<float> {
     const Desc desc = plan.desc.weights_desc();
     float* weight = weight_.Get(desc.get_size() / sizeof(float));
     ReorderWeight(0, geometry_.outputs, desc, weight);
-    Parallel(bottom->num(), [&](int i) {
+    const auto compute = [=, &plan](int i) {
       plan.primitive.execute(Stream(), {
         {DNNL_ARG_DIFF_SRC, Wrap(plan.desc.diff_src_desc(), dx->image(i))},
         {DNNL_ARG_WEIGHTS, Wrap(desc, weight)},
         {DNNL_ARG_DIFF_DST, Wrap(plan.desc.diff_dst_desc(), dy->image(i))},
         {DNNL_ARG_SCRATCHPAD, Scratch(plan.desc.scratchpad_desc())},
       });
-    });
+    };
+    ForImages(bottom->num(), compute);
     Written(bottom, DIFF, *dx);
   }
 
   void BackwardParameters(const Blob<float>& top, const Blob<float>& bottom) {
     // Sums of parts of the batch, then their sum: the parts do not depend on the number of threads.
-    const int kMostParts = 16;
-    const int images = (bottom.num() + kMostParts - 1) / kMostParts, parts = (bottom.num() + images - 1) / images;
+    const int kMostParts = 16, kFewWeights = 4096;
+    const bool alone = layer_->blobs()[0]->count() <= kFewWeights;  // each image; its sums cost next to nothing
+    const int images = alone ? 1 : (bottom.num() + kMostParts - 1) / kMostParts;
+    const int parts = (bottom.num() + images - 1) / images;
     const Problem problem = ProblemOf(bottom, top, images);
     const Plan<WeightsKind>& plan = weights_.Get(geometry_, problem);
     const Plan<WeightsKind>& last =
@@ -387,7 +400,7 @@ class ConvolutionImplementation : public Implementation<float> {
     const size_t size = desc.get_size() / sizeof(float);
     float* sums = sums_.Get(parts * (size + geometry_.outputs));
     float* bias_sums = sums + parts * size;
-    Parallel(parts, [&](int i) {
+    const auto compute = [&](int i) {
       const Plan<WeightsKind>& own = i == parts - 1 ? last : plan;
       std::unordered_map<int, dnnl::memory> arguments = {
         {DNNL_ARG_SRC, Wrap(own.desc.src_desc(), x + static_cast<size_t>(i) * images * bottom.count(1))},
@@ -400,7 +413,13 @@ class ConvolutionImplementation : public Implementation<float> {
             Wrap(own.desc.diff_bias_desc(), bias_sums + static_cast<size_t>(i) * geometry_.outputs)});
       }
       own.primitive.execute(Stream(), arguments);
-    });
+    };
+    if (images == 1) {
+      ForImages(parts, compute);
+      Finish();
+    } else {
+      Parallel(parts, compute);
+    }
     if (layer_->param_propagate_down(0)) { AddWeights(desc, parts, size, sums); }
     if (geometry_.bias && layer_->param_propagate_down(1)) {
       float* gradient = layer_->blobs()[1]->mutable_cpu_diff();

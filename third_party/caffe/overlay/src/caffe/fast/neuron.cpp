@@ -1,6 +1,7 @@
 // Layers that compute each value from one value: Sigmoid, ReLU, Dropout; and Softmax.
 #include <vector>
 
+#include "caffe/fast/chain.hpp"
 #include "caffe/fast/kernels.hpp"
 #include "caffe/fast/layers.hpp"
 #include "caffe/fast/parallel.hpp"
@@ -20,23 +21,33 @@ float* MutablePlain(Blob<float>* blob, Part part) {
   return part == DATA ? blob->mutable_cpu_data() : blob->mutable_cpu_diff();
 }
 
+/// task(n, x, z, y) over the values of tensors.
+template <typename Task>
+void ForGroups(const TensorPtr& x, const TensorPtr& z, const TensorPtr& y, const Task& task) {
+  const auto of_group = [=](int i) { task(y->group_size(), x->group(i), z->group(i), y->group(i)); };
+  const int images = y->shape().n;
+  if (y->block() == kImages || !Leaves(images)) {
+    Parallel(y->groups(), of_group);
+    return;
+  }
+  const int groups = y->groups() / images;
+  ForImages(images, [=](int image) {
+    for (int i = image * groups; i < (image + 1) * groups; ++i) { of_group(i); }
+  });
+}
+
 /// task(n, x, z, y) over the values of x, z and y = to, in a layout in which all can be had as they are.
 template <typename Task>
 void ForEach(const Blob<float>& x, Part x_part, const Blob<float>& z, Part z_part, Blob<float>* to, Part to_part,
     const Task& task) {
-  const float *px, *pz;
-  float* py;
-  TensorPtr none;
   if (HasTensor(x, x_part) && HasTensor(z, z_part) && MayHoldTensor(*to, to_part) &&
       BlockOf(x, x_part) == BlockOf(z, z_part)) {
-    px = Held(x, x_part)->image(0);
-    pz = Held(z, z_part)->image(0);
-    py = Write(to, to_part, BlockOf(x, x_part), &none)->image(0);
-  } else {
-    px = Plain(x, x_part);
-    pz = Plain(z, z_part);
-    py = MutablePlain(to, to_part);
+    TensorPtr none;
+    ForGroups(Held(x, x_part), Held(z, z_part), Write(to, to_part, BlockOf(x, x_part), &none), task);
+    return;
   }
+  const float *px = Plain(x, x_part), *pz = Plain(z, z_part);
+  float* py = MutablePlain(to, to_part);
   ParallelRanges(to->count(), kLeast, [&](size_t i, size_t end) { task(end - i, px + i, pz + i, py + i); });
 }
 

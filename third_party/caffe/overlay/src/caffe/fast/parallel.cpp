@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "caffe/fast/chain.hpp"
+
 namespace caffe {
 namespace fast {
 
@@ -132,6 +134,7 @@ OneThread::OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1)
 OneThread::~OneThread() { omp_set_num_threads(before_); }
 
 void ParallelCalls(int count, void (*call)(const void*, int), const void* task) {
+  Finish();
   const int threads = Threads();
   const OneThread alone;
   ThePool().Run(count, threads, call, task);

@@ -1,5 +1,6 @@
 #include <vector>
 
+#include "caffe/fast/chain.hpp"
 #include "caffe/fast/kernels.hpp"
 #include "caffe/fast/layers.hpp"
 #include "caffe/fast/parallel.hpp"
@@ -17,7 +18,7 @@ class PoolingImplementation : public Implementation<float> {
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
     block_ = BlockOf(*bottom[0], DATA);
     const TensorPtr y = Write(top[0], DATA, block_, &top_);
-    Pool(*bottom[0], *top[0], train_, y.get());
+    Pool(*bottom[0], *top[0], train_, y);
     Written(top[0], DATA, *y);
     return true;
   }
@@ -26,13 +27,12 @@ class PoolingImplementation : public Implementation<float> {
     if (!propagate_down[0]) { return true; }
     if (!train_) {  // there nobody asks for gradients, as a rule, and where the maxima are is found again
       block_ = BlockOf(*bottom[0], DATA);
-      Tensor y(ShapeOf(*top[0]), block_);
-      Pool(*bottom[0], *top[0], true, &y);
+      Pool(*bottom[0], *top[0], true, TensorPtr(new Tensor(ShapeOf(*top[0]), block_)));
     }
     const Pooling pooling = Geometry(*bottom[0], *top[0]);
     const TensorPtr dy = Read(*top[0], DIFF, block_, &top_), dx = Write(bottom[0], DIFF, block_, &bottom_);
     CHECK_EQ(places_.size(), dy->size()) << "backward without the forward pass that it belongs to";
-    ForBands(*dx, pooling.height, [&](int i, int first, int last) {
+    ForBands(*dx, pooling.height, [=](int i, int first, int last) {
       MaxPoolGradient(pooling, dx->lanes(), first, last, dy->group(i), places_.data() + i * dy->group_size(),
           dx->group(i));
     });
@@ -41,11 +41,11 @@ class PoolingImplementation : public Implementation<float> {
   }
 
  private:
-  void Pool(const Blob<float>& bottom, const Blob<float>& top, bool with_places, Tensor* y) {
+  void Pool(const Blob<float>& bottom, const Blob<float>& top, bool with_places, const TensorPtr& y) {
     const Pooling pooling = Geometry(bottom, top);
     const TensorPtr x = Read(bottom, DATA, block_, &bottom_);
     if (with_places) { places_.resize(y->size()); }
-    ForBands(*x, pooling.pooled_height, [&](int i, int first, int last) {
+    ForBands(*x, pooling.pooled_height, [=](int i, int first, int last) {
       uint8_t* places = with_places ? places_.data() + i * y->group_size() : NULL;
       MaxPool(pooling, x->lanes(), first, last, x->group(i), y->group(i), places);
     });
@@ -54,6 +54,14 @@ class PoolingImplementation : public Implementation<float> {
   /// task(group of planes, first row, end of the rows)
   template <typename Task>
   void ForBands(const Tensor& tensor, int rows, const Task& task) {
+    const int images = tensor.shape().n;
+    if (tensor.block() != kImages && Leaves(images)) {
+      const int of_image = tensor.groups() / images;
+      ForImages(images, [=](int image) {
+        for (int i = image * of_image; i < (image + 1) * of_image; ++i) { task(i, 0, rows); }
+      });
+      return;
+    }
     const int kFew = 8, kBands = 4;
     const int groups = tensor.groups(), bands = groups < kFew ? kBands : 1;
     Parallel(groups * bands, [&](int i) {

@@ -4,11 +4,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <sys/mman.h>
-
 #include <dnnl.hpp>
 
 #include "caffe/blob.hpp"
+#include "caffe/fast/memory.hpp"
 #include "caffe/fast/parallel.hpp"
 #include "caffe/syncedmem.hpp"
 
@@ -26,12 +25,8 @@ Buffer::~Buffer() { free(data_); }
 float* Buffer::Get(size_t size) {
   if (size > size_) {
     free(data_);
-    // Large ones in the system's large pages, if it has them: in layers that memory bounds, fewer misses of translations.
-    const size_t kLine = 64, kLargePage = 2 << 20, bytes = size * sizeof(float);
-    const size_t step = bytes < kLargePage ? kLine : kLargePage, rounded = (bytes + step - 1) / step * step;
-    data_ = static_cast<float*>(aligned_alloc(step, rounded));
+    data_ = static_cast<float*>(Allocate(size * sizeof(float)));
     CHECK(data_) << "no memory for " << size << " floats";
-    if (step == kLargePage) { madvise(data_, rounded, MADV_HUGEPAGE); }
     size_ = size;
   }
   return data_;

@@ -1,0 +1,33 @@
+#ifndef CAFFE_FAST_CHAIN_HPP_
+#define CAFFE_FAST_CHAIN_HPP_
+
+#include <functional>
+
+#include <boost/noncopyable.hpp>
+
+namespace caffe {
+namespace fast {
+
+/// While one lives, layers that compute image by image may leave their work until the last of them in a row has been
+/// called: then one image after the other passes through them, and stays in the caches on its way. What was left is done
+/// before anybody reads values in Caffe's layout, before any other layer computes, and at the end.
+class Chain : boost::noncopyable {
+ public:
+  Chain();
+  ~Chain();
+};
+
+/// Whether work on so many images is left: within a Chain, and if there are enough of them for all threads.
+bool Leaves(int images);
+
+/// Calls task(i) for each image, now or, where work is left, after what was left before with the same image. It may write
+/// nothing but tensors, and what it reads must stay as it is until then.
+void ForImages(int images, const std::function<void(int)>& task);
+
+/// Does what the calling thread has left.
+void Finish();
+
+}  // namespace fast
+}  // namespace caffe
+
+#endif  // CAFFE_FAST_CHAIN_HPP_
