@@ -370,24 +370,21 @@ class ConvolutionImplementation : public Implementation<float> {
     const Desc desc = plan.desc.weights_desc();
     float* weight = weight_.Get(desc.get_size() / sizeof(float));
     ReorderWeight(0, geometry_.outputs, desc, weight);
-    const auto compute = [=, &plan](int i) {
+    ForImages(bottom->num(), [=, &plan](int i) {
       plan.primitive.execute(Stream(), {
         {DNNL_ARG_DIFF_SRC, Wrap(plan.desc.diff_src_desc(), dx->image(i))},
         {DNNL_ARG_WEIGHTS, Wrap(desc, weight)},
         {DNNL_ARG_DIFF_DST, Wrap(plan.desc.diff_dst_desc(), dy->image(i))},
         {DNNL_ARG_SCRATCHPAD, Scratch(plan.desc.scratchpad_desc())},
       });
-    };
-    ForImages(bottom->num(), compute);
+    });
     Written(bottom, DIFF, *dx);
   }
 
   void BackwardParameters(const Blob<float>& top, const Blob<float>& bottom) {
     // Sums of parts of the batch, then their sum: the parts do not depend on the number of threads.
-    const int kMostParts = 16, kFewWeights = 4096;
-    const bool alone = layer_->blobs()[0]->count() <= kFewWeights;  // each image; its sums cost next to nothing
-    const int images = alone ? 1 : (bottom.num() + kMostParts - 1) / kMostParts;
-    const int parts = (bottom.num() + images - 1) / images;
+    const int kMostParts = 16;
+    const int images = (bottom.num() + kMostParts - 1) / kMostParts, parts = (bottom.num() + images - 1) / images;
     const Problem problem = ProblemOf(bottom, top, images);
     const Plan<WeightsKind>& plan = weights_.Get(geometry_, problem);
     const Plan<WeightsKind>& last =
@@ -400,7 +397,7 @@ class ConvolutionImplementation : public Implementation<float> {
     const size_t size = desc.get_size() / sizeof(float);
     float* sums = sums_.Get(parts * (size + geometry_.outputs));
     float* bias_sums = sums + parts * size;
-    const auto compute = [&](int i) {
+    Parallel(parts, [&](int i) {
       const Plan<WeightsKind>& own = i == parts - 1 ? last : plan;
       std::unordered_map<int, dnnl::memory> arguments = {
         {DNNL_ARG_SRC, Wrap(own.desc.src_desc(), x + static_cast<size_t>(i) * images * bottom.count(1))},
@@ -413,13 +410,7 @@ class ConvolutionImplementation : public Implementation<float> {
             Wrap(own.desc.diff_bias_desc(), bias_sums + static_cast<size_t>(i) * geometry_.outputs)});
       }
       own.primitive.execute(Stream(), arguments);
-    };
-    if (images == 1) {
-      ForImages(parts, compute);
-      Finish();
-    } else {
-      Parallel(parts, compute);
-    }
+    });
     if (layer_->param_propagate_down(0)) { AddWeights(desc, parts, size, sums); }
     if (geometry_.bias && layer_->param_propagate_down(1)) {
       float* gradient = layer_->blobs()[1]->mutable_cpu_diff();
