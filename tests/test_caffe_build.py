@@ -63,7 +63,11 @@ TAG = {
         "    return Forward_cpu(bottom, top);\n"
     ),
     "include/caffe/syncedmem.hpp": (
-        '#include "caffe/common.hpp"\n  SyncedHead head() { return head_; }\n  void to_cpu();\n'
+        '#include "caffe/common.hpp"\n  *ptr = mkl_malloc(size ? size:1, 64);\n  *ptr = malloc(size ? size:1);\n'
+        "  SyncedHead head() { return head_; }\n  void to_cpu();\n"
+    ),
+    "include/caffe/layers/python_layer.hpp": (
+        '    self_.attr("reshape")(bottom, top);\n    self_.attr("forward")(bottom, top);\n'
     ),
     "src/caffe/syncedmem.cpp": (
         "inline void SyncedMemory::to_cpu() {\ninline void SyncedMemory::to_gpu() {\n"
@@ -71,6 +75,8 @@ TAG = {
     ),
     "src/caffe/net.cpp": (
         '#include "caffe/common.hpp"\n#include "caffe/net.hpp"\n'
+        "  for (int i = start; i <= end; ++i) {\n      before_forward_[c]->run(i);\n      after_forward_[c]->run(i);\n"
+        "  for (int i = start; i >= end; --i) {\n      before_backward_[c]->run(i);\n      after_backward_[c]->run(i);\n"
         "      caffe_set(blob->count(), static_cast<Dtype>(0),\n                blob->mutable_cpu_diff());\n"
     ),
     "src/caffe/solvers/sgd_solver.cpp": (
@@ -84,6 +90,7 @@ SNAPSHOT = {
     "src/caffe/test/test_deconvolution_layer.cpp": (
         "    EXPECT_FLOAT_EQ(result_2d.cpu_data()[i], result_nd.cpu_data()[i]);\n"
     ),
+    "include/caffe/syncedmem.hpp": TAG["include/caffe/syncedmem.hpp"].replace(" malloc(size ? size:1)", " malloc(size)"),
     "python/caffe/io.py": TAG["python/caffe/io.py"].replace("=interp_order)", "=interp_order, mode='constant')"),
     "include/caffe/sgd_solvers.hpp": (
         " public:\n  virtual void ApplyUpdate();\n  Dtype GetLearningRate();\n\n protected:\n  void PreSolve();\n"
@@ -124,19 +131,21 @@ EDITED = {
     ),
     "python/caffe/_caffe.cpp": SNAPSHOT["python/caffe/_caffe.cpp"],
     "include/caffe/layer.hpp": (
-        '#include "caffe/common.hpp"\n#include "caffe/fast/engine.hpp"\n'
+        '#include "caffe/common.hpp"\n#include "caffe/fast/chain.hpp"\n#include "caffe/fast/engine.hpp"\n'
         "    SetLossWeights(top);\n    fast_ = fast::Create<Dtype>(this, bottom, top);\n"
         "  LayerParameter layer_param_;\n"
         "  /** The fast implementation; null: the stock one. */\n"
         "  boost::shared_ptr<fast::Implementation<Dtype> > fast_;\n"
-        "  case Caffe::CPU:\n    if (!fast_ || !fast_->Forward(bottom, top)) { Forward_cpu(bottom, top); }\n"
+        "  case Caffe::CPU:\n"
+        "    if (!fast_ || !fast_->Forward(bottom, top)) { fast::Finish(); Forward_cpu(bottom, top); }\n"
         "  case Caffe::CPU:\n"
         "    if (!fast_ || !fast_->Backward(top, propagate_down, bottom)) "
-        "{ Backward_cpu(top, propagate_down, bottom); }\n"
+        "{ fast::Finish(); Backward_cpu(top, propagate_down, bottom); }\n"
         "    return Forward_cpu(bottom, top);\n"
     ),
     "include/caffe/syncedmem.hpp": (
-        '#include "caffe/common.hpp"\n#include "caffe/fast/tensor.hpp"\n'
+        '#include "caffe/common.hpp"\n#include "caffe/fast/memory.hpp"\n#include "caffe/fast/tensor.hpp"\n'
+        "  *ptr = mkl_malloc(size ? size:1, 64);\n  *ptr = fast::Allocate(size);\n"
         "  SyncedHead head() { return tensor_ ? HEAD_AT_CPU : head_; }\n"
         "  /** The values in the layout of the fast layers; null: they are in Caffe's. */\n"
         "  const boost::shared_ptr<fast::Tensor>& tensor() const { return tensor_; }\n"
@@ -145,13 +154,20 @@ EDITED = {
         "  void set_tensor(const boost::shared_ptr<fast::Tensor>& tensor);\n"
         "  void to_cpu();\n  void settle();\n  boost::shared_ptr<fast::Tensor> tensor_;\n"
     ),
+    "include/caffe/layers/python_layer.hpp": (
+        '    fast::Finish(); self_.attr("reshape")(bottom, top);\n    self_.attr("forward")(bottom, top);\n'
+    ),
     "src/caffe/syncedmem.cpp": (
         "inline void SyncedMemory::to_cpu() {\n  settle();\ninline void SyncedMemory::to_gpu() {\n  settle();\n"
         "void SyncedMemory::set_cpu_data(void* data) {\n  tensor_.reset();\n"
         "void SyncedMemory::set_gpu_data(void* data) {\n  tensor_.reset();\n"
     ),
     "src/caffe/net.cpp": (
-        '#include "caffe/common.hpp"\n#include "caffe/fast/descent.hpp"\n#include "caffe/net.hpp"\n'
+        '#include "caffe/common.hpp"\n#include "caffe/fast/chain.hpp"\n#include "caffe/fast/descent.hpp"\n'
+        '#include "caffe/net.hpp"\n  fast::Chain chain;\n  for (int i = start; i <= end; ++i) {\n'
+        "      fast::Finish(); before_forward_[c]->run(i);\n      fast::Finish(); after_forward_[c]->run(i);\n"
+        "  fast::Chain chain;\n  for (int i = start; i >= end; --i) {\n"
+        "      fast::Finish(); before_backward_[c]->run(i);\n      fast::Finish(); after_backward_[c]->run(i);\n"
         "      fast::Clear(blob->count(), blob->mutable_cpu_diff());\n"
     ),
     "src/caffe/solvers/sgd_solver.cpp": (

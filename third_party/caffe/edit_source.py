@@ -110,7 +110,7 @@ EDITS = (
         path="include/caffe/layer.hpp",
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
         new=r'\1#include "caffe/fast/chain.hpp"\n#include "caffe/fast/engine.hpp"\n',
-        done=r'#include "caffe/fast/engine.hpp"',
+        done=r'#include "caffe/fast/chain.hpp"',
         why="a layer may have a fast implementation (overlay)",
     ),
     Edit(
@@ -124,14 +124,14 @@ EDITS = (
         path="include/caffe/layer.hpp",
         old=r"(case Caffe::CPU:\s*?(?:\n    Reshape\(bottom, top\);)?\n    )(Forward_cpu\(bottom, top\);)",
         new=r"\1if (!fast_ || !fast_->Forward(bottom, top)) { fast::Finish(); \2 }",
-        done=r"fast_->Forward",
+        done=r"fast::Finish\(\); Forward_cpu",
         why="it goes before the stock layer",
     ),
     Edit(
         path="include/caffe/layer.hpp",
         old=r"(case Caffe::CPU:\n    )(Backward_cpu\(top, propagate_down, bottom\);)",
         new=r"\1if (!fast_ || !fast_->Backward(top, propagate_down, bottom)) { fast::Finish(); \2 }",
-        done=r"fast_->Backward",
+        done=r"fast::Finish\(\); Backward_cpu",
         why="the same",
     ),
     Edit(
@@ -146,7 +146,7 @@ EDITS = (
         path="include/caffe/syncedmem.hpp",
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
         new=r'\1#include "caffe/fast/memory.hpp"\n#include "caffe/fast/tensor.hpp"\n',
-        done=r'#include "caffe/fast/tensor.hpp"',
+        done=r'#include "caffe/fast/memory.hpp"',
         why="fast layers hold values in a layout of their own",
     ),
     Edit(
@@ -154,7 +154,7 @@ EDITS = (
         old=r"\*ptr = malloc\(size(?: \? size:1)?\);",
         new=r"*ptr = fast::Allocate(size);",
         done=r"fast::Allocate",
-        why="large parameters lie in large pages",
+        why="large blobs lie in large pages",
     ),
     Edit(
         path="include/caffe/syncedmem.hpp",
@@ -214,7 +214,7 @@ EDITS = (
         path="src/caffe/net.cpp",
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
         new=r'\1#include "caffe/fast/chain.hpp"\n#include "caffe/fast/descent.hpp"\n',
-        done=r'#include "caffe/fast/descent.hpp"',
+        done=r'#include "caffe/fast/chain.hpp"',
         why="gradients are cleared by all cores",
     ),
     Edit(
@@ -230,6 +230,13 @@ EDITS = (
         new=r"fast::Finish(); \1",
         done=r"fast::Finish\(\); before_forward_",
         why="who watches the layers sees each one's work done",
+    ),
+    Edit(
+        path="include/caffe/layers/python_layer.hpp",
+        old=r'(?<!Finish\(\); )(self_\.attr\("reshape"\))',
+        new=r"fast::Finish(); \1",
+        done=r"fast::Finish\(\); self_",
+        why="the same: it may read and write what it likes",
     ),
     Edit(
         path="src/caffe/net.cpp",

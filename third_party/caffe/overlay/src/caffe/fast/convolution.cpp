@@ -221,6 +221,7 @@ class ConvolutionImplementation : public Implementation<float> {
         (down && data_.Get(geometry_, DataProblemOf(*bottom[0], *top[0])).slow)) {
       return false;
     }
+    // The parameters first: to sum them up finishes what was left. The other gradients are then left for the next layer.
     for (size_t i = 0; i < bottom.size(); ++i) {
       if (parameters) { BackwardParameters(*top[i], *bottom[i]); }
       if (propagate_down[i]) { BackwardData(*top[i], bottom[i]); }
@@ -352,10 +353,7 @@ class ConvolutionImplementation : public Implementation<float> {
     const int count = static_cast<int>(parts.size());
     if (count == 1) {
       const Part whole = parts[0];
-      ForImages(images, [=](int i) {
-        static_cast<void>(keep);  // x lies in it
-        compute(i, whole);
-      });
+      ForImages(images, [keep, compute, whole](int i) { compute(i, whole); });  // x lies in what is kept
     } else {
       Parallel(images * count, [&](int i) { compute(i / count, parts[i % count]); });
     }

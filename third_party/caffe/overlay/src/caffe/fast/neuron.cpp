@@ -1,4 +1,5 @@
 // Layers that compute each value from one value: Sigmoid, ReLU, Dropout; and Softmax.
+#include <algorithm>
 #include <vector>
 
 #include "caffe/fast/chain.hpp"
@@ -21,18 +22,29 @@ float* MutablePlain(Blob<float>* blob, Part part) {
   return part == DATA ? blob->mutable_cpu_data() : blob->mutable_cpu_diff();
 }
 
-/// task(n, x, z, y) over the values of tensors.
+const size_t kRun = 1024;  // floats, a multiple of any vector
+
+/// task(n, x, z, y) over the values of tensors. Wherever a thread begins, runs begin at the same values: the last ones of
+/// a run, if they fill no vector, may be computed by another exp, and the bytes must not depend on the threads.
 template <typename Task>
 void ForGroups(const TensorPtr& x, const TensorPtr& z, const TensorPtr& y, const Task& task) {
-  const auto of_group = [=](int i) { task(y->group_size(), x->group(i), z->group(i), y->group(i)); };
+  const size_t size = y->group_size();
+  const auto part = [=](int i, size_t first, size_t end) {
+    task(end - first, x->group(i) + first, z->group(i) + first, y->group(i) + first);
+  };
   const int images = y->shape().n;
-  if (y->block() == kImages || !Leaves(images)) {
-    Parallel(y->groups(), of_group);
+  if (y->block() != kImages && Leaves(images)) {
+    const int groups = y->groups() / images;
+    ForImages(images, [=](int image) {
+      for (int i = image * groups; i < (image + 1) * groups; ++i) { part(i, 0, size); }
+    });
     return;
   }
-  const int groups = y->groups() / images;
-  ForImages(images, [=](int image) {
-    for (int i = image * groups; i < (image + 1) * groups; ++i) { of_group(i); }
+  const size_t kMostParts = 64, least = std::max(kLeast, y->size() / kMostParts);
+  const size_t step = (least + kRun - 1) / kRun * kRun, parts = (size + step - 1) / step;
+  Parallel(static_cast<int>(y->groups() * parts), [&](int i) {
+    const size_t first = i % parts * step;
+    part(static_cast<int>(i / parts), first, std::min(size, first + step));
   });
 }
 
