@@ -76,7 +76,8 @@ TAG = {
     "src/caffe/net.cpp": (
         '#include "caffe/common.hpp"\n#include "caffe/net.hpp"\n'
         "  for (int i = start; i <= end; ++i) {\n      before_forward_[c]->run(i);\n      after_forward_[c]->run(i);\n"
-        "  for (int i = start; i >= end; --i) {\n      before_backward_[c]->run(i);\n      after_backward_[c]->run(i);\n"
+        "  for (int i = start; i >= end; --i) {\n"
+        "      before_backward_[c]->run(i);\n      after_backward_[c]->run(i);\n"
         "      caffe_set(blob->count(), static_cast<Dtype>(0),\n                blob->mutable_cpu_diff());\n"
     ),
     "src/caffe/solvers/sgd_solver.cpp": (
@@ -90,7 +91,9 @@ SNAPSHOT = {
     "src/caffe/test/test_deconvolution_layer.cpp": (
         "    EXPECT_FLOAT_EQ(result_2d.cpu_data()[i], result_nd.cpu_data()[i]);\n"
     ),
-    "include/caffe/syncedmem.hpp": TAG["include/caffe/syncedmem.hpp"].replace(" malloc(size ? size:1)", " malloc(size)"),
+    "include/caffe/syncedmem.hpp": TAG["include/caffe/syncedmem.hpp"].replace(
+        "malloc(size ? size:1);", "malloc(size);"
+    ),
     "python/caffe/io.py": TAG["python/caffe/io.py"].replace("=interp_order)", "=interp_order, mode='constant')"),
     "include/caffe/sgd_solvers.hpp": (
         " public:\n  virtual void ApplyUpdate();\n  Dtype GetLearningRate();\n\n protected:\n  void PreSolve();\n"

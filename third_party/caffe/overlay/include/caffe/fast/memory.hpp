@@ -6,8 +6,8 @@
 namespace caffe {
 namespace fast {
 
-/// Memory for free(), aligned to a cache line; from 2 MB on in the system's large pages, where it gives them on request:
-/// in layers that memory bounds, fewer misses of translations. NULL: there is none.
+/// Memory for free(), aligned to a cache line; from 2 MB on in the system's large pages, where it gives them on
+/// request: in layers that memory bounds, fewer misses of translations. NULL: there is none.
 void* Allocate(size_t bytes);
 
 }  // namespace fast

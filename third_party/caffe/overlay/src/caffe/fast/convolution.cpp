@@ -221,7 +221,7 @@ class ConvolutionImplementation : public Implementation<float> {
         (down && data_.Get(geometry_, DataProblemOf(*bottom[0], *top[0])).slow)) {
       return false;
     }
-    // The parameters first: to sum them up finishes what was left. The other gradients are then left for the next layer.
+    // The parameters first, as to sum them up finishes what was left: the other gradients are left for the next layer.
     for (size_t i = 0; i < bottom.size(); ++i) {
       if (parameters) { BackwardParameters(*top[i], *bottom[i]); }
       if (propagate_down[i]) { BackwardData(*top[i], bottom[i]); }

@@ -24,8 +24,8 @@ float* MutablePlain(Blob<float>* blob, Part part) {
 
 const size_t kRun = 1024;  // floats, a multiple of any vector
 
-/// task(n, x, z, y) over the values of tensors. Wherever a thread begins, runs begin at the same values: the last ones of
-/// a run, if they fill no vector, may be computed by another exp, and the bytes must not depend on the threads.
+/// task(n, x, z, y) over the values of tensors. Runs begin at the same values for any number of threads: the last ones
+/// of a run, if they fill no vector, may be computed by another exp, and the bytes must not depend on the threads.
 template <typename Task>
 void ForGroups(const TensorPtr& x, const TensorPtr& z, const TensorPtr& y, const Task& task) {
   const size_t size = y->group_size();
