@@ -59,11 +59,11 @@ def main(arguments: list[str]) -> int:
         if not count:
             print(f"tag_tree.py: {path} does not have /{snapshot}/: this is not Debian's snapshot", file=sys.stderr)
             return 1
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8")
     for layer in ("clip", "swish"):
-        for path in LATER_FILES:
-            (root / path.format(layer)).unlink()
+        for later in LATER_FILES:
+            (root / later.format(layer)).unlink()
     return 0
 
 
