@@ -1,8 +1,8 @@
 """The node's pages in headless Chromium, as they are served."""
 
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 from make_queue import receive, report, take
@@ -31,12 +31,11 @@ def node(chromium, tmp_path):
 def _press(driver, words: str) -> None:
     """Press the button of these words, and wait for the page that it leads to."""
     (button,) = (button for button in driver.find_elements(By.TAG_NAME, "button") if button.text == words)
-    page = driver.find_element(By.TAG_NAME, "html")
+    driver.execute_script("window.left = true")
     button.click()
-    WebDriverWait(driver, 20, 0.02).until(staleness_of(page))
-    WebDriverWait(driver, 20, 0.02).until(
-        lambda driver: driver.execute_script("return document.readyState") == "complete"
-    )
+    arrived = "return !window.left && document.readyState === 'complete'"
+    # Between two pages the driver has none to ask, and says so in various ways.
+    WebDriverWait(driver, 20, 0.02, [WebDriverException]).until(lambda driver: driver.execute_script(arrived))
 
 
 def _log_in(driver, token: str = TOKEN) -> str:
