@@ -54,7 +54,7 @@ def test_a_doctor_logs_in_opens_a_report_and_has_a_study_tried_again(chromium, n
     assert "This is not the token." in _log_in(chromium, "wrong token")
     assert "李 明, Li Ming" in _log_in(chromium)
     chromium.find_element(By.LINK_TEXT, "open").click()
-    drawn = "return document.querySelector('.viewer').dataset.drawn !== undefined"
+    drawn = "return document.querySelector('.viewer')?.dataset.drawn !== undefined"
     WebDriverWait(chromium, 20, 0.02).until(lambda driver: driver.execute_script(drawn))
     assert chromium.title == "nbcad report"
     chromium.back()
