@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "caffe/fast/parallel.hpp"
+#include "caffe/fast/tensor.hpp"
 
 namespace caffe {
 namespace fast {
@@ -20,6 +21,8 @@ Left& OfThread() {
   return left;
 }
 
+bool Leaves(int images) { return OfThread().chains > 0 && images >= 2 * Threads(); }
+
 }  // namespace
 
 Chain::Chain() { ++OfThread().chains; }
@@ -28,8 +31,6 @@ Chain::~Chain() {
   Finish();
   --OfThread().chains;
 }
-
-bool Leaves(int images) { return OfThread().chains > 0 && images >= 2 * Threads(); }
 
 void ForImages(int images, const std::function<void(int)>& task) {
   if (!Leaves(images)) {
@@ -40,6 +41,16 @@ void ForImages(int images, const std::function<void(int)>& task) {
   if (left.images != images) { Finish(); }
   left.images = images;
   left.tasks.push_back(task);
+}
+
+bool LeaveGroups(const Tensor& tensor, const std::function<void(int)>& task) {
+  const int images = tensor.shape().n;
+  if (tensor.block() == kImages || !Leaves(images)) { return false; }
+  const int groups = tensor.groups() / images;
+  ForImages(images, [=](int image) {
+    for (int i = image * groups; i < (image + 1) * groups; ++i) { task(i); }
+  });
+  return true;
 }
 
 void Finish() {

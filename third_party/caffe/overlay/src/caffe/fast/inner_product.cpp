@@ -93,6 +93,7 @@ class InnerProductImplementation : public Implementation<float> {
   /// task(first, size) for parts of 0..count-1 whose bounds do not depend on the number of threads.
   template <typename Task>
   void ForParts(int count, const Task& task) {
+    // Of fc7's 1024 outputs, oneDNN takes a quarter less time for the gradients of 32 each than for those of 64.
     const int kMostParts = 32, kLeast = 32;
     const int step = std::max(kLeast, ((count + kMostParts - 1) / kMostParts + kLeast - 1) / kLeast * kLeast);
     Parallel((count + step - 1) / step, [&](int i) { task(i * step, std::min(step, count - i * step)); });

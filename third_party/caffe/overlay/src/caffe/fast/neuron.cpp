@@ -32,14 +32,7 @@ void ForGroups(const TensorPtr& x, const TensorPtr& z, const TensorPtr& y, const
   const auto part = [=](int i, size_t first, size_t end) {
     task(end - first, x->group(i) + first, z->group(i) + first, y->group(i) + first);
   };
-  const int images = y->shape().n;
-  if (y->block() != kImages && Leaves(images)) {
-    const int groups = y->groups() / images;
-    ForImages(images, [=](int image) {
-      for (int i = image * groups; i < (image + 1) * groups; ++i) { part(i, 0, size); }
-    });
-    return;
-  }
+  if (LeaveGroups(*y, [=](int i) { part(i, 0, size); })) { return; }
   const size_t kMostParts = 64, least = std::max(kLeast, y->size() / kMostParts);
   const size_t step = (least + kRun - 1) / kRun * kRun, parts = (size + step - 1) / step;
   Parallel(static_cast<int>(y->groups() * parts), [&](int i) {

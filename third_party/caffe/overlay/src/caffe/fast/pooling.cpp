@@ -54,14 +54,7 @@ class PoolingImplementation : public Implementation<float> {
   /// task(group of planes, first row, end of the rows)
   template <typename Task>
   void ForBands(const Tensor& tensor, int rows, const Task& task) {
-    const int images = tensor.shape().n;
-    if (tensor.block() != kImages && Leaves(images)) {
-      const int of_image = tensor.groups() / images;
-      ForImages(images, [=](int image) {
-        for (int i = image * of_image; i < (image + 1) * of_image; ++i) { task(i, 0, rows); }
-      });
-      return;
-    }
+    if (LeaveGroups(tensor, [=](int i) { task(i, 0, rows); })) { return; }
     const int kFew = 8, kBands = 4;
     const int groups = tensor.groups(), bands = groups < kFew ? kBands : 1;
     Parallel(groups * bands, [&](int i) {
