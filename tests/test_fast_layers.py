@@ -411,6 +411,59 @@ def test_a_forked_process_has_threads_of_its_own(tmp_path):
     assert run(FORKING, str(tmp_path), OMP_NUM_THREADS="3").returncode == 0
 
 
+# Any function of an int can be a handler of C: it runs on the stack of the thread that it interrupts.
+HANDLED = """
+import ctypes, signal, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from test_fast_layers import solver_of
+solver = solver_of("stage", 16, 0.01, Path(sys.argv[1]))
+c = ctypes.CDLL(None)
+came = []
+if sys.argv[2] == "Python":
+    signal.signal(signal.SIGPROF, lambda number, frame: came.append(number))
+else:
+    c.signal(signal.SIGPROF, ctypes.cast(c.abs, ctypes.c_void_p))
+"""
+INTERRUPTED = """
+signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)  # of processor time: of the threads that compute
+for _ in range(600):
+    solver.step(1)
+signal.setitimer(signal.ITIMER_PROF, 0)
+print(len(came))
+"""
+LOOKED_AT = """
+class Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+DISABLED = 2
+def look(*_):
+    stack = Stack()
+    c.sigaltstack(None, ctypes.byref(stack))
+    waits = signal.SIGPROF in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    seen.append(("no stack" if stack.flags & DISABLED else "stack", "waits" if waits else "comes"))
+seen = []
+solver.net.before_forward(look)
+look()
+solver.net.forward()
+look()
+print(seen[0], set(seen[1:-1]), seen[-1])
+"""
+
+
+@pytest.mark.parametrize("handler", ["Python", "C"])
+def test_signals_harm_no_memory_while_the_cores_compute(handler, tmp_path):
+    """oneDNN before 3.11.2 multiplies with the stack pointer in the heap."""
+    done = run(HANDLED + INTERRUPTED, str(tmp_path), handler, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    assert handler != "Python" or int(done.stdout) > 50  # they come to the thread that computes, not late
+
+
+@pytest.mark.parametrize(("handler", "signals"), [("Python", "comes"), ("C", "waits")])
+def test_handlers_have_a_stack_of_their_own_or_wait_while_layers_compute(handler, signals, tmp_path):
+    done = run(HANDLED + LOOKED_AT, str(tmp_path), handler)
+    assert done.stdout.strip() == f"('no stack', 'comes') {{('stack', '{signals}')}} ('stack', 'comes')", done.stderr
+
+
 def test_another_choice_of_layers_ends_the_process():
     program = "import caffe; caffe.Net('models/stage_lenet5/deploy.prototxt', caffe.TEST)"
     done = run(program, NBCAD_CAFFE_LAYERS="quick")

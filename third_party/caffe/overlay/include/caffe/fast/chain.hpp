@@ -5,6 +5,8 @@
 
 #include <boost/noncopyable.hpp>
 
+#include "caffe/fast/signals.hpp"
+
 namespace caffe {
 namespace fast {
 
@@ -12,11 +14,15 @@ class Tensor;
 
 /// While one lives, layers in a row that compute image by image leave their work until the last of them has been
 /// called: then one image after the other passes through all, and stays in the caches on its way. What a thread has
-/// left is done before it reads values in Caffe's layout, before any other layer of it computes, and at the end.
+/// left is done before it reads values in Caffe's layout, before any other layer of it computes, and at the end. Until
+/// then its signals do no harm.
 class Chain : boost::noncopyable {
  public:
   Chain();
   ~Chain();
+
+ private:
+  const Signals signals_;
 };
 
 /// Calls task(i) for each image, now or, within a Chain and with enough images for all threads, after what was left

@@ -11,6 +11,7 @@
 #include <sched.h>
 
 #include "caffe/fast/chain.hpp"
+#include "caffe/fast/signals.hpp"
 
 namespace caffe {
 namespace fast {
@@ -79,6 +80,7 @@ class Pool {
   }
 
   void Help(int number) {
+    BlockSignals();
     omp_set_num_threads(1);
     for (;;) {
       for (int turns = 0; turns < kTurns; ++turns) {
