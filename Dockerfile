@@ -1,5 +1,5 @@
 # Caffe's own sources out of BVLC's image (Ubuntu 16.04, Python 2.7), rebuilt for Debian 12 and Python 3.11 by the same
-# third_party/caffe that serves a machine without containers. `make image` builds the target cpu, the default, and
+# recipe (caffe/) that serves a machine without containers. `make image` builds the target cpu, the default, and
 # `make image-cuda` the target cuda; `make image-check` tries them without Docker.
 ARG DEBIAN=debian:bookworm-20251229-slim
 
@@ -9,33 +9,33 @@ FROM bvlc/caffe:cpu AS bvlc
 FROM nvidia/cuda:13.0.1-devel-ubuntu24.04 AS nvidia
 
 FROM ${DEBIAN} AS sources
-COPY third_party/caffe/packages.txt /tmp/
+COPY caffe/packages.txt /tmp/
 RUN apt-get update && \
     apt-get install -y --no-install-recommends $(awk '$1 == "run" || $1 == "build" {print $2}' /tmp/packages.txt)
 COPY --from=bvlc /opt/caffe /opt/caffe
 ENV NBCAD_CACHE=/nbcad/.cache
 WORKDIR /nbcad
 # Caffe alone first, in the next stages: a change of ours does not compile it anew.
-COPY third_party/caffe third_party/caffe
+COPY caffe caffe
 COPY requirements.lock ./
 
 FROM sources AS build-cuda
 COPY --from=nvidia /usr/local/cuda-13.0 /usr/local/cuda
 ARG CUDA_ARCH="80 86 89 90"
 ENV CAFFE_CUDA=1
-RUN third_party/caffe/build.sh && \
+RUN caffe/build.sh && \
     mkdir -p /cuda/lib64 && cd /usr/local/cuda/lib64 && \
     cp -P libcudart.so.* libcublas.so.* libcublasLt.so.* libcurand.so.* /cuda/lib64
 COPY . .
-RUN third_party/image/install.sh
+RUN image/install.sh
 
 FROM sources AS build-cpu
-RUN third_party/caffe/build.sh
+RUN caffe/build.sh
 COPY . .
-RUN third_party/image/install.sh
+RUN image/install.sh
 
 FROM ${DEBIAN} AS runtime
-COPY third_party/caffe/packages.txt /tmp/
+COPY caffe/packages.txt /tmp/
 RUN apt-get update && \
     apt-get install -y --no-install-recommends $(awk '$1 == "run" {print $2}' /tmp/packages.txt) && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /tmp/packages.txt && \

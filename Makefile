@@ -121,7 +121,7 @@ image-cuda: ## The container image nbcad:cuda, for NVIDIA's cards
 
 image-check: caffe ## Build the image without Docker, by buildah, and use it [root, TARGET=cpu|cuda]
 	@$(CAFFE_RECIPE)/packages.sh image
-	@third_party/image/check.sh $(TARGET)
+	@image/check.sh $(TARGET)
 
 clean: ## Remove databases and runs; the environment and Caffe stay
 	rm -rf data/phantom data/heldout data/others data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs

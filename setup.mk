@@ -1,10 +1,10 @@
 # Set-up, for inclusion by the Makefile: the Python environment, and Caffe in it. What needs both has `caffe` as a
-# prerequisite: it costs a fraction of a second when all is there. Told in full by third_party/caffe/README.md.
+# prerequisite: it costs a fraction of a second when all is there. Told in full by caffe/README.md.
 export PYTHON ?= /usr/bin/python3
 # A step on a card needs a Caffe with CUDA.
 export CAFFE_CUDA ?= $(if $(filter cuda:%,$(DEVICE)),1)
 VENV := .venv
-CAFFE_RECIPE := third_party/caffe
+CAFFE_RECIPE := caffe
 
 .PHONY: setup caffe caffe-test lock debian-packages caffe-build
 

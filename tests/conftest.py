@@ -145,7 +145,7 @@ def chromium(tmp_path_factory):
     from selenium import webdriver
 
     if not shutil.which("chromedriver"):
-        subprocess.run([ROOT / "third_party/caffe/packages.sh", "test"], capture_output=True, check=False)
+        subprocess.run([ROOT / "caffe/packages.sh", "test"], capture_output=True, check=False)
     if not shutil.which("chromedriver"):
         pytest.skip("Debian's chromium-driver is missing and cannot be installed")
     options = webdriver.ChromeOptions()

@@ -1,4 +1,4 @@
-"""third_party/caffe: the edits to Caffe's sources, the messages of the scripts, and the Caffe that came out."""
+"""The recipe in caffe/: the edits to Caffe's sources, the messages of the scripts, and the Caffe that came out."""
 
 import hashlib
 import importlib.util
@@ -14,7 +14,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-RECIPE = Path(__file__).resolve().parent.parent / "third_party" / "caffe"
+RECIPE = Path(__file__).resolve().parent.parent / "caffe"
 BUILD = Path(caffe.__file__).resolve().parents[2]
 
 # The lines that are edited, as they stand in the two trees: Debian's snapshot has Debian's own patches already.

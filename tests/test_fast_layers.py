@@ -1,4 +1,4 @@
-"""The fast layers of third_party/caffe/overlay beside Caffe's own, both in this process; the same bytes anywhere."""
+"""The fast layers of caffe/layers beside Caffe's own, both in this process; the same bytes anywhere."""
 
 import ctypes
 import hashlib

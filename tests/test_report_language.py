@@ -273,7 +273,7 @@ def test_both_readmes_have_the_same_sections_commands_and_files():
     for pattern in (
         r"^#+(?= )",  # sections by their levels
         r"^ {4}(?:make|tools/)[^#\n]*?(?= *(?:#|$))",  # commands
-        r"`((?:tools|solvers|data|runs|models|third_party|nbcad|patients)/[^` ]+)`",
+        r"`((?:tools|solvers|data|runs|models|caffe|image|nbcad|patients)/[^` ]+)`",
         r"`(?:make|docker|tools/)[^`]*`",
         r"--[a-z]+",
         r"^\| (D\d+) ",

@@ -39,7 +39,7 @@ class Transform:
 
 
 def software() -> dict[str, str]:
-    """Which Caffe this process runs: the build, named by the key of third_party/caffe/build.sh, and its layers."""
+    """Which Caffe this process runs: the build, named by the key of caffe/build.sh, and its layers."""
     return {"Caffe": Path(caffe.__file__).resolve().parents[2].name, LAYERS: os.environ.get(LAYERS, "fast")}
 
 

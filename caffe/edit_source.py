@@ -111,7 +111,7 @@ EDITS = (
         old=r'(#include "caffe/common.hpp"\n)(?!#include "caffe/fast)',
         new=r'\1#include "caffe/fast/chain.hpp"\n#include "caffe/fast/engine.hpp"\n',
         done=r'#include "caffe/fast/chain.hpp"',
-        why="a layer may have a fast implementation (overlay)",
+        why="a layer may have a fast implementation (layers/)",
     ),
     Edit(
         path="include/caffe/layer.hpp",
@@ -302,7 +302,7 @@ def main(arguments: list[str]) -> int:
     if misfits:
         print(
             "caffe: the sources are neither Debian's snapshot 1.0.0+git20180821 nor BVLC's tag 1.0; take one of them, "
-            "or fit third_party/caffe/edit_source.py to these.",
+            "or fit caffe/edit_source.py to these.",
             file=sys.stderr,
         )
     return 1 if misfits else 0

@@ -7,7 +7,7 @@
 set -euo pipefail
 shopt -s inherit_errexit
 here=$(cd "$(dirname "$0")" && pwd)
-cd "$here/../.."
+cd "$here/.."
 target=$1
 image=localhost/nbcad-check:$target
 patients=16
@@ -38,7 +38,7 @@ stand_ins() {
         --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         bookworm "$work/debian.tar"
     import "$work/debian.tar" "docker.io/library/$(sed -n 's/^ARG DEBIAN=//p' Dockerfile)"
-    third_party/caffe/fetch.sh tree "$work/caffe"
+    caffe/fetch.sh tree "$work/caffe"
     [ -n "${CAFFE_SRC:-}" ] || python3 "$here/tag_tree.py" "$work/caffe"
     import "$work/caffe" docker.io/bvlc/caffe:cpu /opt/caffe
     [ "$target" = cpu ] || nvidia_stand_in

@@ -4,7 +4,7 @@
 set -euo pipefail
 make caffe
 .venv/bin/python -m compileall -q python
-mapfile -t unneeded < <(.venv/bin/python third_party/image/unneeded.py)
+mapfile -t unneeded < <(.venv/bin/python image/unneeded.py)
 .venv/bin/pip -qq uninstall --yes "${unneeded[@]}"
 touch .venv/.sealed
 # Mount points, for any user to write.

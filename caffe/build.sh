@@ -13,13 +13,13 @@ say() { echo "caffe: $*" >&2; }
 fail() { say "$@"; exit 1; }
 
 numpy_pin() {  # numpy's entry of the lock file, with its hashes
-    awk '/^[^ #]/ {numpy = /^numpy==/} numpy && !/^ *#/' "$here/../../requirements.lock"
+    awk '/^[^ #]/ {numpy = /^numpy==/} numpy && !/^ *#/' "$here/../requirements.lock"
 }
 
 key() {
     {
         cat "$here"/{build.sh,compile.sh,fetch.sh,edit_source.py,Makefile.config}
-        (cd "$here/overlay" && find . -type f | LC_ALL=C sort | xargs sha256sum)
+        (cd "$here/layers" && find . -type f | LC_ALL=C sort | xargs sha256sum)
         "$here/fetch.sh" identity
         numpy_pin
         "$PYTHON" -c 'import sys; print(sys.version)'
@@ -35,7 +35,7 @@ build() {  # to the directory $1
     say "fetching the sources"
     "$here/fetch.sh" tree "$work/root"
     "$PYTHON" "$here/edit_source.py" "$work/root"
-    cp -r "$here/overlay/." "$work/root/"
+    cp -r "$here/layers/." "$work/root/"
     cp "$here/Makefile.config" "$work/root/"
     [ -z "$cuda" ] || echo "$cuda" >"$work/root/cuda.mk"
     numpy_pin >"$work/numpy.txt"
