@@ -26,10 +26,11 @@ TARGET ?= cpu
 include setup.mk
 
 PY := $(VENV)/bin/python
-INPUTS := python/nbcad/preprocess.py python/nbcad/series_rules.py data/series_rules.toml \
-	$(wildcard python/nbcad/series/*.py)
-POINT := $(addprefix python/nbcad/,localise.py operating_point.py calibration.py)
-SAMPLES := $(addprefix python/nbcad/,building.py splitting.py sampling.py annotations.py schema.sql) $(INPUTS)
+INPUTS := python/nbcad/imaging/preprocess.py config/series_rules.toml $(wildcard python/nbcad/dicom/*.py)
+POINT := $(addprefix python/nbcad/,inference/heat.py inference/lesions.py inference/calibration.py \
+	training/operating_point.py training/calibration.py)
+SAMPLES := $(addprefix python/nbcad/samples/,build.py build_run.py existing.py ingest.py rows.py assign.py splitting.py \
+	sampling.py schema.sql) $(wildcard python/nbcad/annotation/*.py) $(INPUTS)
 HELDOUT := data/heldout
 OTHERS := data/others
 BEYOND := runs/beyond_paper/stage
@@ -126,13 +127,13 @@ image-check: caffe ## Build the image without Docker, by buildah, and use it [ro
 clean: ## Remove databases and runs; the environment and Caffe stay
 	rm -rf data/phantom data/heldout data/others data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs
 
-data/phantom/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
+data/phantom/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --vendors $(VENDORS) --force
 
-$(HELDOUT)/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
+$(HELDOUT)/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out $(HELDOUT) --patients 2 --seed 2026 --vendors $(OTHER_VENDORS) --force
 
-$(OTHERS)/annotations.csv: $(wildcard python/nbcad/phantom/*.py)
+$(OTHERS)/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
 	@$(PY) tools/make_phantom.py --out $(OTHERS) --patients 60 --seed 31337 --vendors $(OTHER_VENDORS) --force
 
 $(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
@@ -143,18 +144,18 @@ data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(ANNOTATIONS)
 	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \
 		--out $@ --seed $(SEED) $(if $(filter data/phantom/%,$(ANNOTATIONS)),--force) $(DATABASE_OPTIONS) || [ $$? -eq 3 ]
 
-data/lmdb/info.json: data/samples.sqlite python/nbcad/conversion.py python/nbcad/lmdb_io.py
+data/lmdb/info.json: data/samples.sqlite python/nbcad/samples/conversion.py python/nbcad/samples/lmdb_io.py
 	@$(PY) tools/make_lmdb.py --database $< --out data/lmdb --force
 	@mkdir -p runs/organ runs/stage
 
 runs/organ/final.caffemodel: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt
 	@$(TRAIN) --solver solvers/organ_solver.prototxt --run runs/organ
 
-runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/organ.py
+runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/inference/organ.py $(wildcard python/nbcad/training/organ_*.py)
 	@$(PY) tools/fit_organ_svm.py --run runs/organ --device $(DEVICE)
 
 runs/baselines/relu/svm.json: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt \
-		models/organ_svm/svm.toml python/nbcad/baselines.py
+		models/organ_svm/svm.toml python/nbcad/experiments/baselines.py
 	@OPENBLAS_NUM_THREADS=1 $(PY) tools/train_baseline.py --out $(@D) --device $(DEVICE) \
 		$(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
@@ -168,7 +169,7 @@ $(FIRST)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_first_
 		models/stage_lenet5/train_val.prototxt
 	@$(TRAIN) --solver solvers/beyond_paper/stage_first_solver.prototxt --run $(FIRST)
 
-data/stage_train_hard/complete: $(FIRST)/final.caffemodel python/nbcad/hard_negatives.py
+data/stage_train_hard/complete: $(FIRST)/final.caffemodel python/nbcad/training/hard_negatives.py
 	@$(PY) tools/mine_hard_negatives.py --run $(FIRST) --device $(DEVICE) --force
 
 $(BEYOND)/final.caffemodel: data/stage_train_hard/complete solvers/beyond_paper/stage_solver.prototxt

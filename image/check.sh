@@ -78,7 +78,7 @@ b build --format docker --isolation chroot --network host --pull-never --target 
 
 container=$(b from --pull-never "$image")
 mkdir -m 777 "$work/data" "$work/runs"
-cp -r data/labels data/README.md data/series_rules.toml "$work/data/"
+cp -r config/labels data/README.md config/series_rules.toml "$work/data/"
 
 say "using it"
 expect "$(in_image id -u)" 1000 "user"

@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
-from nbcad import caffe_net, localise, organ
-from nbcad.caffe_net import caffe
-from nbcad.calibration import Calibration
-from nbcad.labels import organ_labels, stage_labels
-from nbcad.localise import Lesion, OperatingPoint
-from nbcad.models import Models
-from nbcad.organ import OrganSvm
-from nbcad.pipeline import PatientAnalysis, SeriesAnalysis, millimetres, volume_mm3
+from nbcad.dicom import USED, FileRecord, Geometry, Series, Slice
+from nbcad.inference import heat as localise
+from nbcad.inference import organ
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.calibration import Calibration
+from nbcad.inference.lesions import Lesion, OperatingPoint
+from nbcad.inference.measure import millimetres, volume_mm3
+from nbcad.inference.models import Models
+from nbcad.inference.organ import OrganSvm
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe
+from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.report import Language, Pages
-from nbcad.series import USED, FileRecord, Geometry, Series, Slice
+from nbcad.report.patient import PatientAnalysis
 
 INSS = ["normal", "1", "2A", "2B", "3", "4", "4S"]
 AXIAL = np.eye(3)[0], np.eye(3)[1]
@@ -84,8 +88,8 @@ def analysis(
 
 
 def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=None) -> PatientAnalysis:
-    """A patient with one study of these series, all analysed, as `pipeline.analyse` hands it on."""
-    entries = [_series_entry(analysis) for analysis in series]
+    """A patient with one study of these series, all analysed, as `infer.analyse` hands it on."""
+    entries = [series_entry(analysis) for analysis in series]
     stage = stage or {"label": "M", "probabilities": {"normal": 0.1, "M": 0.9}, "notes": []}
     first = series[0].series
     study = {
@@ -94,10 +98,10 @@ def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=No
         "stage": stage,
         "series": entries,
     }
-    return PatientAnalysis(number, patients, 1, [study], [list(series)], list(files), _summary([study], files))
+    return PatientAnalysis(number, patients, 1, [study], [list(series)], list(files), summary([study], files))
 
 
-def _series_entry(analysis: SeriesAnalysis) -> dict:
+def series_entry(analysis: SeriesAnalysis) -> dict:
     labels = organ_labels()
     return {
         "series_uid": analysis.series.series_uid,
@@ -133,7 +137,7 @@ def _series_entry(analysis: SeriesAnalysis) -> dict:
     }
 
 
-def _summary(studies: list[dict], files) -> dict:
+def summary(studies: list[dict], files) -> dict:
     series = [entry for study in studies for entry in study["series"]]
     return {
         "studies": len(studies),
@@ -152,5 +156,5 @@ def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", fil
     for patient in patients:
         pages.add(patient)
     studies = [study for patient in patients for study in patient.studies]
-    pages.close({"summary": _summary(studies, files), "files": list(files), "origin": "/1"})
+    pages.close({"summary": summary(studies, files), "files": list(files), "origin": "/1"})
     return folder / "report.html"

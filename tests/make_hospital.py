@@ -1,7 +1,7 @@
 """A small hospital for tests of the sample database: patients of four slices, with annotations."""
 
 from make_dicom import mr_image, write
-from nbcad.annotations import HEADER
+from nbcad.annotation.annotations import HEADER
 
 ORGANS = ["thorax", "adrenal", "retroperitoneum", ""]
 

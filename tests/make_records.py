@@ -1,7 +1,7 @@
 """Records made by hand, for tests of what is counted from them."""
 
-from nbcad.metrics.lesions import LesionCount
-from nbcad.metrics.records import FoundRecord, LesionRecord, PatientRecord, Records, SeriesRecord, SliceRecord
+from nbcad.evaluation.matching import LesionCount
+from nbcad.evaluation.records import FoundRecord, LesionRecord, PatientRecord, Records, SeriesRecord, SliceRecord
 
 
 def image(organ="thorax", answer="thorax", tumour=False, found=False, looked_at=True, score=0.0) -> SliceRecord:

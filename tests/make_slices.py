@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbcad.series import USED, FileRecord, Geometry, Slice
+from nbcad.dicom import USED, FileRecord, Geometry, Slice
 
 
 def slices(count: int, rows: int, columns: int, along_row=(1, 0, 0), along_column=(0, 1, 0)) -> list[Slice]:

@@ -8,11 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nbcad import caffe_net, database, lmdb_io
-from nbcad.ablation import datasets, runs, tables
-from nbcad.ablation.variants import DIGITS, MNIST, ORGAN, PAPER, PHANTOM, QUESTIONS, STAGE, VARIANTS, Variant
 from nbcad.errors import ModelError
-from nbcad.splitting import BY_IMAGE, BY_PATIENT
+from nbcad.experiments.ablation import datasets, runs, tables
+from nbcad.experiments.ablation.variants import (
+    DIGITS,
+    MNIST,
+    ORGAN,
+    PAPER,
+    PHANTOM,
+    QUESTIONS,
+    STAGE,
+    VARIANTS,
+    Variant,
+)
+from nbcad.nets import caffe_net
+from nbcad.samples import database, lmdb_io
+from nbcad.samples.splitting import BY_IMAGE, BY_PATIENT
 
 # What the lines say that a variant changes in its solver and in each of its nets, and how many they are.
 CHANGED = {

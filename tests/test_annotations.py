@@ -1,4 +1,4 @@
-from nbcad.annotations import link
+from nbcad.imaging.boxes import link
 
 
 def test_boxes_link_only_where_they_overlap_on_neighbouring_slices():

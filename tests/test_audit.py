@@ -7,14 +7,14 @@ import pytest
 import make_hospital
 from conftest import run_tool
 from make_dicom import write
-from nbcad import audit, building
+from nbcad.samples import audit, build
 
 
 @pytest.fixture
 def database(tmp_path, chance):
     make_hospital.hospital(tmp_path, chance, patients=range(7))
     path = tmp_path / "out" / "samples.sqlite"
-    building.build(tmp_path, [tmp_path / "annotations.csv"], path)
+    build.build(tmp_path, [tmp_path / "annotations.csv"], path)
     return path
 
 

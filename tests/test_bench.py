@@ -8,11 +8,13 @@ import cv2
 import pytest
 
 from conftest import run_tool
-from nbcad import bench, caffe_net, database
+from nbcad import bench
 from nbcad.bench import archive, child, conversion, layers, node, study
+from nbcad.dicom import read_archive
+from nbcad.dicom.rules import decide, read_rules
 from nbcad.errors import NbcadError
-from nbcad.series import read_archive
-from nbcad.series_rules import decide, read_rules
+from nbcad.nets import caffe_net
+from nbcad.samples import database
 
 NAMES = {
     "slices converted", "slices a second, all cores", "processor time a slice",

@@ -5,7 +5,8 @@ import pytest
 from scipy.special import expit, logit, softmax
 
 from make_analysis import lesion
-from nbcad.calibration import LEAST_CASES, Calibration, fit_lesions, fit_temperature, tempered
+from nbcad.inference.calibration import Calibration, tempered
+from nbcad.training.calibration import LEAST_CASES, fit_lesions, fit_temperature
 
 
 def test_no_calibration_changes_nothing():

@@ -8,6 +8,8 @@ import pytest
 
 from nbcad import cli
 from nbcad.errors import InputError
+from nbcad.runtime.files import finish_replacing, replacing_file, replacing_folder, take_place
+from nbcad.runtime.progress import progress
 
 TOOLS = sorted(Path(__file__).parent.parent.glob("tools/*.py"))
 
@@ -89,11 +91,11 @@ def test_dask_is_a_schedulers_address_or_a_number_of_workers_here(text):
 def test_file_is_replaced_only_when_it_was_written_to_the_end(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
-    with pytest.raises(ValueError), cli.replacing_file(path) as temporary:
+    with pytest.raises(ValueError), replacing_file(path) as temporary:
         temporary.write_text("half")
         raise ValueError
     assert path.read_text() == "old"
-    with cli.replacing_file(path) as temporary:
+    with replacing_file(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
@@ -101,13 +103,13 @@ def test_file_is_replaced_only_when_it_was_written_to_the_end(tmp_path):
 
 def test_folder_is_replaced_only_when_it_was_filled_to_the_end(tmp_path):
     path = tmp_path / "lmdb"
-    with cli.replacing_folder(path) as temporary:
+    with replacing_folder(path) as temporary:
         (temporary / "old").touch()
-    with pytest.raises(ValueError), cli.replacing_folder(path) as temporary:
+    with pytest.raises(ValueError), replacing_folder(path) as temporary:
         (temporary / "half").touch()
         raise ValueError
     assert [p.name for p in path.iterdir()] == ["old"]
-    with cli.replacing_folder(path) as temporary:
+    with replacing_folder(path) as temporary:
         (temporary / "new").touch()
     assert [p.name for p in path.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["lmdb"]
@@ -121,29 +123,29 @@ def _folder(path, content):
 
 def test_folders_change_places_in_one_step(tmp_path):
     path, new = _folder(tmp_path / "lmdb", "old"), _folder(tmp_path / "part", "new")
-    cli.take_place(new, path)
+    take_place(new, path)
     assert [p.name for p in path.iterdir()] == ["new"] and [p.name for p in new.iterdir()] == ["old"]
 
 
 def test_folder_is_replaced_where_names_cannot_be_exchanged(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "_exchange", lambda one, other: False)
     path, new = _folder(tmp_path / "lmdb", "old"), _folder(tmp_path / "part", "new")
-    cli.take_place(new, path)
+    take_place(new, path)
     assert [p.name for p in path.iterdir()] == ["new"] and [p.name for p in tmp_path.iterdir()] == ["lmdb"]
 
 
 def test_folder_set_aside_by_a_killed_process_comes_back_or_goes(tmp_path):
     path = tmp_path / "lmdb"
     _folder(tmp_path / ".lmdb.old", "old")
-    cli.finish_replacing(path)
+    finish_replacing(path)
     assert [p.name for p in path.iterdir()] == ["old"]
     _folder(tmp_path / ".lmdb.old", "older")
-    cli.finish_replacing(path)
+    finish_replacing(path)
     assert [p.name for p in path.iterdir()] == ["old"] and [p.name for p in tmp_path.iterdir()] == ["lmdb"]
 
 
 def test_progress_in_a_log_is_lines_with_count_and_eta(capsys):
-    for _ in cli.progress(range(3), desc="reading", unit="file"):
+    for _ in progress(range(3), desc="reading", unit="file"):
         pass
     lines = capsys.readouterr().err.splitlines()
     assert all("\r" not in line and line.startswith("reading") for line in lines)

@@ -16,9 +16,10 @@ import pydicom
 import pytest
 
 from make_dicom import mr_image, write
-from nbcad import building, conversion, database, lmdb_io, parallel
-from nbcad.annotations import HEADER
+from nbcad.annotation.annotations import HEADER
 from nbcad.errors import DatabaseError, OutputExistsError
+from nbcad.runtime import parallel
+from nbcad.samples import build, conversion, database, lmdb_io
 
 CORES = parallel.on_cores(2)
 NAMES = sorted(f"{task}_{split}" for task in ("organ", "stage") for split in ("train", "val", "test"))
@@ -44,7 +45,7 @@ def hospital(tmp_path_factory):
             box = "L1,20,24,42,46" if number % 2 and index < 2 else "normal,,,,"
             lines.append(f"{image.SOPInstanceUID},0,{('thorax', 'adrenal', 'retroperitoneum')[index % 3]},{box}")
     (folder / "annotations.csv").write_text("\n".join(lines) + "\n")
-    building.build(folder / "dicom", [folder / "annotations.csv"], folder / "samples.sqlite")
+    build.build(folder / "dicom", [folder / "annotations.csv"], folder / "samples.sqlite")
     return folder
 
 
@@ -227,7 +228,7 @@ def test_existing_output_is_kept_without_force_and_what_is_no_lmdb_always(hospit
 
 def test_file_that_changed_since_the_database_was_built_stops_the_conversion_by_name(hospital, tmp_path):
     shutil.copytree(hospital / "dicom", tmp_path / "dicom")
-    building.build(tmp_path / "dicom", [hospital / "annotations.csv"], tmp_path / "samples.sqlite")
+    build.build(tmp_path / "dicom", [hospital / "annotations.csv"], tmp_path / "samples.sqlite")
     path = tmp_path / "dicom" / "SECRETFOLDER4" / "2"
     image = pydicom.dcmread(path)
     image.PixelData = bytes(len(image.PixelData))

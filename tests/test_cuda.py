@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import run_tool
-from nbcad import caffe_net
+from nbcad.nets import caffe_net
 from test_caffe_build import BUILD, script
 
 LIBRARY = BUILD / "build/lib/libcaffe.so.1.0.0"

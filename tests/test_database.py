@@ -13,11 +13,12 @@ import make_hospital
 import make_labels
 from conftest import run_tool
 from make_dicom import write
-from nbcad import building, database, leakage, sampling, truth
-from nbcad.annotations import HEADER, SliceAnnotation, read_annotations
-from nbcad.building import Options
+from nbcad.annotation.annotations import HEADER, SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, InputError, SplitError
-from nbcad.splitting import SplitPlan
+from nbcad.evaluation import truth
+from nbcad.samples import build, database, leakage, sampling
+from nbcad.samples.build_run import Options
+from nbcad.samples.splitting import SplitPlan
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def hospital(tmp_path, chance):
 
 def _build(folder, options=None, **more):
     labels = more.pop("labels", [folder / "annotations.csv"])
-    return building.build(folder, labels, folder / "out" / "samples.sqlite", options, **more)
+    return build.build(folder, labels, folder / "out" / "samples.sqlite", options, **more)
 
 
 def test_every_patient_is_on_one_side_and_each_stage_on_all(hospital):
@@ -237,7 +238,7 @@ def labelled(tmp_path, chance):
 def _build_labelled(folder, *more, **options):
     labels = [folder / "labels", folder / "dicom", *more]
     out = folder / "out" / "samples.sqlite"
-    return building.build(folder / "dicom", labels, out, stages=folder / "stages.csv", **options)
+    return build.build(folder / "dicom", labels, out, stages=folder / "stages.csv", **options)
 
 
 def test_each_label_names_its_source_and_its_files_hash(labelled):

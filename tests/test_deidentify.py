@@ -12,11 +12,12 @@ from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 
 from conftest import run_tool
 from make_dicom import mr_image, write
-from nbcad import cli, deidentify, phantom
-from nbcad.annotations import read_annotations
-from nbcad.deidentify import Tables
+from nbcad import cli
+from nbcad.annotation.annotations import read_annotations
+from nbcad.datasets import deidentify, phantom
+from nbcad.datasets.deidentify import Tables
+from nbcad.dicom import REFUSED, USED, read_archive, read_pixels
 from nbcad.errors import InputError, OutputExistsError
-from nbcad.series import REFUSED, USED, read_archive, read_pixels
 
 KEY = bytes(range(32))
 SECRETS = deidentify.Secrets(KEY)

@@ -27,17 +27,19 @@ from pydicom.uid import (
 from make_analysis import INSS, lesion
 from make_archive import ORTHANC, ask, orthanc
 from make_dicom import as_stored, enhanced, mr_image, write
-from nbcad import localise, pipeline
-from nbcad.caffe_net import caffe
-from nbcad.cli import LANGUAGES
-from nbcad.labels import OTHER
-from nbcad.pipeline import analyse
-from nbcad.preprocess import Canonical
+from nbcad.dicom import IGNORED, REFUSED, read_archive
+from nbcad.imaging.orientation import Canonical
+from nbcad.infer import analyse
+from nbcad.inference import heat
+from nbcad.inference.stage import UNDETERMINED
+from nbcad.inference.study_stage import study_stage
+from nbcad.language import LANGUAGES
+from nbcad.nets.caffe_net import caffe
+from nbcad.nets.labels import OTHER
 from nbcad.report import DicomWriter, Language, Pages
+from nbcad.report.entries import lesion_entry, software
 from nbcad.report.pictures import evidence
 from nbcad.report.secondary_capture import orientation
-from nbcad.series import IGNORED, REFUSED, read_archive
-from nbcad.stage import UNDETERMINED
 
 FRAME = "2.25.77"
 # What the Patient and Study modules ask for: the rest of an image's oddities is not ours.
@@ -72,9 +74,9 @@ def _written(source: Path, models, folder: Path, lesions=None, region: str = "")
                 found.lesions = lesions
                 age = study["patient"]["age_months"]
                 entry["lesions"] = [
-                    pipeline._lesion_entry(n, each, found, age, models) for n, each in enumerate(lesions, start=1)
+                    lesion_entry(n, each, found, age, models) for n, each in enumerate(lesions, start=1)
                 ]
-                study["stage"] = pipeline.study_stage([found], age, models)
+                study["stage"] = study_stage([found], age, models)
             if found and region:
                 found.organs = [region] * len(found.slices)
                 for each in entry["lesions"]:
@@ -644,7 +646,7 @@ def only(eager, tmp_path):
 
     def models(stage: str):
         prototxt = tmp_path / "fcn.prototxt"
-        prototxt.write_text(Path(localise.FCN).read_text().replace("num_output: 5 ", "num_output: 7 "))
+        prototxt.write_text(Path(heat.FCN).read_text().replace("num_output: 5 ", "num_output: 7 "))
         net = caffe.Net(str(prototxt), caffe.TEST)
         net.params["ip2-conv"][1].data[INSS.index(stage)] = 20
         return dataclasses.replace(eager, stages=INSS, stage_fcn=net)
@@ -658,7 +660,7 @@ def test_a_whole_report_by_inss_suggests_for_a_lesion_what_it_suggests_for_the_p
     only, tmp_path, stage, label, language
 ):
     models, out = only(stage), tmp_path / "out"
-    pages = Pages(tmp_path, Language(language), pipeline.software(models, "cpu"))
+    pages = Pages(tmp_path, Language(language), software(models, "cpu"))
     objects = DicomWriter(models.sha256, out)
 
     def finish(patient) -> None:

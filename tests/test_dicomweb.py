@@ -16,7 +16,7 @@ from conftest import run_tool
 from make_archive import DICOMWEB, ORTHANC, ask, free_port, orthanc
 from make_dicom import mr_image, write
 from make_dicomweb import Pacs, multipart, served
-from nbcad.dicomweb import PASSWORD, TOKEN, USER, Service
+from nbcad.dicom.web import PASSWORD, TOKEN, USER, Service
 from nbcad.errors import InputError, OutputError
 
 STUDY = "2.25.1"

@@ -12,10 +12,11 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
 from make_dicom import as_stored, enhanced, write
-from nbcad import building, conversion, lmdb_io, phantom
-from nbcad.labels import organ_labels
-from nbcad.pipeline import analyse
-from nbcad.series import read_archive, read_pixels
+from nbcad.datasets import phantom
+from nbcad.dicom import read_archive, read_pixels
+from nbcad.infer import analyse
+from nbcad.nets.labels import organ_labels
+from nbcad.samples import build, conversion, lmdb_io
 
 ENCODINGS = ["enhanced", "rle", "jpeg2000", "big endian"]
 _SYNTAX = {"rle": RLELossless, "jpeg2000": JPEG2000Lossless, "big endian": ExplicitVRBigEndian}
@@ -88,17 +89,17 @@ def test_series_geometry_and_pixels_are_the_same(hospitals, name):
 
 def _samples(hospital: Path, key: bytes, classic_uid, monkeypatch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """All LMDBs' images and labels; places are seeded by UID, for which that of the classic image stands in."""
-    plan = building.plan_samples
+    plan = build.plan_samples
 
     def planned(patient, number, image, *rest):
         uid = classic_uid.get((image.sop_uid, image.frame), image.sop_uid)
         return plan(patient, number, dataclasses.replace(image, sop_uid=uid, frame=0), *rest)
 
-    monkeypatch.setattr(building, "plan_samples", planned)
+    monkeypatch.setattr(build, "plan_samples", planned)
     out = hospital / "out"
     out.mkdir()
     (out / "samples.key").write_bytes(key)
-    building.build(hospital / "dicom", [hospital / "annotations.csv"], out / "samples.sqlite")
+    build.build(hospital / "dicom", [hospital / "annotations.csv"], out / "samples.sqlite")
     counts = conversion.convert(out / "samples.sqlite", out / "lmdb", n4=False, each=map, force=False)
     monkeypatch.undo()
     return {name: lmdb_io.read(out / "lmdb" / name) for name, count in counts.items() if count}

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import text_format
 
 from nbcad.bench.layers import NETS, chosen, without_data
-from nbcad.caffe_net import caffe
+from nbcad.nets.caffe_net import caffe
 
 TOLERANCE = 1e-5  # of the largest value, or of the norm
 

@@ -13,11 +13,16 @@ import pydicom
 import pytest
 
 from conftest import run_tool
-from nbcad import baselines, caffe_net, conversion, database, lmdb_io, localise, organ, pipeline
-from nbcad.labels import organ_labels, stage_labels
-from nbcad.metrics import records
-from nbcad.models import load_models
-from nbcad.preprocess import STAGE_WINDOW, Canonical, stage_grid_shape
+from nbcad.evaluation import records
+from nbcad.experiments import baselines
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import STAGE_WINDOW, stage_grid_shape
+from nbcad.inference import analysis, heat, organ
+from nbcad.inference.models import load_models
+from nbcad.nets import caffe_net
+from nbcad.nets.labels import organ_labels, stage_labels
+from nbcad.report.entries import SCHEMA
+from nbcad.samples import conversion, database, lmdb_io
 
 LABELLED = {"label", "probabilities"}
 
@@ -137,7 +142,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def old(tmp_path) -> Path:
     """A report of ours, as far as its folder tells."""
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "report.json").write_text(json.dumps({"schema": pipeline.SCHEMA}))
+    (tmp_path / "out" / "report.json").write_text(json.dumps({"schema": SCHEMA}))
     (tmp_path / "out" / "report.html").write_text("old")
     return tmp_path / "out"
 
@@ -214,7 +219,7 @@ def test_training_caffe_and_inference_see_the_same_tensors(flow, tmp_path, monke
     samples = [sample for sample in samples if sample["task"] == task and sample["zoom"] is None]
     assert {sample["slice"] for sample in samples} <= set(numbers) and len(samples) >= len(numbers) / 2
     (split,) = {sample["split"] for sample in samples}
-    train_val = {"organ": organ.TRAIN_VAL, "stage": localise.TRAIN_VAL}[task]
+    train_val = {"organ": organ.TRAIN_VAL, "stage": heat.TRAIN_VAL}[task]
     stored = caffe_net.transform_of(train_val)(lmdb_io.read(flow.lmdbs / f"{task}_{split}")[0])
     delivered = _delivered_by_caffe(flow.lmdbs / f"{task}_{split}", train_val, len(stored), tmp_path)
     assert delivered.dtype == stored.dtype == np.float32
@@ -253,7 +258,7 @@ def _fed_by_inference(series, models: Path, task: str, monkeypatch) -> list[np.n
         return forward(net, inputs, blobs)
 
     monkeypatch.setattr(caffe_net, "forward", recorded)
-    pipeline.analyse_series(series, load_models(models, "cpu"))
+    analysis.analyse_series(series, load_models(models, "cpu"))
     return given[task]
 
 

@@ -11,10 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from make_analysis import analysis
 from make_dicom import mr_image, write
-from nbcad.localise import STRIDE, OperatingPoint, find_lesions
-from nbcad.pipeline import SeriesAnalysis, millimetres, whole_pixels
-from nbcad.preprocess import STAGE_MM_PER_PIXEL, Canonical, stage_grid_shape
-from nbcad.series import read_archive
+from nbcad.dicom import read_archive
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import STAGE_MM_PER_PIXEL, stage_grid_shape
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.lesions import STRIDE, OperatingPoint, find_lesions
+from nbcad.inference.measure import millimetres, whole_pixels
 
 PLACE_MM = STRIDE * STAGE_MM_PER_PIXEL
 COUNT = 4

@@ -12,11 +12,13 @@ import pytest
 import make_hospital
 from conftest import run_tool
 from make_dicom import mr_image, write
-from nbcad import building, database, series
-from nbcad.building import Options
+from nbcad import dicom
 from nbcad.errors import DatabaseError, SplitError
-from nbcad.labels import stage_labels
-from nbcad.splitting import SplitPlan
+from nbcad.nets.labels import stage_labels
+from nbcad.samples import build as building
+from nbcad.samples import database
+from nbcad.samples.build_run import Options
+from nbcad.samples.splitting import SplitPlan
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_a_run_that_adds_nothing_leaves_every_byte_and_the_time(hospital):
 def test_pixels_of_what_stands_there_are_not_decoded_again(hospital, chance, monkeypatch):
     make_hospital.hospital(hospital, chance, patients=[12])
     decoded = []
-    monkeypatch.setattr(building, "read_pixels", lambda s: decoded.append(s.patient_id) or series.read_pixels(s))
+    monkeypatch.setattr(building, "read_pixels", lambda s: decoded.append(s.patient_id) or dicom.read_pixels(s))
     _build(hospital)
     assert set(decoded) == {"P12"}
 

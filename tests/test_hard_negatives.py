@@ -6,11 +6,15 @@ import pytest
 
 import make_slices
 from conftest import run_tool
-from nbcad import caffe_net, database, hard_negatives, lmdb_io, localise
-from nbcad.localise import STRIDE
-from nbcad.preprocess import STAGE_WINDOW, Canonical, enhance, pad_for_windows, stage_grid
-from nbcad.series import Slice, read_pixels
-from nbcad.truth import Truth, of_split
+from nbcad.dicom import Slice, read_pixels
+from nbcad.evaluation.truth import Truth, of_split
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import STAGE_WINDOW, enhance, pad_for_windows, stage_grid
+from nbcad.inference import heat as localise
+from nbcad.inference.lesions import STRIDE, OperatingPoint, find_lesions, place_in_stored
+from nbcad.nets import caffe_net
+from nbcad.samples import database, lmdb_io
+from nbcad.training import hard_negatives
 
 ROWS, COLUMNS = 96, 128
 
@@ -40,7 +44,7 @@ def test_windows_are_cut_round_false_places_and_off_lesions_of_slices_however_st
     turn = Canonical.of(slices[0].geometry)
     volume = chance.integers(0, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
     false, true = (1, 8, 9), (1, 16, 18)
-    row, column = localise.place_in_stored(true[1:], slices[1])
+    row, column = place_in_stored(true[1:], slices[1])
     lesion = {1: (row - 5, column - 5, row + 5, column + 5)}
     windows = hard_negatives.false_windows(_heat(slices, false, true), slices, volume, _truth([lesion]), chance)
     assert len(windows) == hard_negatives.WINDOWS_PER_PLACE
@@ -54,8 +58,8 @@ def test_windows_are_cut_round_false_places_and_off_lesions_of_slices_however_st
 def test_a_place_of_the_heat_map_lies_where_a_lesion_there_has_its_centre():
     slices = _slices((0, 1, 0), (-1, 0, 0))
     hot = [(n, row, column) for n in range(3) for row in (7, 8, 9) for column in (9, 10, 11)]
-    (lesion,) = localise.find_lesions(_heat(slices, *hot), slices, localise.OperatingPoint(0.1, 0.1))
-    row, column = localise.place_in_stored((8, 10), slices[0])
+    (lesion,) = find_lesions(_heat(slices, *hot), slices, OperatingPoint(0.1, 0.1))
+    row, column = place_in_stored((8, 10), slices[0])
     assert lesion.centre[1:] == pytest.approx((row - 0.5, column - 0.5))
 
 

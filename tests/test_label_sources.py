@@ -12,10 +12,10 @@ from pydicom.sr.codedict import codes
 import make_labels
 from make_dicom import mr_image, write
 from make_labels import FLIPPED, OBLIQUE, STRAIGHT, lesion
-from nbcad.annotations import PatientLabel, read_patients
+from nbcad.annotation.annotations import PatientLabel, read_patients
+from nbcad.annotation.files import boxes, read_labels
+from nbcad.dicom import REFUSED, USED, read_archive
 from nbcad.errors import InputError
-from nbcad.label_sources import boxes, read_labels
-from nbcad.series import REFUSED, USED, read_archive
 
 PATIENTS = {"P1": PatientLabel("L2", "adrenal")}
 BOX, SMALL = ("L2", (10.0, 12.0, 20.0, 30.0)), ("L2", (25.0, 5.0, 31.0, 9.0))

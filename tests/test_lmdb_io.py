@@ -5,9 +5,10 @@ import lmdb
 import numpy as np
 import pytest
 
-from nbcad import caffe_net, lmdb_io
-from nbcad.caffe_net import caffe, caffe_pb2
 from nbcad.errors import DatabaseError
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe, caffe_pb2
+from nbcad.samples import lmdb_io
 
 DATA_LAYER = """
 layer {{ name: "data" type: "Data" top: "data" top: "label"

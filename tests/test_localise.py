@@ -5,10 +5,12 @@ import pytest
 from scipy.special import expit, logit
 
 import make_slices
-from nbcad import caffe_net, localise
-from nbcad.caffe_net import caffe
-from nbcad.localise import STRIDE, OperatingPoint, find_lesions, smoothed_log_odds
-from nbcad.preprocess import STAGE_WINDOW, Canonical
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import STAGE_WINDOW
+from nbcad.inference import heat as localise
+from nbcad.inference.lesions import STRIDE, SURE, OperatingPoint, find_lesions, smoothed_log_odds
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +101,8 @@ def test_connected_heat_is_divided_at_a_valley_and_not_at_a_ripple(monkeypatch, 
 
 def test_ripples_of_what_is_tumour_beyond_doubt_do_not_divide_it(monkeypatch):
     monkeypatch.setattr(localise, "SMOOTHING", (0, 0, 0))
-    heat = _two_peaks(float(expit(localise.SURE + 0.1)))
-    heat[0, 0, 8, [8, 9, 11, 12]] = 1 - expit(localise.SURE + 2)
+    heat = _two_peaks(float(expit(SURE + 0.1)))
+    heat[0, 0, 8, [8, 9, 11, 12]] = 1 - expit(SURE + 2)
     assert len(find_lesions(heat, make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))) == 1
     monkeypatch.setattr(localise, "SURE", 9.0)
     assert len(find_lesions(heat, make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))) == 2

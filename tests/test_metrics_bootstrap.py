@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nbcad.metrics import bootstrap
-from nbcad.metrics.bootstrap import Figure, median, ratio, undefined
+from nbcad.evaluation import bootstrap
+from nbcad.evaluation.bootstrap import Figure, median, ratio, undefined
 
 
 def test_a_ratio_is_that_of_the_sums_and_not_the_mean_of_the_patients_ratios():

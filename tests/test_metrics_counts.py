@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from nbcad.localise import Lesion
-from nbcad.metrics.counts import FIVE, confusion, five_measures, lesion_measures, share
-from nbcad.metrics.lesions import LesionCount, centre, match_lesions, overlap, volume
+from nbcad.evaluation.counts import FIVE, confusion, five_measures, lesion_measures, share
+from nbcad.evaluation.matching import LesionCount, match_lesions
+from nbcad.imaging.boxes import centre, overlap, volume
+from nbcad.inference.lesions import Lesion
 
 
 def test_the_five_measures_follow_their_definitions():

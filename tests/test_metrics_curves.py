@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from nbcad.metrics.bootstrap import RESAMPLES, draws
-from nbcad.metrics.curves import FALSE_A_PATIENT, calibration, froc, roc
+from nbcad.evaluation.bootstrap import RESAMPLES, draws
+from nbcad.evaluation.curves import FALSE_A_PATIENT, calibration, froc, roc
 
 
 def _cases(chance, count=120, decimals=1):

@@ -9,10 +9,10 @@ import pytest
 from make_analysis import analysis, lesion, untrained
 from make_records import false_lesion, image, patient, records, series, true_lesion, ward
 from nbcad.errors import InputError
-from nbcad.metrics import document, figures
-from nbcad.metrics.records import NO_LESION, NOT_KNOWN, SEVERAL, series_record
+from nbcad.evaluation import document, figures
+from nbcad.evaluation.records import NO_LESION, NOT_KNOWN, SEVERAL, series_record
+from nbcad.evaluation.truth import Truth
 from nbcad.report import write_json
-from nbcad.truth import Truth
 
 
 @pytest.fixture(scope="module")

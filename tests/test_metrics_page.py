@@ -6,8 +6,8 @@ import pytest
 
 from make_analysis import untrained
 from make_records import image, patient, records, series, ward
-from nbcad.metrics import document, plots, table
-from nbcad.metrics.page import write_page
+from nbcad.evaluation import document, plots, table
+from nbcad.evaluation.page import write_page
 from test_report import HOSTILE, Page
 
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from conftest import run_tool
-from nbcad import models
 from nbcad.errors import ModelError
-from nbcad.models import SEAL, load_models
+from nbcad.inference import models
+from nbcad.inference.models import SEAL, load_models
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_labels_that_are_not_as_many_as_outputs_are_one_error(folder, monkeypatc
     labels = [*getattr(models, f"{kind}_labels")(), "more"][: change - 1 or None]
     monkeypatch.setattr(models, f"{kind}_labels", lambda: labels)
     getattr(models, f"seal_{kind}")(folder / kind)
-    with pytest.raises(ModelError, match=rf"\d outputs, data/labels/{kind}\.txt has {len(labels)} names"):
+    with pytest.raises(ModelError, match=rf"\d outputs, config/labels/{kind}\.txt has {len(labels)} names"):
         load_models(folder, "cpu")
 
 

@@ -35,16 +35,17 @@ from conftest import run_tool
 from make_archive import ask
 from make_dicom import as_stored, write
 from make_node import SENDER, archive, arrive, association, results_in, running, store, study
+from nbcad.dicom import read_archive
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputError
-from nbcad.node import analyst, jobs, log, receiver
-from nbcad.node.analyst import AnalysisFailed, Analyst, Findings, Stopped
-from nbcad.node.config import CONFIG, Analyse, Config, Pages, Receive, Send, Tls, read_config
+from nbcad.node import analysis_client, jobs, log, receiver
+from nbcad.node.analysis_client import AnalysisFailed, Analyst, Findings, Stopped
+from nbcad.node.config import Analyse, Config, Pages, Receive, Send, Tls, read_config
 from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
 from nbcad.node.node import Node
 from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
 from nbcad.node.sender import Sender
 from nbcad.node.worker import Worker
-from nbcad.series import read_archive
+from nbcad.runtime.paths import NODE_CONFIG
 
 PLAIN = Tls()
 SETTINGS = Receive(port=0, senders=(SENDER, "OTHER"), quiet_s=0.0, reserve_mib=0, timeout_s=5.0)
@@ -246,7 +247,7 @@ def test_queue_of_another_version_or_none_is_refused(tmp_path):
 
 
 def test_example_has_every_key_with_its_default(tmp_path):
-    text = Path(CONFIG).read_text()
+    text = NODE_CONFIG.read_text()
     path = tmp_path / "node.toml"
     path.write_text(text.replace("senders = []", 'senders = ["A"]'))
     assert read_config(path) == dataclasses.replace(Config(), receive=Receive(senders=("A",)))
@@ -580,7 +581,7 @@ while True:
     ],
 )
 def test_process_that_a_study_ends_or_holds_up_is_replaced_for_the_next(queue, tmp_path, monkeypatch, what, told):
-    monkeypatch.setattr(analyst, "COMMAND", (sys.executable, "-c", SPEAKS))
+    monkeypatch.setattr(analysis_client, "COMMAND", (sys.executable, "-c", SPEAKS))
     with closing(Analyst(Analyse(timeout_s=1.0), tmp_path / "log")) as made:
         for number, action in ((1, what), (2, "pass")):
             taken = _analysing(queue, number)
@@ -594,14 +595,14 @@ def test_process_that_a_study_ends_or_holds_up_is_replaced_for_the_next(queue, t
 
 
 def test_process_that_cannot_load_the_models_says_where_more_stands(tmp_path, monkeypatch):
-    monkeypatch.setattr(analyst, "COMMAND", (sys.executable, "-c", "import nothing_of_this_name"))
+    monkeypatch.setattr(analysis_client, "COMMAND", (sys.executable, "-c", "import nothing_of_this_name"))
     with closing(Analyst(Analyse(), tmp_path / "log")) as made, pytest.raises(ModelError, match=str(tmp_path / "log")):
         made.start()
     assert "nothing_of_this_name" in (tmp_path / "log").read_text()
 
 
 def test_node_that_ends_does_not_wait_for_an_analysis(queue, tmp_path, monkeypatch):
-    monkeypatch.setattr(analyst, "COMMAND", (sys.executable, "-c", SPEAKS))
+    monkeypatch.setattr(analysis_client, "COMMAND", (sys.executable, "-c", SPEAKS))
     taken = _analysing(queue)
     (taken.images / "what").write_text("time.sleep(60)")
     began = time.monotonic()
@@ -611,22 +612,22 @@ def test_node_that_ends_does_not_wait_for_an_analysis(queue, tmp_path, monkeypat
 
 
 def test_analysis_answers_with_results_or_with_the_reason_for_none(eager, tmp_path, monkeypatch):
-    from nbcad.node import analysis
+    from nbcad.node import analysis_server
 
     for n, image in enumerate(study(1)):
         write(image, tmp_path / "in" / str(n))
-    found = analysis._analyse(tmp_path / "in", tmp_path / "out", eager, Analyse())
+    found = analysis_server._analyse(tmp_path / "in", tmp_path / "out", eager, Analyse())
     assert {"0001.sr.dcm", "0001-01.sc.dcm"} <= {Path(path).name for path in found["results"]}
     assert found["lesions"] > 0 and found["reason"] == "" and found["stage"] in eager.stages
     image = study(2)[0]
     image.SeriesDescription = "T1"
     write(image, tmp_path / "t1" / "x")
-    found = analysis._analyse(tmp_path / "t1", tmp_path / "out1", eager, Analyse())
+    found = analysis_server._analyse(tmp_path / "t1", tmp_path / "out1", eager, Analyse())
     assert found["reason"].startswith("no series could be analysed: rule") and found["results"] == []
     assert (tmp_path / "out1" / "report.html").is_file()
-    assert "failed" in analysis._analyse(tmp_path / "none", tmp_path / "out2", eager, Analyse())
-    monkeypatch.setattr(analysis, "write_report", _raising(MemoryError))
-    assert "4 GiB" in analysis._analyse(tmp_path / "in", tmp_path / "out3", eager, Analyse())["failed"]
+    assert "failed" in analysis_server._analyse(tmp_path / "none", tmp_path / "out2", eager, Analyse())
+    monkeypatch.setattr(analysis_server, "write_report", _raising(MemoryError))
+    assert "4 GiB" in analysis_server._analyse(tmp_path / "in", tmp_path / "out3", eager, Analyse())["failed"]
 
 
 # --- sending

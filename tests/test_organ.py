@@ -8,8 +8,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from nbcad import caffe_net, organ
 from nbcad.errors import ModelError
+from nbcad.inference import organ
+from nbcad.nets import caffe_net
+from nbcad.runtime.paths import SVM_CONFIG
+from nbcad.training.organ_svm import choose, fit, folds, some_patients
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def svm(samples):
-    return organ.fit(samples, samples[0], "fc7", ["adrenal", "retroperitoneum", "thorax"])
+    return fit(samples, samples[0], "fc7", ["adrenal", "retroperitoneum", "thorax"])
 
 
 def test_svm_sorts_features_into_regions(svm, samples):
@@ -49,7 +52,7 @@ def test_no_patient_is_in_two_folds_of_the_cross_validation(samples, monkeypatch
         return original(*args, cv=cv, **kwargs)
 
     monkeypatch.setattr(organ, "GridSearchCV", spy)
-    organ.fit(samples, samples[0], "fc7", ["a", "b", "c"])
+    fit(samples, samples[0], "fc7", ["a", "b", "c"])
     patients = samples[2]
     assert seen
     assert all(not set(patients[train]) & set(patients[test]) for train, test in seen)
@@ -59,7 +62,7 @@ def test_folds_do_not_depend_on_how_patients_are_named(samples):
     """The database names them by a random key."""
     features, labels, patients = samples
     renamed = np.array([f"{(7 * patient + 3) % 8:x}" for patient in patients])
-    for one, other in zip(organ.folds(samples, 4), organ.folds((features, labels, renamed), 4), strict=True):
+    for one, other in zip(folds(samples, 4), folds((features, labels, renamed), 4), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
 
 
@@ -68,8 +71,8 @@ def test_c_and_gamma_are_those_that_cross_validation_of_the_svm_itself_prefers(s
     features, labels, _ = samples
     features = features + np.random.default_rng(1).normal(0, 2, features.shape)  # so that the choice matters
     grid = {"C": [0.1, 10.0], "gamma_times_features": [0.01, 1.0, 100.0]}
-    splits = organ.folds((features, *samples[1:]), 5)
-    c, gamma, accuracy = organ.choose(features, labels, splits, grid)
+    splits = folds((features, *samples[1:]), 5)
+    c, gamma, accuracy = choose(features, labels, splits, grid)
     parameters = {"C": grid["C"], "gamma": [g / 6 for g in grid["gamma_times_features"]]}
     standardised = StandardScaler().fit_transform(features)
     search = GridSearchCV(SVC(), parameters, cv=splits).fit(standardised, labels)
@@ -87,7 +90,7 @@ def test_saved_svm_gives_the_same_probabilities(svm, samples, tmp_path):
 
 def test_saved_svm_is_the_same_bytes_when_it_is_fitted_again(svm, samples, tmp_path):
     organ.save(svm, tmp_path / "first")
-    organ.save(organ.fit(samples, samples[0], "fc7", svm.labels), tmp_path / "second")
+    organ.save(fit(samples, samples[0], "fc7", svm.labels), tmp_path / "second")
     for name in ("svm.skops", "svm.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
@@ -96,11 +99,11 @@ def test_saved_svm_is_the_same_bytes_when_it_is_fitted_again(svm, samples, tmp_p
 def large(samples, tmp_path_factory):
     """Fitted as if three patients' samples, or 100 samples, were many."""
     config = tmp_path_factory.mktemp("svm") / "svm.toml"
-    text = Path(organ.SVM_CONFIG).read_text()
+    text = Path(SVM_CONFIG).read_text()
     for name, value in {"choose_on": 90, "exact_up_to": 100, "landmarks": 40}.items():
         text = re.sub(rf"^{name} = \d+", f"{name} = {value}", text, flags=re.MULTILINE)
     config.write_text(text)
-    return organ.fit(samples, samples[0], "fc7", ["adrenal", "retroperitoneum", "thorax"], config)
+    return fit(samples, samples[0], "fc7", ["adrenal", "retroperitoneum", "thorax"], config)
 
 
 def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, samples):
@@ -115,11 +118,11 @@ def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, s
 def test_choice_and_familiarity_of_many_samples_come_from_a_few_whole_patients(svm, large, samples):
     assert svm.info["chosen_on_samples"] == 240
     assert large.info["chosen_on_samples"] == 90
-    chosen = organ.some_patients(samples[2], 90)
+    chosen = some_patients(samples[2], 90)
     counts = np.bincount(samples[2][chosen], minlength=8)
     assert sorted(counts.tolist()) == [0] * 5 + [30] * 3
     renamed = np.char.add("p", (9 - samples[2]).astype(str))
-    np.testing.assert_array_equal(organ.some_patients(renamed, 90), chosen)
+    np.testing.assert_array_equal(some_patients(renamed, 90), chosen)
     assert large.familiarity[-1].shape_fit_[0] == 90
 
 
@@ -142,7 +145,7 @@ def test_damaged_or_missing_svm_is_one_error(svm, tmp_path):
 def test_one_patient_is_too_few_for_cross_validation(samples):
     features, labels, _ = samples
     with pytest.raises(ModelError, match="two training patients"):
-        organ.fit((features, labels, np.zeros(len(labels))), features, "fc7", ["a", "b", "c"])
+        fit((features, labels, np.zeros(len(labels))), features, "fc7", ["a", "b", "c"])
 
 
 def test_thresholds_leave_nearly_all_validation_slices_a_region(svm, samples):

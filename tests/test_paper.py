@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from conftest import run_tool
-from nbcad import caffe_net, paper
-from nbcad.caffe_net import caffe, caffe_pb2
-from nbcad.labels import organ_labels, stage_labels
-from nbcad.preprocess import STAGE_WINDOW
+from nbcad.experiments import paper
+from nbcad.imaging.preprocess import STAGE_WINDOW
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe, caffe_pb2
+from nbcad.nets.labels import organ_labels, stage_labels
 
 SOLVERS = ["solvers/organ_solver.prototxt", "solvers/stage_solver.prototxt"]
 BEYOND = [path.replace("solvers/", "solvers/beyond_paper/") for path in SOLVERS]

@@ -18,10 +18,14 @@ from distributed import Client, LocalCluster
 
 import make_hospital
 from make_dicom import mr_image, write
-from nbcad import building, conversion, database, lmdb_io, models, organ, parallel
+from nbcad.cluster import GUIDE, _Call, _objection, _software, _Terms, _work, on
+from nbcad.dicom import read_archive
 from nbcad.errors import InputError, ModelError, WorkerError
-from nbcad.report import write_report
-from nbcad.series import read_archive
+from nbcad.infer import write_report
+from nbcad.inference import models, organ
+from nbcad.runtime import parallel
+from nbcad.samples import build, conversion, database, lmdb_io
+from nbcad.training.organ_features import features_of
 
 VARYING = ("UI", "DA", "TM", "DT")  # of a DICOM object: made anew each time
 
@@ -41,7 +45,7 @@ def each(request):
     elif request.param == "on cores":
         yield parallel.on_cores(2)
     else:
-        with parallel.on(request.getfixturevalue("cluster").scheduler_address, map) as by_dask:
+        with on(request.getfixturevalue("cluster").scheduler_address, map) as by_dask:
             yield by_dask
 
 
@@ -100,7 +104,7 @@ def test_error_of_an_item_is_raised_as_it_is_after_the_results_before_it(each):
 
 def test_what_a_killed_worker_had_begun_is_done_by_another_and_nothing_twice(cluster, tmp_path):
     items = [(tmp_path / "died", number) for number in range(8)]
-    with parallel.on(cluster.scheduler_address, map) as each:
+    with on(cluster.scheduler_address, map) as each:
         assert list(each(_die_once, items)) == list(range(8))
     assert (tmp_path / "died").exists()
 
@@ -114,7 +118,7 @@ def test_worker_with_other_software_is_named_before_work_begins(cluster, monkeyp
     monkeypatch.setattr(parallel, "_software", lambda: {"nbcad": "0.0.1"})
     with (
         pytest.raises(WorkerError, match=r"worker tcp://.*: nbcad is .*, not 0\.0\.1"),
-        parallel.on(cluster.scheduler_address, map),
+        on(cluster.scheduler_address, map),
     ):
         pytest.fail("work began")
 
@@ -122,38 +126,38 @@ def test_worker_with_other_software_is_named_before_work_begins(cluster, monkeyp
 def test_worker_that_does_not_see_a_file_is_named_before_work_begins(cluster, tmp_path):
     with (
         pytest.raises(WorkerError, match=r"worker tcp://.*runs/final\.caffemodel is not there"),
-        parallel.on(cluster.scheduler_address, map, [tmp_path / "runs" / "final.caffemodel"]),
+        on(cluster.scheduler_address, map, [tmp_path / "runs" / "final.caffemodel"]),
     ):
         pytest.fail("work began")
 
 
 def test_worker_of_several_threads_is_refused_as_a_net_serves_one():
-    terms = parallel._Terms(os.getcwd(), tuple(parallel._software().items()), ())
-    assert parallel._objection(terms, 1) == ""
-    assert "--nthreads 1" in parallel._objection(terms, 4)
+    terms = _Terms(os.getcwd(), tuple(_software().items()), ())
+    assert _objection(terms, 1) == ""
+    assert "--nthreads 1" in _objection(terms, 4)
 
 
 def test_worker_that_came_later_is_looked_at_before_its_first_item(cluster):
-    terms = parallel._Terms(os.getcwd(), (("nbcad", "0.0.1"),), ())
+    terms = _Terms(os.getcwd(), (("nbcad", "0.0.1"),), ())
     with Client(cluster.scheduler_address, set_as_default=False) as client:
-        late = client.submit(parallel._work, terms, parallel._Call(_twice, 1))
+        late = client.submit(_work, terms, _Call(_twice, 1))
         with pytest.raises(WorkerError, match=r"worker tcp://.*not 0\.0\.1"):
             late.result()
 
 
 def test_no_scheduler_and_no_worker_are_errors_that_name_the_guide(monkeypatch):
-    assert Path(parallel.GUIDE).is_file()
+    assert Path(GUIDE).is_file()
     monkeypatch.setattr(parallel, "_FIRST_WORKER_S", 0.2)
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
-        pytest.raises(WorkerError, match=rf"no Dask scheduler answers at 127\.0\.0\.1:1; {parallel.GUIDE}"),
-        parallel.on("127.0.0.1:1", map),
+        pytest.raises(WorkerError, match=rf"no Dask scheduler answers at 127\.0\.0\.1:1; {GUIDE}"),
+        on("127.0.0.1:1", map),
     ):
         pytest.fail("work began")
     with (
         LocalCluster(n_workers=0, dashboard_address=":0") as empty,
-        pytest.raises(WorkerError, match=f"has no worker; {parallel.GUIDE}"),
-        parallel.on(empty.scheduler_address, map),
+        pytest.raises(WorkerError, match=f"has no worker; {GUIDE}"),
+        on(empty.scheduler_address, map),
     ):
         pytest.fail("work began")
 
@@ -172,14 +176,14 @@ def _rows(path: Path) -> dict[str, list]:
 
 
 def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster, chance, tmp_path, monkeypatch):
-    monkeypatch.setattr("nbcad.series._FILES_A_PART", 7)
+    monkeypatch.setattr("nbcad.dicom._FILES_A_PART", 7)
     make_hospital.hospital(tmp_path / "in", chance, edit=_blacken_one)
     for name, address in (("one", None), ("cluster", cluster.scheduler_address)):
         path = tmp_path / name / "samples.sqlite"
-        with parallel.on(address, map, [tmp_path]) as each:
+        with on(address, map, [tmp_path]) as each:
             path.parent.mkdir()
             path.with_suffix(".key").write_bytes(bytes(32))
-            built = building.build(tmp_path / "in", [tmp_path / "in" / "annotations.csv"], path, each=each)
+            built = build.build(tmp_path / "in", [tmp_path / "in" / "annotations.csv"], path, each=each)
             assert built.refused == 1
             conversion.convert(path, tmp_path / name / "lmdb", n4=False, each=each, force=False)
     assert _rows(tmp_path / "one" / "samples.sqlite") == _rows(tmp_path / "cluster" / "samples.sqlite")
@@ -197,8 +201,8 @@ def test_features_of_a_cluster_are_those_of_one_process_to_the_last_bit(cluster,
     images = chance.integers(0, 256, (150, 64, 64), np.uint8)
     whole = organ.extract_features(eager.organ_net, eager.organ_transform, images, "fc7")
     for address in (None, cluster.scheduler_address):
-        with parallel.on(address, map, [weights]) as each:
-            assert organ.features_of(weights, "cpu", images, "fc7", each).tobytes() == whole.tobytes()
+        with on(address, map, [weights]) as each:
+            assert features_of(weights, "cpu", images, "fc7", each).tobytes() == whole.tobytes()
 
 
 def test_models_that_changed_since_the_work_was_handed_out_are_refused(flow):
@@ -296,7 +300,7 @@ def test_item_that_kills_every_worker_is_an_error_and_does_not_go_round_forever(
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        parallel.on(cluster.scheduler_address, map) as each,
+        on(cluster.scheduler_address, map) as each,
         pytest.raises(WorkerError, match="2 workers were killed at the same piece of work"),
     ):
         list(each(_die, [1]))

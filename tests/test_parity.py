@@ -4,8 +4,10 @@ other."""
 import numpy as np
 import pytest
 
-from nbcad import caffe_net, lmdb_io, parity
-from nbcad.caffe_net import caffe
+from nbcad.experiments import parity
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe
+from nbcad.samples import lmdb_io
 
 NETS = {"organ": "models/organ_net/deploy.prototxt", "stage": "models/stage_lenet5/deploy.prototxt"}
 

@@ -8,15 +8,15 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from nbcad import phantom
-from nbcad.annotations import read_annotations
+from nbcad.annotation.annotations import read_annotations
+from nbcad.datasets import phantom
+from nbcad.datasets.phantom.acquisition import plan
+from nbcad.datasets.phantom.dicom_writer import store
+from nbcad.datasets.phantom.lesions import SITE_SHARES, STAGE_SHARES
+from nbcad.datasets.phantom.physics import Sequence, Tissue, Tissues, signal
+from nbcad.datasets.phantom.scanners import SCANNERS
+from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import InputError
-from nbcad.phantom.acquisition import plan
-from nbcad.phantom.dicom_writer import store
-from nbcad.phantom.lesions import SITE_SHARES, STAGE_SHARES
-from nbcad.phantom.physics import Sequence, Tissue, Tissues, signal
-from nbcad.phantom.scanners import SCANNERS
-from nbcad.series import read_archive, read_pixels
 
 SLICES = 14
 

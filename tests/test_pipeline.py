@@ -13,12 +13,15 @@ from scipy.spatial.transform import Rotation
 
 from make_analysis import analysis, lesion
 from make_dicom import enhanced, mr_image, write
-from nbcad import localise, pipeline
-from nbcad.calibration import Calibration
 from nbcad.errors import ModelError
-from nbcad.localise import OperatingPoint
-from nbcad.pipeline import analyse, millimetres, study_stage, volume_mm3, whole_pixels
-from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
+from nbcad.infer import analyse
+from nbcad.inference import heat as localise
+from nbcad.inference.calibration import Calibration
+from nbcad.inference.lesions import OperatingPoint, find_lesions
+from nbcad.inference.measure import millimetres, volume_mm3, whole_pixels
+from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
+from nbcad.inference.study_stage import study_stage
+from nbcad.report.entries import lesion_entry
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
 
@@ -219,7 +222,7 @@ def test_region_of_a_lesion_is_that_of_most_of_its_slices_and_stage_never_normal
     spot = lesion({0: (2, 2, 5, 5), 1: (2, 2, 5, 5), 2: (2, 2, 5, 5)}, stages=(0, 0.1, 0.7, 0.2))
     series = analysis([spot])
     series.organs = ["adrenal", "thorax", "thorax"]
-    entry = pipeline._lesion_entry(1, spot, series, 3, eager)
+    entry = lesion_entry(1, spot, series, 3, eager)
     assert (entry["organ"], entry["stage"]["label"]) == ("thorax", "M")
     assert [b["sop_uid"] for b in entry["boxes"]] == [s.sop_uid for s in series.slices]
 
@@ -293,7 +296,7 @@ def test_lesion_at_the_far_edge_has_a_box_inside_the_image(rows):
     heat = np.zeros((1, 5, -(-rows // 4) + 1, -(-rows // 4) + 1), np.float32)
     heat[:, 0] = 1
     heat[:, :2, -1, -1] = [[0, 1]]
-    (spot,) = localise.find_lesions(heat, [image], OperatingPoint(0.05, 0.05))
+    (spot,) = find_lesions(heat, [image], OperatingPoint(0.05, 0.05))
     row0, col0, row1, col1 = spot.boxes[0]
     assert 0 <= row0 < row1 <= rows and 0 <= col0 < col1 <= rows
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbcad import preprocess
-from nbcad.preprocess import (
+from nbcad.dicom import Geometry
+from nbcad.imaging import preprocess
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import (
     STAGE_WINDOW,
-    Canonical,
     Jitter,
     enhance,
     organ_input,
@@ -16,7 +17,6 @@ from nbcad.preprocess import (
     stage_grid,
     stage_window,
 )
-from nbcad.series import Geometry
 
 AXES = [np.array(v, float) for v in ([1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0])]
 AXIAL = [(a, b) for a in AXES for b in AXES if abs(a @ b) < 0.5]

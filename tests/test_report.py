@@ -13,8 +13,9 @@ import pytest
 
 from make_analysis import analysis, lesion, pages_of, patient_of
 from make_dicom import enhanced, mr_image, write
-from nbcad.pipeline import analyse, software
+from nbcad.infer import analyse
 from nbcad.report import Language, Pages, html, pictures, viewer, write_json
+from nbcad.report.entries import software
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))

@@ -12,11 +12,11 @@ from babel.messages.pofile import read_po
 
 from conftest import ROOT
 from make_analysis import analysis, lesion, pages_of, patient_of
-from nbcad.cli import LANGUAGES
+from nbcad.dicom import FileRecord
+from nbcad.dicom.images import MARKS
+from nbcad.language import LANGUAGES
 from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
 from nbcad.report import Language
-from nbcad.series import FileRecord
-from nbcad.series.images import MARKS
 from test_report import Page
 
 CODE = ROOT / "python/nbcad"
@@ -184,7 +184,7 @@ def test_each_label_and_each_part_of_a_stack_s_name_is_translated():
     labels = [
         line
         for name in ("organ", "stage", "stage_inss")
-        for line in (ROOT / f"data/labels/{name}.txt").read_text().split()
+        for line in (ROOT / f"config/labels/{name}.txt").read_text().split()
     ]
     assert {*labels, "other"} <= set(LABELS)
     language = Language("zh")

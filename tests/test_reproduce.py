@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from conftest import run_tool
-from nbcad import lmdb_io, train
 from nbcad.errors import DatabaseError, InputError
-from nbcad.reproduce import changes, reproduce
+from nbcad.experiments.reproduce import changes, reproduce
+from nbcad.samples import lmdb_io
+from nbcad.training import driver
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def trained(tmp_path, rewritten_solver):
         lmdb_io.write(tmp_path / split, chance.integers(0, 255, (40, 32, 32), np.uint8), chance.integers(0, 5, 40))
     edits = [(r"batch_size: 64", "batch_size: 8")], [(r"test_iter: 10", "test_iter: 2")]
     solver = rewritten_solver(tmp_path / "given", "stage", (tmp_path / "train", tmp_path / "val"), *edits)
-    train.train(solver, tmp_path / "run", max_iter=7)
+    driver.train(solver, tmp_path / "run", max_iter=7)
     return tmp_path / "run"
 
 
@@ -54,8 +55,8 @@ def test_another_processor_is_said_before_the_training(trained):
 
 
 def test_a_second_training_that_a_signal_ends_is_not_compared(trained, tmp_path, monkeypatch):
-    stopped = train.Result(3, False, signal.SIGINT, None, [])
-    monkeypatch.setattr("nbcad.reproduce.train", lambda *_, **__: stopped)
+    stopped = driver.Result(3, False, signal.SIGINT, None, [])
+    monkeypatch.setattr("nbcad.experiments.reproduce.train", lambda *_, **__: stopped)
     with pytest.raises(KeyboardInterrupt):
         reproduce(trained / "run.json", tmp_path / "again")
 

@@ -32,8 +32,8 @@ from pydicom.uid import (
 
 from make_dicom import as_stored, enhanced, mr_image, write
 from nbcad.bench.archive import write_patients
+from nbcad.dicom import IGNORED, REFUSED, USED, FileRecord, decoder, header, read_archive, read_pixels, sources
 from nbcad.errors import InputError
-from nbcad.series import IGNORED, REFUSED, USED, FileRecord, decoder, header, read_archive, read_pixels, sources
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
 LARGE = np.random.default_rng(1).integers(0, 4000, (40, 36), dtype=np.uint16)
@@ -448,7 +448,7 @@ def test_syntax_that_is_not_read_is_refused_by_name(tmp_path):
     [("import os; os.kill(os.getpid(), 11)", "its decoder ended with code -11"), ("while True: pass", "more than 0.")],
 )
 def test_decoder_that_dies_or_never_ends_costs_one_file_and_no_more(tmp_path, monkeypatch, how, reason):
-    bad = "import sys, nbcad.series.decoder as d\ndef hurt(frame, pixels):\n    " + how
+    bad = "import sys, nbcad.dicom.decoder as d\ndef hurt(frame, pixels):\n    " + how
     monkeypatch.setattr(decoder, "_COMMAND", bad + "\nd.decode_here = hurt\nd.serve(int(sys.argv[1]))")
     monkeypatch.setattr(decoder, "_running", [])
     monkeypatch.setattr(sources, "SECONDS_A_FILE", 0.5)
@@ -522,7 +522,7 @@ def test_header_of_endless_empty_items_is_refused_in_bounded_time(
     tmp_path, monkeypatch, undefined_length, limit, value, reason
 ):
     """8 bytes each in the file, a thousand in memory once they are parsed."""
-    monkeypatch.setattr(f"nbcad.series.{'images' if limit == 'HEADER_READS' else 'sources'}.{limit}", value)
+    monkeypatch.setattr(f"nbcad.dicom.{'images' if limit == 'HEADER_READS' else 'sources'}.{limit}", value)
     dataset = enhanced([mr_image(PIXELS)])
     dataset.SharedFunctionalGroupsSequence = []
     path = write(dataset, tmp_path / "x")

@@ -21,8 +21,8 @@ from pydicom.uid import (
 )
 
 from make_dicom import as_stored, enhanced, mr_image
+from nbcad.dicom import IGNORED, REFUSED, USED, read_archive, read_pixels
 from nbcad.errors import InputError
-from nbcad.series import IGNORED, REFUSED, USED, read_archive, read_pixels
 
 CASES = 2400
 SECONDS, MEBIBYTES = 10, 512

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.uid import MRImageStorage
 
-from nbcad.series import IGNORED, REFUSED, USED, read_archive, read_pixels
+from nbcad.dicom import IGNORED, REFUSED, USED, read_archive, read_pixels
 
 ROOT = Path(pydicom.__file__).parent / "data" / "test_files"
 NO_DICOM = (IGNORED, "not a DICOM file (PS3.10)")

@@ -1,9 +1,9 @@
 import pytest
 
-from nbcad import series_rules
+from nbcad.dicom import Series
+from nbcad.dicom import rules as series_rules
+from nbcad.dicom.rules import decide, read_rules
 from nbcad.errors import InputError
-from nbcad.series import Series
-from nbcad.series_rules import decide, read_rules
 
 GOOD = '[[take]]\nname = "x"\n'
 

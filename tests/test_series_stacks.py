@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from make_dicom import enhanced, mr_image, write
-from nbcad.series import REFUSED, USED, read_archive, read_sources
+from nbcad.dicom import REFUSED, USED, read_archive, read_sources
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
 CORONAL = [1, 0, 0, 0, 0, -1]

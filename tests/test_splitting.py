@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbcad.splitting import SplitPlan
+from nbcad.samples.splitting import SplitPlan
 
 STAGES = {str(n): "L1" if n % 2 else "normal" for n in range(100)}
 

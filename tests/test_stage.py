@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nbcad.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED, apply_age, mean_stage, suggested
+from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED, apply_age, mean_stage, suggested
 
 LABELS = ["normal", "L1", "L2", "M", "MS"]
 LIKE_MS = np.array([0.05, 0.05, 0.1, 0.2, 0.6])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.message import Message
 
-from nbcad import caffe_net
+from nbcad.nets import caffe_net
 
 SOLVERS = sorted(str(path) for path in Path("solvers").rglob("*.prototxt"))
 NETS = sorted(str(path) for path in Path("models").rglob("*.prototxt"))

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbcad import caffe_net, lmdb_io
-from nbcad.caffe_net import caffe_pb2
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputExistsError
-from nbcad.train import LOG_HEADER, train
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe_pb2
+from nbcad.samples import lmdb_io
+from nbcad.training.driver import LOG_HEADER, train
 
 SMALL = [(r"batch_size: 64", "batch_size: 8")]
 SHORT = [(r"test_iter: 10", "test_iter: 2"), (r"test_interval: 50", "test_interval: 4"), (r"display: 10", "display: 2")]

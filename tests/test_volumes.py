@@ -6,10 +6,10 @@ import pytest
 import SimpleITK as sitk
 
 from conftest import run_tool
-from nbcad import database
+from nbcad.datasets.sppin import convert
+from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import InputError
-from nbcad.series import read_archive, read_pixels
-from nbcad.volumes import convert
+from nbcad.samples import database
 
 CORONAL = (
     1,

@@ -4,7 +4,8 @@
 from pathlib import Path
 
 from nbcad import cli
-from nbcad.ablation.variants import DATASETS
+from nbcad.experiments.ablation.variants import DATASETS
+from nbcad.runtime.files import replacing_file
 
 
 def main() -> int:
@@ -17,12 +18,12 @@ def main() -> int:
     )
     options = arguments.parse_args()
 
-    from nbcad.ablation import runs, tables
-    from nbcad.ablation.datasets import Source
+    from nbcad.experiments.ablation import runs, tables
+    from nbcad.experiments.ablation.datasets import Source
 
     rows = runs.run_all(options.out, Source(options.database, options.lmdb), options.datasets)
     tables.plot_curves(options.out, rows)
-    with cli.replacing_file(options.out / "tables.md") as temporary:
+    with replacing_file(options.out / "tables.md") as temporary:
         temporary.write_text(tables.render(rows))
     print(tables.render(rows), end="")
     return cli.DONE

@@ -13,7 +13,7 @@ def main() -> int:
     arguments.add_argument("--patients", action="store_true", help="print a CSV of the patients (hashed) and no more")
     options = arguments.parse_args()
 
-    from nbcad import audit
+    from nbcad.samples import audit
 
     if options.patients:
         print("\n".join(audit.patients(options.database)))

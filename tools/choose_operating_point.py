@@ -14,8 +14,11 @@ def main() -> int:
     cli.add_device(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, lmdb_io, models, operating_point
+    from nbcad.inference import models
+    from nbcad.nets import caffe_net
     from nbcad.report import write_json
+    from nbcad.samples import lmdb_io
+    from nbcad.training import operating_point
 
     caffe_net.use_device(options.device)
     n4 = lmdb_io.read_info(options.lmdb)["n4"]

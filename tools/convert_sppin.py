@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from nbcad import cli
-from nbcad.series import REFUSED, USED
+from nbcad.dicom import REFUSED, USED
+from nbcad.runtime.files import refuse_existing
 
 
 def main() -> int:
@@ -15,9 +16,9 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.volumes import convert
+    from nbcad.datasets.sppin import convert
 
-    cli.refuse_existing(options.out, options.force)
+    refuse_existing(options.out, options.force)
     converted = convert(options.folder, options.out)
     for line in converted.examinations:
         print(line)

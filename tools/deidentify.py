@@ -21,8 +21,8 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.deidentify import Tables, deidentify
-    from nbcad.series import REFUSED
+    from nbcad.datasets.deidentify import Tables, deidentify
+    from nbcad.dicom import REFUSED
 
     tables = Tables(options.annotations, options.patients)
     files, left_out = deidentify(

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.runtime.files import refuse_existing, replacing_folder
 
 
 def main() -> int:
@@ -24,17 +25,17 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad import baselines
-    from nbcad.metrics import document, plots
-    from nbcad.metrics.page import write_page
-    from nbcad.metrics.records import gather
-    from nbcad.metrics.table import print_figures
-    from nbcad.models import load_models
+    from nbcad.evaluation import document, plots
+    from nbcad.evaluation.page import write_page
+    from nbcad.evaluation.records import gather
+    from nbcad.evaluation.table import print_figures
+    from nbcad.experiments import baselines
+    from nbcad.inference.models import load_models
     from nbcad.report import write_json
 
     page, drawings = options.out.with_suffix(".html"), options.out.with_name(f"{options.out.stem}_plots")
     for path in (options.out, page, drawings):
-        cli.refuse_existing(path, options.force)
+        refuse_existing(path, options.force)
     models = load_models(options.models, options.device, options.stage)
     held_against = None
     if options.baselines:
@@ -43,7 +44,7 @@ def main() -> int:
     figures = document.assemble(gather(options.database, models), models, folders, held_against)
     beside = [document.read_beside(path, figures) for path in options.beside]
     drawn = plots.draw(figures)
-    with cli.replacing_folder(drawings) as folder:
+    with replacing_folder(drawings) as folder:
         for name, svg in drawn.items():
             (folder / f"{name}.svg").write_text(svg)
     write_page(figures, drawn, beside, page)

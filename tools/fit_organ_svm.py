@@ -4,6 +4,10 @@
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.cluster import on
+from nbcad.runtime.files import existing
+from nbcad.training.organ_features import features_of
+from nbcad.training.organ_svm import fit
 
 
 def main() -> int:
@@ -16,17 +20,17 @@ def main() -> int:
     cli.add_dask(arguments)
     options = arguments.parse_args()
 
-    from nbcad import lmdb_io, models, organ, parallel
-    from nbcad.labels import organ_labels
+    from nbcad.inference import models, organ
+    from nbcad.nets.labels import organ_labels
+    from nbcad.samples import lmdb_io
 
-    weights = cli.existing(options.run / "final.caffemodel", "trained net", "run `make train-organ`")
+    weights = existing(options.run / "final.caffemodel", "trained net", "run `make train-organ`")
     data = {s: lmdb_io.read_samples(options.database, options.lmdb, "organ", s) for s in ("train", "val")}
-    with parallel.on(options.dask, map, [weights]) as each:
+    with on(options.dask, map, [weights]) as each:
         features = {
-            s: organ.features_of(weights, options.device, images, options.blob, each)
-            for s, (images, _, _) in data.items()
+            s: features_of(weights, options.device, images, options.blob, each) for s, (images, _, _) in data.items()
         }
-    svm = organ.fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
+    svm = fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
     svm.info["validation_accuracy"] = float(svm.classifier.score(features["val"], data["val"][1]))
     organ.save(svm, options.run)
     models.seal_organ(options.run)

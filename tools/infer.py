@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.runtime.files import existing
 
 
 def _options() -> argparse.Namespace:
@@ -23,7 +24,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument(
         "--series",
         metavar="UID",
-        help="analyse this SeriesInstanceUID and no other, whatever data/series_rules.toml says",
+        help="analyse this SeriesInstanceUID and no other, whatever config/series_rules.toml says",
     )
     cli.add_language(arguments)
     cli.add_device(arguments)
@@ -43,20 +44,21 @@ def main() -> int:
     options = _options()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
-    from nbcad.memory import return_large_blocks
-    from nbcad.models import load_models
-    from nbcad.report import DICOM, check_out, write_report
+    from nbcad.infer import write_report
+    from nbcad.inference.models import load_models
+    from nbcad.report import DICOM, check_out
+    from nbcad.runtime.memory import return_large_blocks
 
     service = None
     if options.dicomweb:
-        from nbcad.dicomweb import Service
+        from nbcad.dicom.web import Service
 
         service = Service(options.dicomweb)
     gc.freeze()
     gc.enable()
     return_large_blocks()  # the memory does not grow with the number of patients
     with tempfile.TemporaryDirectory(prefix="nbcad-") as fetched:
-        path = Path(fetched) if service else cli.existing(options.dicom, "DICOM input")
+        path = Path(fetched) if service else existing(options.dicom, "DICOM input")
         check_out(options.out, options.force)  # before all is fetched and loaded in vain
         models = load_models(options.models, options.device, options.stage)
         if service:

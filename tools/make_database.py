@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.cluster import on
+from nbcad.samples.build_run import Options
 
 
 def _options() -> argparse.Namespace:
@@ -54,22 +56,22 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     options = _options()
 
-    from nbcad import building, leakage, parallel
-    from nbcad.label_sources import LESIONS
-    from nbcad.splitting import BY_IMAGE, SplitPlan
+    from nbcad.annotation.files import LESIONS
+    from nbcad.samples import build, leakage
+    from nbcad.samples.splitting import BY_IMAGE, SplitPlan
 
     plan = SplitPlan(options.seed, tuple(options.shares), options.folds, options.fold, options.split_by)
-    with parallel.on(options.dask, map, [options.dicom]) as each:
-        built = building.build(
+    with on(options.dask, map, [options.dicom]) as each:
+        built = build.build(
             options.dicom,
             options.annotations,
             options.out,
-            building.Options(plan, options.balance, options.lesions or LESIONS),
+            Options(plan, options.balance, options.lesions or LESIONS),
             options.stages,
             options.force,
             each,
         )
-    building.print_built(built)
+    build.print_built(built)
     bias = leakage.measure(options.out, plan) if plan.by == BY_IMAGE else None
     if bias:
         print(

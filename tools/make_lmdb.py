@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.cluster import on
 
 
 def main() -> int:
@@ -17,10 +18,10 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad import parallel
-    from nbcad.conversion import convert
+    from nbcad.runtime import parallel
+    from nbcad.samples.conversion import convert
 
-    with parallel.on(options.dask, parallel.on_cores(options.workers), [options.database]) as each:
+    with on(options.dask, parallel.on_cores(options.workers), [options.database]) as each:
         counts = convert(options.database, options.out, options.n4, each, options.force)
     for name, count in counts.items():
         print(f"{options.out / name}: {count} entries")

@@ -4,7 +4,9 @@
 import os
 from pathlib import Path
 
-from nbcad import cli, phantom
+from nbcad import cli
+from nbcad.datasets import phantom
+from nbcad.runtime.files import refuse_existing
 
 
 def main() -> None:
@@ -21,7 +23,7 @@ def main() -> None:
     )
     cli.add_force(arguments)
     given = arguments.parse_args()
-    cli.refuse_existing(given.out, given.force)
+    refuse_existing(given.out, given.force)
     phantom.generate(given.out, given.patients, given.seed, tuple(given.vendors), given.workers)
     print(f"{given.out}: {given.patients} synthetic patients in dicom/, annotations.csv, patients.csv")
 

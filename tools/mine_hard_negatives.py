@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.runtime.files import refuse_existing
 
 
 def main() -> int:
@@ -18,9 +19,10 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad import caffe_net, hard_negatives
+    from nbcad.nets import caffe_net
+    from nbcad.training import hard_negatives
 
-    cli.refuse_existing(options.out, options.force)
+    refuse_existing(options.out, options.force)
     caffe_net.use_device(options.device)
     weights = options.run / "final.caffemodel"
     before, hard = hard_negatives.mine(options.database, options.lmdb, weights, options.out, options.seed)

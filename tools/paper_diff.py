@@ -18,7 +18,7 @@ def main() -> int:
     )
     options = arguments.parse_args()
 
-    from nbcad import paper
+    from nbcad.experiments import paper
 
     if options.write_tables:
         for readme in map(Path, paper.READMES):

@@ -16,10 +16,12 @@ def main() -> int:
 
     import numpy as np
 
-    from nbcad import lmdb_io, localise, organ, paper, parity
-    from nbcad.caffe_net import transform_of
+    from nbcad.experiments import paper, parity
+    from nbcad.inference import heat, organ
+    from nbcad.nets.caffe_net import transform_of
+    from nbcad.samples import lmdb_io
 
-    nets = {"organ": (organ.DEPLOY, organ.TRAIN_VAL), "stage": (localise.DEPLOY, localise.TRAIN_VAL)}
+    nets = {"organ": (organ.DEPLOY, organ.TRAIN_VAL), "stage": (heat.DEPLOY, heat.TRAIN_VAL)}
     parted = 0
 
     def compare(net: str, way: str, apart: float, bound: float) -> None:

@@ -13,7 +13,7 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad import reproduce
+    from nbcad.experiments import reproduce
 
     changes = reproduce.changes(options.record)
     for line in changes:

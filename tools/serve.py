@@ -5,14 +5,16 @@ import argparse
 from pathlib import Path
 
 from nbcad import cli
+from nbcad.language import LANGUAGES
 from nbcad.node import log
-from nbcad.node.config import CONFIG, read_config
+from nbcad.node.config import read_config
 from nbcad.node.node import Node
+from nbcad.runtime.paths import NODE_CONFIG
 
 
 def main() -> int:
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--config", type=Path, default=CONFIG, metavar="TOML", help="settings")
+    arguments.add_argument("--config", type=Path, default=NODE_CONFIG, metavar="TOML", help="settings")
     arguments.add_argument("--folder", metavar="DIR", help="of received studies, reports and the queue")
     arguments.add_argument("--bind", metavar="ADDRESS", help="to listen on; 0.0.0.0: all of this machine")
     arguments.add_argument("--port", type=int, help="to listen on")
@@ -22,7 +24,7 @@ def main() -> int:
     arguments.add_argument("--models", metavar="DIR", help="folder of the trained models")
     arguments.add_argument("--stage", metavar="DIR", help="folder of another stager than MODELS/stage")
     arguments.add_argument("--device", type=cli.device, help="cpu or cuda:N")
-    arguments.add_argument("--lang", choices=cli.LANGUAGES, help="language of the report's pages")
+    arguments.add_argument("--lang", choices=LANGUAGES, help="language of the report's pages")
     arguments.epilog = "An option goes before what the settings say."
     options = arguments.parse_args()
     config = read_config(options.config, _given(options))

@@ -16,7 +16,7 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.train import train
+    from nbcad.training.driver import train
 
     result = train(options.solver, options.run, options.device, options.max_iter, options.resume, options.force)
     if result.signal:

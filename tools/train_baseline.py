@@ -16,7 +16,7 @@ def main() -> int:
     cli.add_force(arguments)
     options = arguments.parse_args()
 
-    from nbcad.baselines import train_relu
+    from nbcad.experiments.baselines import train_relu
 
     svm = train_relu(options.out, options.database, options.lmdb, options.device, options.max_iter, options.force)
     if svm is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
-from nbcad import cli, machine
+from nbcad.runtime import machine
+from nbcad.runtime.files import replacing_file
 
 PARTS = ("study", "archive", "training", "svm", "conversion", "layers", "placing", "node")
 
@@ -78,7 +79,7 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve
         known[part]["curves"] = [asdict(curve) for curve in curves]
         for curve in curves:
             draw(curve, out.with_name(f"{part}_{curve.name}.png"))
-    with cli.replacing_file(out) as temporary:
+    with replacing_file(out) as temporary:
         temporary.write_text(json.dumps(known, indent=2) + "\n")
     return measured
 
@@ -101,5 +102,5 @@ def draw(curve: Curve, path: Path) -> None:
     axes.set(xlabel=curve.sizes, ylabel=curve.costs)
     axes.grid(alpha=0.3)
     axes.legend()
-    with cli.replacing_file(path) as temporary:
+    with replacing_file(path) as temporary:
         canvas.savefig(temporary, dpi=110, format="png")

@@ -13,7 +13,10 @@ from nbcad.bench import Curve, Figure, child
 from nbcad.bench.study import MODELS, STAGER
 
 SLICES = (500, 5000, 20000)
-OF_A_PATIENT, ANALYSED = 500, 20  # slices; those are a T2, the others a scout, which data/series_rules.toml leaves out
+OF_A_PATIENT, ANALYSED = (
+    500,
+    20,
+)  # slices; those are a T2, the others a scout, which config/series_rules.toml leaves out
 SIDE, PIXEL_MM, STEP_MM = 64, 4.0, 5.0
 KIB_A_SLICE = 3.0  # its header takes most of it
 

@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 import pydicom
 
-from nbcad import building, cli, conversion, database, phantom
+from nbcad import cli
 from nbcad.bench import Figure
 from nbcad.bench.child import Command
-from nbcad.caffe_net import input_size
+from nbcad.datasets import phantom
 from nbcad.errors import NbcadError
+from nbcad.nets.caffe_net import input_size
+from nbcad.samples import build, conversion, database
 
 PATIENTS = 6
 PASSES = 5
@@ -39,7 +41,7 @@ def measure(folder: Path, size: int) -> list[Figure]:
         See `measure_database`.
     """
     phantom.generate(folder / "phantom", PATIENTS, seed=1, workers=os.cpu_count())
-    building.build(folder / "phantom" / "dicom", [folder / "phantom" / "annotations.csv"], folder / "one.sqlite")
+    build.build(folder / "phantom" / "dicom", [folder / "phantom" / "annotations.csv"], folder / "one.sqlite")
     return measure_database(folder / "one.sqlite", folder, size)
 
 

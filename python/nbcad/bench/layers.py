@@ -16,12 +16,13 @@ from typing import TypeVar
 import numpy as np
 from google.protobuf import text_format
 
-from nbcad import caffe_net
 from nbcad.bench import Figure
-from nbcad.caffe_net import caffe, caffe_pb2
 from nbcad.errors import NbcadError
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe, caffe_pb2
+from nbcad.runtime.paths import ORGAN_NET, STAGE_NET
 
-NETS = {"organ": Path("models/organ_net"), "stage": Path("models/stage_lenet5")}
+NETS = {"organ": ORGAN_NET, "stage": STAGE_NET}
 ENGINES = ("fast", "stock")
 VARIANTS = [f"{run}, {layout}" for run in ("eager", "compiled") for layout in ("contiguous", "channels last")]
 TORCH = "torch==2.13.0"

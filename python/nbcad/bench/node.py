@@ -13,14 +13,14 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
-from nbcad import localise, organ
 from nbcad.bench import Figure
 from nbcad.bench.study import MODELS, STAGER, write_study
+from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import NbcadError
-from nbcad.models import Models, load_models
+from nbcad.imaging.preprocess import enhance, organ_inputs
+from nbcad.inference import heat, organ
+from nbcad.inference.models import Models, load_models
 from nbcad.node.jobs import Jobs, State
-from nbcad.preprocess import enhance, organ_inputs
-from nbcad.series import read_archive, read_pixels
 
 SLICES = 40  # of a study
 STUDIES, SLICES_A_STUDY_OF_SIZE = 20, 1000  # studies at most, and of ``size`` for each
@@ -76,7 +76,7 @@ def seconds_in_nets(dicom: Path, models: Models) -> float:
     for _ in range(2):
         started = time.monotonic()
         organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
-        localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
+        heat.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     return time.monotonic() - started
 
 

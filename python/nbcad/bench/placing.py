@@ -7,11 +7,13 @@ from timeit import timeit
 
 import numpy as np
 
-from nbcad import caffe_net, localise
 from nbcad.bench import Figure
 from nbcad.bench.layers import take_turns
-from nbcad.caffe_net import caffe
-from nbcad.preprocess import STAGE_WINDOW, pad_for_windows
+from nbcad.imaging.preprocess import STAGE_WINDOW, pad_for_windows
+from nbcad.inference import heat
+from nbcad.inference.lesions import STRIDE
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe
 
 GRID = (150, 200)  # of a slice of 300 mm x 400 mm
 SLICES_A_ROUND = 4000  # of ``size``
@@ -32,14 +34,14 @@ def measure(folder: Path, size: int) -> list[Figure]:
     """
     weights = folder / "random.caffemodel"
     caffe.set_random_seed(1)
-    net = caffe_net.load_net(localise.DEPLOY)
+    net = caffe_net.load_net(heat.DEPLOY)
     net.save(str(weights))
-    whole = localise.to_fully_convolutional(weights)
-    grids = np.random.default_rng(1).integers(0, 256, (localise.SLICES_AT_ONCE, *GRID), dtype=np.uint8)
-    padded = np.stack([pad_for_windows(grid, localise.STRIDE) for grid in grids])
-    images = caffe_net.transform_of(localise.TRAIN_VAL)(padded)[:, None]
+    whole = heat.to_fully_convolutional(weights)
+    grids = np.random.default_rng(1).integers(0, 256, (heat.SLICES_AT_ONCE, *GRID), dtype=np.uint8)
+    padded = np.stack([pad_for_windows(grid, STRIDE) for grid in grids])
+    images = caffe_net.transform_of(heat.TRAIN_VAL)(padded)[:, None]
     windows = np.lib.stride_tricks.sliding_window_view(images[:, 0], (STAGE_WINDOW, STAGE_WINDOW), axis=(1, 2))
-    windows = windows[:, :: localise.STRIDE, :: localise.STRIDE].reshape(-1, 1, STAGE_WINDOW, STAGE_WINDOW)
+    windows = windows[:, ::STRIDE, ::STRIDE].reshape(-1, 1, STAGE_WINDOW, STAGE_WINDOW)
 
     ways = {
         "whole slices": lambda: caffe_net.forward(whole, images, ["prob"]),

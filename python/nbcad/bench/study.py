@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from nbcad import localise, organ, phantom
 from nbcad.bench import Curve, Figure, child
-from nbcad.models import Models, load_models
-from nbcad.phantom.acquisition import acquire, plan
-from nbcad.phantom.patients import Purpose, list_patients
-from nbcad.phantom.physics import Tissues
-from nbcad.phantom.scanners import SCANNERS, protocols
-from nbcad.preprocess import enhance, organ_inputs
-from nbcad.series import read_archive, read_pixels
+from nbcad.datasets import phantom
+from nbcad.datasets.phantom.acquisition import acquire, plan
+from nbcad.datasets.phantom.patients import Purpose, list_patients
+from nbcad.datasets.phantom.physics import Tissues
+from nbcad.datasets.phantom.scanners import SCANNERS, protocols
+from nbcad.dicom import read_archive, read_pixels
+from nbcad.imaging.preprocess import enhance, organ_inputs
+from nbcad.inference import heat, organ
+from nbcad.inference.models import Models, load_models
 
 SLICES, MATRIX = 200, 320
 FEWER = (25, 50, 100)  # slices of the smaller studies
@@ -151,7 +152,7 @@ def least_s(dicom: Path, models: Models) -> float:
     size = models.organ_net.blobs["data"].data.shape[-1]
     inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
     organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
-    localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
+    heat.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     return time.monotonic() - started
 
 

@@ -8,10 +8,14 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from nbcad import caffe_net, lmdb_io, organ
 from nbcad.bench import Curve, Figure
 from nbcad.bench.study import MODELS
-from nbcad.preprocess import Jitter
+from nbcad.imaging.preprocess import Jitter
+from nbcad.inference import organ
+from nbcad.nets import caffe_net
+from nbcad.runtime.paths import SVM_CONFIG
+from nbcad.samples import lmdb_io
+from nbcad.training.organ_svm import approximate_svm, exact_svm
 
 DATABASE, LMDBS = Path("data/samples.sqlite"), Path("data/lmdb")
 SAMPLES = {"exact": (0.05, 0.15, 0.5), "approximate": (0.15, 0.5, 1.5)}  # of each fit, in times of ``size``
@@ -29,15 +33,15 @@ def measure(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Cur
     Returns:
         Processor seconds of one fit and accuracy over the samples, and by what power of them the time grows.
     """
-    config = tomllib.loads(Path(organ.SVM_CONFIG).read_text())
+    config = tomllib.loads(SVM_CONFIG.read_text())
     counts = {name: [round(share * size) for share in shares] for name, shares in SAMPLES.items()}
     fitted = organ.load(models / "organ").info
     features, truth = jittered_features(models / "organ" / "final.caffemodel", "train", max(counts["approximate"]))
     test, test_truth = jittered_features(models / "organ" / "final.caffemodel", "test", 0)
     order = np.random.default_rng(0).permutation(len(truth))
     ways = {
-        "exact": organ.exact_svm(fitted["C"], fitted["gamma"]),
-        "approximate": organ.approximate_svm(fitted["C"], fitted["gamma"], config["landmarks"]),
+        "exact": exact_svm(fitted["C"], fitted["gamma"]),
+        "approximate": approximate_svm(fitted["C"], fitted["gamma"], config["landmarks"]),
     }
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     accuracy: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}

@@ -7,11 +7,11 @@ from statistics import median
 
 from google.protobuf import text_format
 
-from nbcad import caffe_net
 from nbcad.bench import Curve, Figure
 from nbcad.bench.layers import NETS, SOLVER, Timer, take_turns, without_data
-from nbcad.caffe_net import caffe, caffe_pb2
-from nbcad.train import NEVER
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe, caffe_pb2
+from nbcad.training.driver import NEVER
 
 BATCHES = (1, 4, 16, 64, 256)
 ITERATIONS = 10  # of a turn

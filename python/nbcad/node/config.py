@@ -1,4 +1,4 @@
-"""The node's settings: a TOML file (`data/node.toml` has every key), checked strictly."""
+"""The node's settings: a TOML file (`config/node.toml` has every key), checked strictly."""
 
 import re
 import tomllib
@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from nbcad.cli import LANGUAGES
 from nbcad.errors import InputError
+from nbcad.language import LANGUAGES
 
-CONFIG = "data/node.toml"
 _TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")  # PS3.5 6.2, AE: no backslash, spaces at the ends mean nothing
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list of texts"}
 
@@ -73,7 +72,7 @@ class Pages:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings; what they mean stands in `data/node.toml`."""
+    """All settings; what they mean stands in `config/node.toml`."""
 
     folder: str = "runs/node"
     keep_days: float = field(default=30.0, metadata={"range": (0, 36_500)})

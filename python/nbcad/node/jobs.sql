@@ -16,7 +16,7 @@ CREATE TABLE study (
     analyses        INTEGER NOT NULL DEFAULT 0,         -- begun so far; the newest one's number
     broken_off      INTEGER NOT NULL DEFAULT 0,         -- of the present objects by the end of the node itself
     analysed        REAL,                               -- when the newest complete one ended; what follows is its
-    stage           TEXT,                               -- label of data/labels/stage.txt; NULL: none suggested
+    stage           TEXT,                               -- label of config/labels/stage.txt; NULL: none suggested
     lesions         INTEGER,
     report          TEXT,                               -- folder of report.html, below the study's
     send_attempts   INTEGER NOT NULL DEFAULT 0,         -- in vain, of the present results

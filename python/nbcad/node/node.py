@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbcad.errors import InputError
 from nbcad.node import log, pages
-from nbcad.node.analyst import Analyst
+from nbcad.node.analysis_client import Analyst
 from nbcad.node.config import Config
 from nbcad.node.jobs import Jobs, State
 from nbcad.node.part import Part

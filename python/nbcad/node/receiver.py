@@ -34,13 +34,14 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from nbcad import NAME
+from nbcad.dicom import FileRecord, Source
+from nbcad.dicom.header import without_deflation
+from nbcad.dicom.refusal import MALFORMED, Refusal
+from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS
 from nbcad.errors import InputError
 from nbcad.node import log, metrics
 from nbcad.node.config import Receive, Tls
 from nbcad.node.jobs import Jobs, Received
-from nbcad.series import FileRecord, Source
-from nbcad.series.header import without_deflation
-from nbcad.series.sources import HEADER_BYTES, HEADER_READS, MALFORMED, Refusal
 
 SUCCESS, OUT_OF_RESOURCES, NO_MATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000  # PS3.4 B.2.3
 
@@ -69,7 +70,7 @@ CLASSES = (
     uid.EncapsulatedPDFStorage,
     _SIEMENS_NON_IMAGE,
 )
-# What `nbcad.series` decodes.
+# What `nbcad.dicom` decodes.
 SYNTAXES = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nbcad.errors import ModelError, OutputError
 from nbcad.node import log, metrics
-from nbcad.node.analyst import AnalysisFailed, Analyst, Stopped
+from nbcad.node.analysis_client import AnalysisFailed, Analyst, Stopped
 from nbcad.node.jobs import Jobs, Study, sync
 from nbcad.node.part import AFTER_ERROR_S, Loop
 

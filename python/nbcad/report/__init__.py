@@ -1,13 +1,11 @@
 """Results out: report.json for programs, report.html for people, DICOM objects for a PACS."""
 
-from nbcad.language import Language
+from nbcad.language.catalogue import Language
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
 from nbcad.report.output import DICOM, HTML, JSON, check_out, report_folder
-from nbcad.report.whole import write_report
 
 __all__ = [
     "DICOM", "HTML", "JSON", "DicomWriter", "Language", "Pages", "check_out", "report_folder", "write_json",
-    "write_report",
 ]  # fmt: skip

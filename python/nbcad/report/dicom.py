@@ -4,12 +4,13 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
+from nbcad.dicom import read_study
+from nbcad.dicom.refusal import Refusal
+from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.report.objects import Analysed, why_not, write
+from nbcad.report.patient import PatientAnalysis
 from nbcad.report.secondary_capture import secondary_captures
 from nbcad.report.structured_report import has_millimetres, structured_report
-from nbcad.series import read_study
-from nbcad.series.sources import Refusal
 
 
 class DicomWriter:

@@ -10,12 +10,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from nbcad import cli
-from nbcad.language import Language
-from nbcad.pipeline import PatientAnalysis, SeriesAnalysis
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.language.catalogue import Language
 from nbcad.report.output import HTML, PATIENTS
+from nbcad.report.patient import PatientAnalysis
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
 from nbcad.report.viewer import viewer_data, viewer_pictures
+from nbcad.runtime.files import replacing_file
 
 TEMPLATES = resources.files("nbcad.report") / "templates"
 
@@ -29,7 +30,7 @@ class Pages:
     """
 
     def __init__(self, folder: Path, language: Language, software: dict):
-        """Args: folder of report.html; language of the pages; software as `pipeline.software` tells it."""
+        """Args: folder of report.html; language of the pages; software as `entries.software` tells it."""
         self.folder, self.language, self.software = folder, language, software
         self._templates = _environment(language)
         self.shown: list[dict] = []  # what `write` returned of each patient, in order
@@ -51,7 +52,7 @@ class Pages:
         return {"number": patient.number, "page": page, "studies": patient.studies}
 
     def close(self, report: dict) -> None:
-        """Write report.html, of the report that `pipeline.analyse` returned after all patients were added."""
+        """Write report.html, of the report that `infer.analyse` returned after all patients were added."""
         content = {"summary": report["summary"], "files": report["files"], "origin": report["origin"]}
         if len(self.shown) == 1:
             self._write(HTML, "patient.html.j2", self.shown[0] | content)
@@ -65,7 +66,7 @@ class Pages:
             not_used=_by_reason(content["files"]),
             qualities=sorted({view["quality"] for study in content.get("views", []) for view in study if view}),
         )
-        with cli.replacing_file(self.folder / name) as temporary:
+        with replacing_file(self.folder / name) as temporary:
             # A file name on disk need not be text: Python stands surrogates for such bytes, which UTF-8 cannot hold.
             temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 

@@ -13,9 +13,9 @@ from pydicom.uid import UID, MRImageStorage, generate_uid
 
 import nbcad
 from nbcad import NAME
-from nbcad.pipeline import SeriesAnalysis
-from nbcad.series import Slice
-from nbcad.series.header import named
+from nbcad.dicom import Slice
+from nbcad.dicom.header import named
+from nbcad.inference.analysis import SeriesAnalysis
 
 RESEARCH_USE = "Research use only. Not for clinical diagnosis."
 UTF_8 = "ISO_IR 192"
@@ -31,7 +31,7 @@ class Analysed:
     study: dict  # entries of report.json
     series: dict
     analysis: SeriesAnalysis
-    header: Dataset  # of `nbcad.series.read_study`
+    header: Dataset  # of `nbcad.dicom.read_study`
     models: dict[str, str]  # SHA-256 by name
 
     @property

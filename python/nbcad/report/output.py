@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nbcad import cli
 from nbcad.errors import InputError, OutputError, OutputExistsError
-from nbcad.pipeline import SCHEMA
+from nbcad.report.entries import SCHEMA
+from nbcad.runtime.files import refuse_existing, replacing_folder, telling_no_space
 
 JSON, HTML, DICOM, PATIENTS = "report.json", "report.html", "dicom", "patients"
 _FOLDERS = {DICOM: re.compile(r"\d{4,}(\.sr|-\d{2,}\.sc)\.dcm"), PATIENTS: re.compile(r"\d{4,}\.html")}
@@ -33,7 +33,7 @@ def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
         raise InputError(f"{source} lies in --out {out}, which is replaced as a whole; give another --out")
     check_out(out, force)
     remedy = "it is as it was, run the same again with more"
-    with cli.telling_no_space(OutputError, out, remedy), cli.replacing_folder(out) as folder:
+    with telling_no_space(OutputError, out, remedy), replacing_folder(out) as folder:
         yield folder
         check_out(out, force)  # it may have been filled meanwhile
 
@@ -50,7 +50,7 @@ def check_out(out: Path, force: bool) -> None:
         return
     if foreign := _foreign(out):
         raise OutputExistsError(f"{out} holds {foreign}, which is no part of a report; give another --out")
-    cli.refuse_existing(out, force)
+    refuse_existing(out, force)
 
 
 def _foreign(out: Path) -> str | None:

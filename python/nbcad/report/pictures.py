@@ -5,9 +5,10 @@ import base64
 import cv2
 import numpy as np
 
-from nbcad.localise import STRIDE, Lesion
-from nbcad.pipeline import SeriesAnalysis
-from nbcad.preprocess import STAGE_MM_PER_PIXEL, Canonical
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import STAGE_MM_PER_PIXEL
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.lesions import STRIDE, Lesion
 
 PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to a page, 0.9 MB to what is sent
 PICTURE_PIXELS = 512  # of the longer side

@@ -8,11 +8,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from nbcad import NAME
-from nbcad.preprocess import Canonical
+from nbcad.dicom import Slice
+from nbcad.imaging.orientation import Canonical
 from nbcad.report.html import percent
 from nbcad.report.objects import RESEARCH_USE, SC_SERIES, Analysed, frame_number, shared
 from nbcad.report.pictures import evidence, evidence_slices
-from nbcad.series import Slice
 
 LEAST_WIDTH = 512  # pixels, so that what is written below the slice can be read
 _LINE, _MARGIN = 20, 6
@@ -36,7 +36,7 @@ def _capture(of: Analysed, index: int, numbers: list[int], instance: int, attrib
     slice_shown = evidence(of.analysis, index)
     letters = orientation(image)
     capture: Dataset = SCImage(
-        pixel_array=cv2.cvtColor(_labelled(slice_shown, letters, _words(of, index, numbers)), cv2.COLOR_BGR2RGB),
+        pixel_array=cv2.cvtColor(labelled(slice_shown, letters, _words(of, index, numbers)), cv2.COLOR_BGR2RGB),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -103,7 +103,7 @@ def _words(of: Analysed, index: int, numbers: list[int]) -> list[str]:
     return words
 
 
-def _labelled(picture: np.ndarray, letters: tuple[str, str] | None, words: list[str]) -> np.ndarray:
+def labelled(picture: np.ndarray, letters: tuple[str, str] | None, words: list[str]) -> np.ndarray:
     """The picture with letters at its edges and words below it, where they hide nothing."""
     height, width = picture.shape[:2]
     canvas_width = max(width, LEAST_WIDTH)

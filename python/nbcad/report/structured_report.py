@@ -16,9 +16,9 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from nbcad import NAME
-from nbcad.labels import NORMAL, OTHER
+from nbcad.dicom import Slice
+from nbcad.nets.labels import NORMAL, OTHER
 from nbcad.report.objects import RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
-from nbcad.series import Slice
 
 _PRIVATE = "99NBCAD"  # private schemes begin with 99 (PS3.16 8)
 _REGIONS = {

@@ -9,11 +9,13 @@ import base64
 import cv2
 import numpy as np
 
-from nbcad.localise import STRIDE
-from nbcad.pipeline import SeriesAnalysis
-from nbcad.preprocess import Box, Canonical, stage_grid_shape
+from nbcad.dicom import Geometry, Slice, geometries
+from nbcad.imaging.boxes import Box
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import stage_grid_shape
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.lesions import STRIDE
 from nbcad.report.pictures import middle_slice
-from nbcad.series import Geometry, Slice, geometries
 
 PIXELS = 512  # of a picture's longer side at most
 QUALITIES = (90, 75, 60, 45, 30)  # of the JPEGs: the best that keeps to `BYTES_A_SLICE`, else the last

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from nbcad.language import Language
-from nbcad.pipeline import PatientAnalysis
+from nbcad.language.catalogue import Language
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
 from nbcad.report.json_file import write_json
 from nbcad.report.output import DICOM, JSON
+from nbcad.report.patient import PatientAnalysis
 
 _PART = ".part-"
 
@@ -34,7 +34,7 @@ class PatientWriter:
 
     folder: Path  # of the report
     language: str
-    software: dict  # as `pipeline.software` tells it
+    software: dict  # as `entries.software` tells it
 
     def __call__(self, patient: PatientAnalysis) -> _Written:
         """Write the files of one patient."""
@@ -52,7 +52,7 @@ class ReportWriter:
     """Puts a report together from what a `PatientWriter` wrote of each patient."""
 
     def __init__(self, folder: Path, language: str, software: dict):
-        """Args: empty folder of the report; language of its pages; software as `pipeline.software` tells it."""
+        """Args: empty folder of the report; language of its pages; software as `entries.software` tells it."""
         self.folder = folder.absolute()
         self.write = PatientWriter(self.folder, language, software)
         self._pages = Pages(self.folder, _language(language), software)
@@ -68,7 +68,7 @@ class ReportWriter:
         self._pages.shown.append(written.shown)
 
     def close(self, report: dict) -> None:
-        """Write report.html and report.json, of the report that `pipeline.analyse` returned."""
+        """Write report.html and report.json, of the report that `infer.analyse` returned."""
         for left in self.folder.glob(f"{_PART}*"):  # by workers that were lost
             shutil.rmtree(left)
         self._pages.close(report)

@@ -19,7 +19,7 @@ from flask_wtf import CSRFProtect
 from prometheus_client import make_wsgi_app
 from werkzeug.exceptions import HTTPException
 
-from nbcad.language import Language
+from nbcad.language.catalogue import Language
 from nbcad.language.sentences import N_
 from nbcad.node import log
 from nbcad.node.jobs import Jobs, State, Study

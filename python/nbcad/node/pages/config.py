@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nbcad.cli import LANGUAGES
+from nbcad.language import LANGUAGES
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Config:
             the clear: let a server that speaks TLS stand before it instead.
         port: 0 for any that is free.
         least_free: bytes of the queue's disk, without which the node is not healthy.
-        language: one of `cli.LANGUAGES`.
+        language: one of `language.LANGUAGES`.
     """
 
     token: str

@@ -8,9 +8,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
+from nbcad.dicom import FileRecord, Source, read_study
+from nbcad.dicom.refusal import Refusal
 from nbcad.node.jobs import Study
-from nbcad.series import FileRecord, Source, read_study
-from nbcad.series.sources import Refusal
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What people say of images: CSV, SEG, RTSTRUCT and mask files, merged with their source."""

@@ -1,0 +1,151 @@
+"""A `Map` on the workers of a Dask cluster, each checked before it works."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from nbcad.errors import WorkerError
+from nbcad.nets import caffe_net
+from nbcad.runtime import machine
+from nbcad.runtime.paths import LABELS, MODELS
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+from nbcad.runtime.parallel import ITEMS_A_WORKER, Item, Map, Result, in_order
+
+LOCAL = "local:"  # before a number of workers: a cluster of Dask's on this machine
+GUIDE = "CLUSTER.md"
+_FIRST_WORKER_S = 60.0
+
+
+@contextmanager
+def on(dask: str | None, otherwise: Map, needed: Iterable[Path] = ()) -> Iterator[Map]:
+    """A `Map` on the workers of a Dask cluster.
+
+    A worker that is lost has its items done again by another, and one that comes later joins in. Each has one thread,
+    as a net serves one at a time.
+
+    Args:
+        dask: address of the scheduler, or ``local:N`` for N workers on this machine; None: ``otherwise`` is yielded.
+        otherwise: without Dask.
+        needed: files and folders that each worker must see under the same paths.
+
+    Raises:
+        WorkerError: no scheduler or no worker is there, or a worker has other software or lacks what is needed.
+    """
+    if dask is None:
+        yield otherwise
+        return
+    # Imported where it is used: it takes as long as all else.
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        address = dask
+        if dask.startswith(LOCAL):
+            workers = int(dask.removeprefix(LOCAL))
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+            address = stack.enter_context(cluster).scheduler_address
+        try:
+            client = stack.enter_context(Client(address, set_as_default=False))
+        except OSError as error:
+            raise WorkerError(f"no Dask scheduler answers at {address}; {GUIDE} tells how to start one") from error
+        try:
+            client.wait_for_workers(1, _FIRST_WORKER_S)
+        except TimeoutError as error:
+            raise WorkerError(f"the scheduler at {address} has no worker; {GUIDE} tells how to start some") from error
+        terms = _Terms(os.getcwd(), tuple(_software().items()), tuple(str(path.absolute()) for path in needed))
+        _refuse_unfit(client, terms)
+        yield partial(_by_dask, client, terms)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What a worker must have to take the place of this process."""
+
+    folder: str  # in which it runs
+    software: tuple[tuple[str, str], ...]  # see `_software`
+    needed: tuple[str, ...]  # paths
+
+
+@dataclass(frozen=True, repr=False)  # Dask logs the arguments of what fails, and items name patients
+class _Call:
+    """What a worker is to do."""
+
+    function: Callable[[Any], Any]
+    item: Any
+
+
+def _software() -> dict[str, str]:
+    """All that results depend on, as this process runs it."""
+    return machine.software() | caffe_net.software() | {"models and config/labels": _nets_and_labels()}
+
+
+@cache
+def _nets_and_labels() -> str:
+    return machine.sha256(sorted([*MODELS.rglob("*.prototxt"), *LABELS.glob("*.txt")]))
+
+
+def _refuse_unfit(client: "Client", terms: _Terms) -> None:
+    """Raise `WorkerError` if any worker that is there cannot work."""
+    for address, answer in client.run(_objection_of, terms, on_error="return").items():
+        if answer:  # an exception where the package itself is missing or another
+            raise WorkerError(f"worker {address}: {answer}")
+
+
+def _objection_of(terms: _Terms, dask_worker: Any) -> str:
+    return _objection(terms, dask_worker.state.nthreads)
+
+
+@lru_cache(maxsize=8)
+def _objection(terms: _Terms, threads: int) -> str:
+    """Why this process, a worker, cannot work on these terms; empty if it can."""
+    if threads != 1:
+        return f"it has {threads} threads, but a net serves one; start it with --nthreads 1"
+    missing = [path for path in (terms.folder, *terms.needed) if not Path(path).exists()]
+    if missing:
+        return f"{missing[0]} is not there; it must see the same files under the same paths"
+    os.chdir(terms.folder)
+    own = _software()
+    for name, wanted in terms.software:
+        if own.get(name) != wanted:
+            return f"{name} is {own.get(name)}, not {wanted}; bring it to the same state and start it anew"
+    return ""
+
+
+def _by_dask(
+    client: "Client", terms: _Terms, function: Callable[[Item], Result], items: Iterable[Item], /
+) -> Iterator[Result]:
+    from distributed import KilledWorker
+
+    def submit(item: Item) -> Any:
+        return client.submit(_work, terms, _Call(function, item), pure=False)
+
+    try:
+        yield from in_order(submit, items, lambda: max(1, ITEMS_A_WORKER * len(client.nthreads())))
+    except KilledWorker as error:
+        raise WorkerError(
+            f"{error.allowed_failures + 1} workers were killed at the same piece of work, perhaps for want of memory; "
+            "their logs may say more"
+        ) from error
+    except CancelledError as error:
+        raise WorkerError(f"the Dask scheduler is gone: {error}; start it and run the same again") from error
+
+
+def _work(terms: _Terms, call: _Call) -> Any:
+    """Do on a worker, which may have come after all others were looked at, what it is to do."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    if objection := _objection(terms, worker.state.nthreads):
+        raise WorkerError(f"worker {worker.address}: {objection}")
+    os.chdir(terms.folder)  # it may have worked for another since
+    cv2.setNumThreads(1)
+    return call.function(call.item)

@@ -1,0 +1,372 @@
+"""De-identified copies of MR archives by DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
+
+What becomes of an attribute is looked up in table E.1-1, as dicom-anonymizer carries it; how it is done is told here,
+with these options of the profile:
+
+- Retain Longitudinal Temporal Information With Modified Dates: a patient's dates move by one secret number of days;
+- Clean Descriptors: of Series Description, Protocol Name and ROI Name those words stay that name a kind of image, or a
+  tumour;
+- Retain Patient Characteristics, if asked for: age, sex, size and weight stay (stage MS of INRGSS needs the age).
+
+UIDs and patient IDs are replaced under a secret key, so that several copies made with one key fit together. Images with
+text in their pixels are refused, and so is whatever is neither MR nor the segmentation of one.
+"""
+
+import csv
+import hmac
+import io
+import re
+import uuid
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cache, partial
+from pathlib import Path
+
+import pydicom
+from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+from pydicom.datadict import dictionary_description, dictionary_has_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, RTStructureSetStorage, SegmentationStorage
+
+from nbcad.annotation.annotations import HEADER, read_annotations
+from nbcad.dicom import REFUSED, USED, FileRecord
+from nbcad.dicom.images import months_between
+from nbcad.dicom.refusal import MALFORMED, one_line
+from nbcad.errors import InputError
+from nbcad.runtime.files import existing, refuse_existing, replacing_folder, secret_key
+from nbcad.runtime.progress import progress
+
+STORED = (MRImageStorage, EnhancedMRImageStorage, SegmentationStorage, RTStructureSetStorage)
+TABLE = "dicomfields_2026c"  # edition of table E.1-1
+LARGEST_SHIFT_DAYS = 3650
+CHARACTERISTICS = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
+DESCRIPTORS = ("SeriesDescription", "ProtocolName", "ROIName")
+PATIENTS_HEADER = ["patient_id", "stage", "organ"]
+KEPT_WORDS = re.compile(  # how an image was made, or what is outlined on it
+    r"[23]d|t[12]w?|t2star|pdw?|dwi|diff|diffusion|adc|dti|trace|b-?\d{1,4}|ir|se|fse|tse|gre|ffe|tfe|epi|ep2d|mr|mri"
+    r"|flair|stir|haste|ssfse|blade|propeller|multivane|spair|spir|fs|fatsat|dixon|mdixon|ideal|vibe|lava|thrive|trufi"
+    r"|fiesta|btfe|tirm|flash|space|cube|vista|ax|axial|tra|trans|transverse|transversal|cor|coronal|sag|sagittal"
+    r"|pre|post|contrast|gd|km|in|out|opp|phase|water|fat|resp|trig|triggered|nav|bh|abd|abdomen|thorax|chest|pelvis"
+    r"|tumou?r|lesion|neoplasm|neuroblastoma|metastas[ei]s|[gcp]tv|adrenal|retroperitoneum",
+    re.IGNORECASE,
+)
+DUMMY = "DEIDENTIFIED"
+_FREE_TEXT = ("LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
+_DATES = ("DA", "DT", "TM")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Replacements that depend on nothing but a secret key and what they replace."""
+
+    key: bytes
+
+    def uid(self, uid: str) -> str:
+        """A UID of the same meaning; those that the standard itself defines stay."""
+        if not uid or uid.startswith("1.2.840.10008."):
+            return uid
+        return f"2.25.{uuid.UUID(bytes=self._digest('uid', uid)[:16], version=5).int}"
+
+    def patient(self, patient: str) -> str:
+        """A pseudonym of 16 hexadecimal digits."""
+        return self._digest("patient", patient)[:8].hex()
+
+    def shift(self, patient: str) -> timedelta:
+        """How far the dates of a patient move into the past."""
+        number = int.from_bytes(self._digest("dates", patient)[:8])
+        return timedelta(days=-1 - number % LARGEST_SHIFT_DAYS)
+
+    def _digest(self, purpose: str, text: str) -> bytes:
+        return hmac.digest(self.key, f"{purpose}:{text}".encode(), "sha256")
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What holds for all data sets of one file."""
+
+    secrets: Secrets
+    shift: timedelta
+    kept: tuple[str, ...]  # keywords
+    identifiers: re.Pattern | None  # words that name the patient or the examination
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Of what copies were written."""
+
+    images: dict[str, str] = field(default_factory=dict)  # path by SOP Instance UID
+    patients: set[str] = field(default_factory=set)  # Patient IDs
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What is known of the images, in CSVs that are to be copied with them."""
+
+    annotations: Path | None = None  # as in `annotations`
+    patients: Path | None = None  # with the columns ``patient_id``, ``stage`` and, if wished, ``organ``
+
+
+def deidentify(
+    source: Path, out: Path, key: Path, tables: Tables, keep_characteristics: bool, force: bool
+) -> tuple[list[FileRecord], dict[str, int]]:
+    """Write a de-identified copy of every file below ``source`` that can be: ``out``/dicom/patient/series/image.dcm.
+
+    Args:
+        source: folder or file.
+        out: folder of the copies, replaced as a whole.
+        key: the secret; made if it is not there. Who has it can tell which patient a copy is of.
+        tables: of which ``out``/annotations.csv and ``out``/patients.csv are written for the copies.
+        keep_characteristics: keep age, sex, size and weight.
+        force: replace ``out`` if it is there.
+
+    Returns:
+        What became of each file (`USED` or `REFUSED` with the reason), and by the name of each CSV how many images or
+        patients of it have no copy and were left out.
+
+    Raises:
+        InputError: ``source`` is missing or empty, the key lies within ``out``, or a table is malformed.
+        OutputExistsError: ``out`` exists and ``force`` is false.
+    """
+    existing(source, "input")
+    if key.absolute().is_relative_to(out.absolute()):
+        raise InputError(f"the key {key} lies in the folder of the copies; who gets them must not get the key")
+    refuse_existing(out, force)
+    paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    if not paths:
+        raise InputError(f"{source} holds no file")
+    if tables.annotations:
+        read_annotations(tables.annotations)
+    secrets, written, files = Secrets(secret_key(key)), _Written(), []
+    with replacing_folder(out) as folder:
+        for path in progress(paths, desc="deidentify", unit="files"):
+            files.append(_copy(path, folder / "dicom", secrets, keep_characteristics, written))
+        left_out = {}
+        for table, name, header, replaced in (
+            (tables.annotations, "annotations.csv", HEADER, {uid: secrets.uid(uid) for uid in written.images}),
+            (tables.patients, "patients.csv", PATIENTS_HEADER, {p: secrets.patient(p) for p in written.patients}),
+        ):
+            if table:
+                left_out[name] = _copy_table(table, folder / name, header, replaced)
+    return files, left_out
+
+
+def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> None:
+    """De-identify a data set in place; pixels and geometry stay as they are.
+
+    Raises:
+        ValueError, TypeError, ...: an element cannot be read.
+    """
+    patient = str(dataset.get("PatientID") or dataset.StudyInstanceUID)
+    if keep_characteristics and not dataset.get("PatientAge"):
+        dataset.PatientAge = _age(dataset)  # the birth date, from which it could be told, does not stay
+    kept = CHARACTERISTICS if keep_characteristics else ()
+    _clean(dataset, _Rules(secrets, secrets.shift(patient), kept, _identifiers(dataset)))
+    dataset.PatientID, dataset.PatientName = secrets.patient(patient), ""
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.LongitudinalTemporalInformationModified = "MODIFIED"
+    dataset.DeidentificationMethod = f"nbcad, PS3.15 table E.1-1 {TABLE.removeprefix('dicomfields_')}"
+    options = [
+        codes.DCM.BasicApplicationConfidentialityProfile,
+        codes.DCM.CleanDescriptorsOption,
+        codes.DCM.RetainLongitudinalTemporalInformationModifiedDatesOption,
+        *([codes.DCM.RetainPatientCharacteristicsOption] if keep_characteristics else []),
+    ]
+    dataset.DeidentificationMethodCodeSequence = [_code_item(code) for code in options]
+
+
+def reason_against(dataset: Dataset) -> str:
+    """Why an object cannot be de-identified here, naming the tag; empty if it can."""
+    sop_class = dataset.get("SOPClassUID")
+    if sop_class not in STORED:
+        name = getattr(sop_class, "name", sop_class) or "missing"
+        return f"(0008,0016) SOP Class UID is {name}; only MR images, segmentations and structure sets are copied"
+    if dataset.get("BurnedInAnnotation") == "YES":
+        return "(0028,0301) Burned In Annotation is YES: the pixels may name the patient"
+    if "ConversionType" in dataset:
+        return f"(0008,0064) Conversion Type is {dataset.ConversionType}: a secondary capture"
+    if any("SCREEN" in str(value) for value in dataset.get("ImageType") or []):
+        return f"(0008,0008) Image Type is {'/'.join(dataset.ImageType)}: a screen's content"
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        if not dataset.get(keyword):
+            tag = Tag(keyword)
+            return f"{tag} {dictionary_description(tag)} is missing"
+    return ""
+
+
+def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool, written: _Written) -> FileRecord:
+    """Copy one file and enter it in ``written``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+            if reason := reason_against(dataset):
+                return FileRecord(str(path), REFUSED, reason)
+            uid, patient = str(dataset.SOPInstanceUID), str(dataset.get("PatientID") or "")
+            if known := written.images.get(uid):
+                return FileRecord(str(path), REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
+            clean(dataset, secrets, keep_characteristics)
+            dataset.file_meta = _file_meta(dataset)
+            dataset.preamble = bytes(128)
+            copy = io.BytesIO()
+            dataset.save_as(copy, enforce_file_format=True)
+    except MALFORMED as error:
+        return FileRecord(str(path), REFUSED, f"cannot be read as DICOM (PS3.10): {one_line(error)}")
+    target = folder / dataset.PatientID / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(copy.getbuffer())
+    written.images[uid] = str(path)
+    written.patients.add(patient)
+    return FileRecord(str(path), USED)
+
+
+def _file_meta(dataset: Dataset) -> FileMetaDataset:
+    """Anew, so that nothing of the sender's stays."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    return meta
+
+
+def _copy_table(source: Path, target: Path, header: list[str], replaced: dict[str, str]) -> int:
+    """Copy the columns of ``header``, the first one replaced; rows without replacement go, and their number returns."""
+    left_out = set()
+    with source.open(newline="", encoding="utf-8-sig") as old, target.open("w", newline="") as new:
+        rows = csv.DictReader(old)
+        columns = [name for name in header if name in (rows.fieldnames or [])]
+        if header[0] not in columns:
+            raise InputError(f"{source} has no column {header[0]}")
+        writer = csv.DictWriter(new, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            if (original := row[header[0]]) in replaced:
+                kept = {name: row[name] for name in columns}
+                writer.writerow(kept | {header[0]: replaced[original]})
+            else:
+                left_out.add(original)
+    return len(left_out)
+
+
+@cache
+def _actions() -> dict[tuple[int, int], str]:
+    """Table E.1-1's column of the basic profile, by (group, element): "X", "Z", "X/Z/D", "X/Z/U*", ..."""
+    table = dicom_anonymization_database_selector(TABLE)
+    return {
+        tag: name.removesuffix("_TAGS").replace("U_STAR", "U*").replace("_", "/")
+        for name, tags in table.items()
+        if name != "ALL_TAGS"
+        for tag in tags
+    }
+
+
+def _action(tag: BaseTag) -> str:
+    """What the basic profile does with an attribute; empty: it stays."""
+    curve_or_overlay = tag.group & 0xFF00 in (0x5000, 0x6000)  # whole: planes without their data are of no use
+    padding_or_signature = tag.group in (0xFFFA, 0xFFFC) or tag == 0x4FFE0001
+    if tag.is_private or curve_or_overlay or padding_or_signature or not dictionary_has_tag(tag):
+        return "X"
+    return _actions().get((tag.group, tag.element), "")
+
+
+def _clean(dataset: Dataset, rules: _Rules) -> None:
+    for tag in list(dataset.keys()):
+        element = dataset[tag]
+        action = _action(tag)
+        if element.keyword in rules.kept:
+            continue
+        if element.keyword in DESCRIPTORS:
+            element.value = _kept_words(str(element.value))
+        elif element.VR in _DATES and tag.group != 0x0010 and dictionary_has_tag(tag):
+            _each(element, partial(_moved, vr=element.VR, shift=rules.shift))
+        elif action == "X" or element.VR == "UN":
+            del dataset[tag]
+        elif element.VR == "SQ":
+            _clean_sequence(dataset, element, action, rules)
+        elif element.VR == "UI":
+            _each(element, rules.secrets.uid)
+        elif action in ("Z", "X/Z") or (element.VR == "PN" and not action):
+            element.clear()
+        elif action:
+            element.value = _dummy(element.VR)
+        elif element.VR in _FREE_TEXT and rules.identifiers and rules.identifiers.search(str(element.value)):
+            element.value = DUMMY
+
+
+def _clean_sequence(dataset: Dataset, element: DataElement, action: str, rules: _Rules) -> None:
+    """Sequences that may stay, or only refer to other objects, are cleaned item by item."""
+    if action in ("", "U", "X/Z/U*"):
+        for item in element.value:
+            _clean(item, rules)
+    elif action in ("Z", "X/Z"):
+        element.value = []
+    else:
+        del dataset[element.tag]
+
+
+def _each(element: DataElement, replace: Callable[[str], str]) -> None:
+    values = element.value if element.VM > 1 else [element.value]
+    replaced = [replace(str(value or "")) for value in values]
+    element.value = replaced if element.VM > 1 else replaced[0]
+
+
+def _moved(text: str, vr: str, shift: timedelta) -> str:
+    """A DA or DT value on another day, a TM value as it is; empty where that cannot be told."""
+    text = text.strip()
+    if vr == "TM":
+        return text if re.fullmatch(r"\d{2}(:?\d{2}){0,2}(\.\d{1,6})?", text) else ""
+    if not (match := re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})(\d{0,6}(?:\.\d{1,6})?(?:[+-]\d{4})?)", text)):
+        return ""
+    try:
+        moved = date(*map(int, match.groups()[:3])) + shift
+    except (ValueError, OverflowError):
+        return ""
+    return f"{moved:%Y%m%d}{match[4]}"
+
+
+def _age(dataset: Dataset) -> str:
+    """Age at the study as DICOM PS3.5 6.2 writes it (AS), by its dates; empty if they do not tell."""
+    dates = [str(dataset.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate")]
+    if not all(re.fullmatch(r"\d{8}", text) for text in dates):
+        return ""
+    months = months_between(*map(date.fromisoformat, dates))
+    if months < 0:
+        return ""
+    return f"{months:03d}M" if months < 1000 else f"{months // 12:03d}Y"
+
+
+def _kept_words(text: str) -> str:
+    return " ".join(word for word in re.split(r"[^0-9A-Za-z-]+|(?<![bB])-", text) if KEPT_WORDS.fullmatch(word))
+
+
+def _dummy(vr: str) -> str | bytes | int:
+    if vr in ("OB", "OW", "OD", "OF", "OL", "OV"):
+        return bytes(8)
+    if vr in ("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV", "DS", "IS"):
+        return 0
+    return {"AS": "000Y", "UR": "http://deidentified.invalid"}.get(vr, DUMMY)
+
+
+def _identifiers(dataset: Dataset) -> re.Pattern | None:
+    """Finds the words of all persons' names, and the numbers of patient and examination, in free text."""
+    words = set()
+    for element in dataset.iterall():
+        values = element.value if element.VM > 1 else [element.value]
+        if element.VR == "PN":
+            words |= {word for value in values for word in re.split(r"[\^=\s]+", str(value)) if len(word) > 2}
+        elif element.keyword in ("PatientID", "OtherPatientIDs", "AccessionNumber"):
+            words |= {str(value) for value in values if len(str(value)) > 3}
+    if not words:
+        return None
+    return re.compile(r"(?<![^\W_])(?:" + "|".join(map(re.escape, sorted(words))) + r")(?![^\W_])", re.IGNORECASE)
+
+
+def _code_item(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item

@@ -1,0 +1,79 @@
+"""Who is generated: stage, primary site, vendor and body of each patient, from the seed alone."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from nbcad.datasets.phantom.anatomy import Child
+from nbcad.datasets.phantom.lesions import MS_BELOW_MONTHS, SITE_SHARES, STAGE_SHARES
+from nbcad.datasets.phantom.scanners import ALL
+
+_OLDEST_MONTHS = 144
+
+
+class Purpose(IntEnum):
+    """What a patient's random numbers are drawn for; more of them for one purpose leave the others as they are."""
+
+    CHILD = 0
+    ANATOMY = 1
+    LESIONS = 2
+    IMAGES = 3
+    FILES = 4
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Who is generated: fixed by the seed and the patient's number alone."""
+
+    seed: int
+    number: int  # from 0
+    stage: str
+    site: str  # of the primary; empty for normal patients
+    vendor: str
+
+    @property
+    def patient_id(self) -> str:
+        """(0010,0020) Patient ID."""
+        return f"PHANTOM{self.number + 1:04d}"
+
+    def chance(self, purpose: Purpose) -> np.random.Generator:
+        """Random numbers for one purpose, independent of those for others."""
+        return np.random.default_rng([self.seed, self.number, int(purpose)])
+
+    def child(self) -> Child:
+        """Age, sex and body; the age agrees with the stage."""
+        chance = self.chance(Purpose.CHILD)
+        if self.stage == "MS":
+            age = int(chance.integers(0, MS_BELOW_MONTHS))
+        else:  # neuroblastoma is a disease of the young: half of the children are below about 3 years
+            age = int(_OLDEST_MONTHS * chance.beta(0.8, 1.8))
+        return Child.of_age(age, chance)
+
+
+def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = ALL) -> list[Patient]:
+    """Stage, primary site and vendor of each patient, in the shares of `lesions.STAGE_SHARES` at every length.
+
+    Each next patient gets the stage that lags most behind its share, and so for sites within a stage; within a stage
+    the vendors take turns.
+    """
+    chance = np.random.default_rng(seed)
+    stage_lag = {stage: chance.random() for stage in STAGE_SHARES}
+    site_lag = {stage: dict(zip(SITE_SHARES, chance.random(len(SITE_SHARES)), strict=True)) for stage in STAGE_SHARES}
+    turn = {stage: int(chance.integers(len(vendors))) for stage in STAGE_SHARES}
+    people = []
+    for number in range(patients):
+        stage = _most_behind(stage_lag, STAGE_SHARES)
+        site = "" if stage == "normal" else _most_behind(site_lag[stage], SITE_SHARES)
+        people.append(Patient(seed, number, stage, site, vendors[turn[stage] % len(vendors)]))
+        turn[stage] += 1
+    return people
+
+
+def _most_behind(lag: dict[str, float], shares: dict[str, float]) -> str:
+    """Add each share to its ``lag``, take one from the largest and name it."""
+    for name, share in shares.items():
+        lag[name] += share
+    name = max(lag, key=lag.__getitem__)
+    lag[name] -= 1
+    return name

@@ -1,0 +1,85 @@
+"""DICOM in: every file of a folder, a zip or a single file, sorted into series whose geometry is known.
+
+Nothing is guessed. Each file ends as ``used``, ``refused`` (an object that cannot be analysed, with the tag that says
+so) or ``ignored`` (no DICOM object at all, a result of this software, or a series that was not chosen).
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbcad.dicom import stacks
+from nbcad.dicom.images import Image, read_images
+from nbcad.dicom.pixels import read_pixels
+from nbcad.dicom.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
+from nbcad.dicom.study import read_study
+from nbcad.dicom.types import Archive, Geometry, Series, Slice, StoredPixels, geometries
+from nbcad.errors import InputError
+
+if TYPE_CHECKING:
+    from nbcad.runtime.parallel import (
+        Map,  # which imports Caffe: the process that decodes frames need not wait for that
+    )
+
+
+__all__ = [
+    "IGNORED", "REFUSED", "USED", "Archive", "FileRecord", "Geometry", "Series", "Slice", "Source", "StoredPixels",
+    "geometries", "read_archive", "read_pixels", "read_sources", "read_study",
+]  # fmt: skip
+
+_FILES_A_PART = 256  # whose headers are read at a time
+
+
+def read_archive(path: str | Path, each: "Map" = map) -> Archive:
+    """Sort all images below ``path`` (a folder, a zip or one file) into series.
+
+    Pixels are not read yet. Files keep status ``used`` unless a reason against them is found here or in `read_pixels`.
+
+    Args:
+        path: of the images.
+        each: where headers are read.
+
+    Raises:
+        InputError: ``path`` does not exist, is a damaged zip, or holds no file.
+    """
+    archive = read_sources(walk(Path(path)), each)
+    if not archive.files:
+        raise InputError(f"{path} holds no file")
+    return archive
+
+
+def read_sources(sources: Iterable[Source | FileRecord], each: "Map" = map) -> Archive:
+    """Sort the images among ``sources`` into series, as `read_archive` does; records stand for what cannot be read."""
+    files: list[FileRecord] = []
+    images: list[Image] = []
+    first: dict[str, Source] = {}
+    for read in each(_read_headers, _parts(sources)):
+        for record, found in read:
+            files.append(record)
+            if not found:
+                continue
+            source = found[0].slice.source
+            if (known := first.setdefault(found[0].slice.sop_uid, source)) is not source:
+                record.set_aside(REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
+                continue
+            images += found
+    return Archive(stacks.build(images), files)
+
+
+def _parts(sources: Iterable[Source | FileRecord]) -> Iterator[list[Source | FileRecord]]:
+    sources = iter(sources)
+    while part := list(islice(sources, _FILES_A_PART)):
+        yield part
+
+
+def _read_headers(sources: list[Source | FileRecord]) -> list[tuple[FileRecord, list[Image]]]:
+    """What became of some files, and the images in each."""
+    read: list[tuple[FileRecord, list[Image]]] = []
+    for source in sources:
+        if isinstance(source, FileRecord):
+            read.append((source, []))
+        else:
+            record = FileRecord(str(source))
+            read.append((record, read_images(source, record)))
+    return read

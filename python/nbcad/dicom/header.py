@@ -1,0 +1,307 @@
+"""The header of one file: what is no MR image, or none whose pixels can be there, is refused by tag and value."""
+
+import io
+import zlib
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+from pydicom.datadict import dictionary_description
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    UID_dictionary,
+)
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
+from nbcad import NAME
+from nbcad.dicom import private
+from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
+from nbcad.dicom.sources import BYTES_A_FILE, BoundedFile, as_binary_io, in_memory
+from nbcad.dicom.types import StoredPixels
+
+_DIRECTORY = "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity"
+_SEQUENCES = (
+    "ModalityLUTSequence", "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+_VALUES = (
+    _DIRECTORY,
+    "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "Modality", "Manufacturer", "SeriesDescription",
+    "AcquisitionContrast",
+    "PatientID", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime", "EchoTime", "TriggerTime",
+    "DiffusionBValue", "DiffusionGradientOrientation", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
+    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
+    "TemporalPositionIdentifier",
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
+    "BitsAllocated", "BitsStored", "PixelRepresentation", "QualityControlImage", "RescaleIntercept", "RescaleSlope",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+# An image can do without these: what cannot be read of them is not known.
+_NOT_NEEDED = {
+    "StudyDate", "Manufacturer", "SeriesDescription", "PatientBirthDate", "PatientAge", "ScanningSequence",
+    "RepetitionTime", "EchoTime", "TriggerTime", "DiffusionGradientOrientation", "AcquisitionNumber", "InstanceNumber",
+    "TemporalPositionIdentifier", "QualityControlImage", "FrameOfReferenceUID",
+}  # fmt: skip
+_KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
+_TAGS: list[BaseTag | int] = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]
+_PIXEL_DATA = 0x7FE00010
+_FIRST_PIXELS = 0x7FE00008  # (7FE0,0008) Float Pixel Data; the offset tables before it belong to the header
+_UNDEFINED = 0xFFFFFFFF
+_MOST_HEADERS = 64 << 10  # bytes that hold most of them
+_SHORT = 256  # bytes of a value that is kept for the next file
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+_NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns")
+_LARGEST_INFLATED = BYTES_A_FILE // 4
+# (0002,0010) Transfer Syntax UID: Explicit VR Little Endian, as it is encoded in a file's meta information
+_PLAIN_META = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode().ljust(20, b"\x00")
+# One frame is decoded at a time: stored, decoded, rescaled as float64; all frames of the file are kept as float32.
+_BYTES_A_PIXEL, _BYTES_A_PIXEL_KEPT = 16, 4
+_MOST_FRAMES = 65_536
+_ZIP = b"PK\x03\x04"
+# First bytes of a data set without preamble: group 0002 or 0008, in either byte order.
+_FIRST_GROUPS = (b"\x02\x00", b"\x00\x02", b"\x08\x00", b"\x00\x08")
+
+
+# Values of a header by keyword; a sequence stays in the data set, to be read by `functional_groups.items`.
+Values = dict[str, Any]
+
+
+class Ignored(Exception):
+    """The file is none that holds images; the message is the reason."""
+
+
+def without_deflation(file: BoundedFile) -> BoundedFile:
+    """The file itself; if its data set is deflated (PS3.5 A.5), a copy in memory whose data set is not.
+
+    Raises:
+        Refusal: it would inflate to more than a quarter of what one file may take.
+    """
+    head = file.read(1024)
+    file.seek(0)
+    if head[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in head:
+        return file
+    file.seek(132)
+    meta = read_dataset(as_binary_io(file), False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return file
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(file.read(), _LARGEST_INFLATED)
+    if inflater.unconsumed_tail:
+        raise Refusal(
+            f"(0002,0010) Transfer Syntax UID is deflated, and inflates to more than {_LARGEST_INFLATED} bytes"
+        )
+    return in_memory(bytes(128) + b"DICM" + _PLAIN_META + data, file.budget)
+
+
+def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
+    """Data set, header values and pixel description of an MR image.
+
+    Raises:
+        InvalidDicomError: it is no DICOM file.
+        Ignored: it is one, but none that holds images.
+        Refusal: it is none that can be analysed.
+    """
+    head = file.read(_MOST_HEADERS)
+    if head.startswith(_ZIP):
+        raise Ignored("a zip within the input is not opened; give it by itself")
+    preamble = head[128:132] == b"DICM"
+    if not preamble and head[:2] not in _FIRST_GROUPS:
+        raise InvalidDicomError
+    try:
+        dataset, found, offset = _parse_head(head) or _up_to_pixels(
+            as_binary_io(_Plain(file.raw, file.size, file.budget))
+        )
+        values = _values(dataset)
+    except (Refusal, *MALFORMED) as error:
+        if not preamble:  # what has none is a DICOM file only if it can be read as one
+            raise InvalidDicomError from error
+        raise
+    _refuse_other_objects(dataset, values, preamble)
+    tag, vr, length = found
+    if tag != _PIXEL_DATA:
+        raise Refusal("(7FE0,0010) Pixel Data is missing")
+    pixels = _stored(dataset, values, vr, offset)
+    _check_length(pixels, length, file.size)
+    return dataset, values, pixels
+
+
+class _Plain(BoundedFile):
+    """A file that pydicom must not inflate, as it does so without a bound; only then does it read all that is left."""
+
+    def read(self, count: int = -1) -> bytes:
+        if count < 0:
+            raise Refusal("(0002,0010) Transfer Syntax UID is deflated, and not at the place where files have it")
+        return super().read(count)
+
+
+# The first element from the pixels on: tag, VR, length; tag 0 if there is none.
+_Found = tuple[int, str | None, int]
+
+
+def _parse_head(head: bytes) -> tuple[FileDataset, _Found, int] | None:
+    """What `_up_to_pixels` gives, or None if the pixels begin later or the header is malformed.
+
+    pydicom reads in small pieces: from memory much faster than from a file, whose every piece is counted. What so few
+    bytes hold needs no further bound, unless they are inflated.
+    """
+    if DeflatedExplicitVRLittleEndian.encode() in head:
+        return None
+    try:
+        dataset, found, offset = _up_to_pixels(io.BytesIO(head))
+    except MALFORMED:
+        return None
+    return (dataset, found, offset) if found[0] else None
+
+
+def _up_to_pixels(file: BinaryIO) -> tuple[FileDataset, _Found, int]:
+    """The data set before the pixels, the element that they begin with, and where that is in the file."""
+    found: list[_Found] = []
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+        if int(tag) >= _FIRST_PIXELS:
+            found.append((int(tag), vr, length))
+        return bool(found)
+
+    file.seek(0)
+    dataset = read_partial(file, at_pixels, force=True, specific_tags=_TAGS)
+    return dataset, found[0] if found else (0, None, 0), file.tell()
+
+
+def _values(dataset: FileDataset) -> Values:
+    """All values at once: each look-up by keyword in pydicom's data set takes longer than reading it."""
+    values = {}
+    character_set = dataset.original_character_set
+    encodings = (character_set,) if isinstance(character_set, str) else tuple(character_set)
+    for element in dataset.values():  # not converted yet
+        keyword = _KEYWORD_OF.get(element.tag)
+        if keyword is None:
+            continue
+        try:
+            values[keyword] = _value(element, encodings)
+        except MALFORMED as error:
+            if keyword not in _NOT_NEEDED:
+                raise Refusal(f"{named(keyword)} cannot be read: {one_line(error)}") from error
+    if values.get("DiffusionBValue") is None:
+        values["DiffusionBValue"] = private.b_value(dataset)
+    return values
+
+
+def _value(element: RawDataElement | DataElement, encodings: tuple[str, ...]) -> Any:
+    """What pydicom's data set gives; none of `_VALUES` has a VR that depends on other elements."""
+    if isinstance(element, DataElement):
+        return element.value
+    if element.value is None or len(element.value) > _SHORT:
+        return convert_raw_data_element(element, encoding=list(encodings)).value
+    return _short_value(element._replace(value_tell=0), encodings)
+
+
+@lru_cache(maxsize=256)
+def _short_value(element: RawDataElement, encodings: tuple[str, ...]) -> Any:
+    """Kept, as most of a header is the same in all files of a series; not to be changed by who gets it."""
+    return convert_raw_data_element(element, encoding=list(encodings)).value
+
+
+def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) -> None:
+    sop_class = values.get("SOPClassUID")
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or _DIRECTORY in values:
+        raise Ignored("DICOMDIR; the files themselves are read")
+    if not preamble and sop_class not in UID_dictionary:
+        raise InvalidDicomError
+    if values.get("Manufacturer") == NAME:
+        raise Ignored("a result of nbcad, no image of a scanner")
+    if sop_class not in (MRImageStorage, EnhancedMRImageStorage):
+        name = UID(str(sop_class)).name if sop_class else "missing"
+        raise Refusal(f"(0008,0016) SOP Class UID is {name}, not MR or Enhanced MR Image Storage")
+    for keyword in _NEEDED:
+        if not values.get(keyword):
+            raise Refusal(f"{named(keyword)} is missing")
+    if values.get("Modality", "MR") != "MR":
+        raise Refusal(f"(0008,0060) Modality is {values['Modality']}, not MR")
+    photometric = values.get("PhotometricInterpretation", "missing")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise Refusal(f"(0028,0004) Photometric Interpretation is {photometric}, not MONOCHROME1 or MONOCHROME2")
+    if values.get("SamplesPerPixel", 1) != 1:
+        raise Refusal(f"(0028,0002) Samples per Pixel is {values['SamplesPerPixel']}, not 1")
+    if "MOSAIC" in (values.get("ImageType") or []):
+        raise Refusal("(0008,0008) Image Type is MOSAIC: many slices in one plane")
+    if "ModalityLUTSequence" in dataset:
+        raise Refusal("(0028,3000) Modality LUT Sequence: an MR image has a linear rescaling or none (PS3.3 A.4)")
+
+
+def named(keyword: str) -> str:
+    """An element as messages name it: tag and name."""
+    tag = Tag(keyword)
+    return f"{tag} {dictionary_description(tag)}"
+
+
+def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -> StoredPixels:
+    """Where the pixels are; what they would take is checked before anything of them is read."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    implicit, little_endian = dataset.original_encoding
+    if syntax is None:  # what `read_partial` found instead
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        syntax = ImplicitVRLittleEndian if implicit else explicit
+    rows, columns, frames = int(values["Rows"]), int(values["Columns"]), int(values.get("NumberOfFrames") or 1)
+    if frames < 1 or (frames > 1 and values["SOPClassUID"] == MRImageStorage):
+        raise Refusal(f"(0028,0008) Number of Frames is {frames} in an object of {values['SOPClassUID'].name}")
+    if frames > _MOST_FRAMES:
+        raise Refusal(f"(0028,0008) Number of Frames is {frames}; at most {_MOST_FRAMES} are read from one file")
+    needed = rows * columns * (_BYTES_A_PIXEL + frames * _BYTES_A_PIXEL_KEPT)
+    if needed > BYTES_A_FILE:
+        raise Refusal(
+            f"(0028,0010) Rows {rows}, (0028,0011) Columns {columns}, (0028,0008) Number of Frames {frames} would take "
+            f"{needed / 2**30:.1f} GiB; at most {BYTES_A_FILE >> 30} GiB are read from one file"
+        )
+    allocated, stored, representation = _pixel_format(values)
+    offsets, lengths = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
+    return StoredPixels(
+        transfer_syntax=str(syntax),
+        offset=offset + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8),  # PS3.5 7.1.2, 7.1.3
+        encapsulated=syntax not in _NATIVE,
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=representation == 1,
+        inverted=values["PhotometricInterpretation"] == "MONOCHROME1",
+        ow=vr == "OW",
+        frame_offsets=(offsets, lengths) if offsets and lengths else None,
+    )
+
+
+def _pixel_format(values: Values) -> tuple[int, int, int]:
+    """Bits allocated, bits stored, pixel representation (PS3.3 C.7.6.3.1)."""
+    allocated, representation = values.get("BitsAllocated") or 0, values.get("PixelRepresentation")
+    stored = values.get("BitsStored") or allocated
+    if allocated not in (8, 16, 32):
+        raise Refusal(f"(0028,0100) Bits Allocated is {allocated or 'missing'}, not 8, 16 or 32")
+    if not 0 < int(stored) <= allocated:
+        raise Refusal(f"(0028,0101) Bits Stored is {stored} of (0028,0100) Bits Allocated {allocated}")
+    if representation not in (0, 1):
+        found = "missing" if representation is None else representation
+        raise Refusal(f"(0028,0103) Pixel Representation is {found}, not 0 or 1")
+    return allocated, int(stored), representation
+
+
+def _check_length(pixels: StoredPixels, length: int, size: int) -> None:
+    if pixels.encapsulated != (length == _UNDEFINED):
+        told = "not encapsulated" if pixels.encapsulated else "encapsulated"
+        syntax = UID(pixels.transfer_syntax)
+        raise Refusal(f"(7FE0,0010) Pixel Data is {told}, yet (0002,0010) Transfer Syntax UID is {syntax.name}")
+    needed = pixels.frame_bytes * pixels.frames
+    there = min(length, size - pixels.offset)
+    if not pixels.encapsulated and there < needed:
+        raise Refusal(f"(7FE0,0010) Pixel Data is cut short: {max(0, there)} of {needed} bytes")

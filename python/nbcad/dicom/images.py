@@ -1,0 +1,277 @@
+"""One file to the images in it.
+
+Classic MR Image Storage (DICOM PS3.3 A.4) has one frame a file; of Enhanced MR Image Storage (A.36), whose frames are
+described one by one, `functional_groups` makes headers of single frames.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.uid import MRImageStorage
+
+from nbcad.dicom import functional_groups
+from nbcad.dicom.header import Ignored, Values, named, parse, without_deflation
+from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
+from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS, IGNORED, REFUSED, BoundedFile, FileRecord, Source
+from nbcad.dicom.types import Geometry, Slice, StoredPixels, shared
+
+_LARGEST_FIELD_MM = 1000.0  # twice the widest bore; what is larger is a wrong Pixel Spacing, and would fill the memory
+_FARTHEST_MM = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the header tells of an image's patient, study and series."""
+
+    study_uid: str
+    series_uid: str
+    patient_id: str
+    age_months: int | None
+    description: str
+    phantom: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A slice with what decides the stack that it belongs to."""
+
+    slice: Slice
+    about: About
+    weighting: str
+    b_value: float | None
+    echo_ms: float | None
+    marks: tuple  # values of `MARKS`
+    instance: int
+    no_place: str  # why it has no geometry; empty if it has one
+
+
+# What tells images at one place apart, by the name that a report gives it, in this order.
+MARKS = {
+    "image type": "ImageType",
+    "temporal position": "TemporalPositionIdentifier",
+    "diffusion direction": "DiffusionGradientOrientation",
+    "stack": "StackID",
+    "acquisition": "AcquisitionNumber",
+    "trigger time": "TriggerTime",
+}
+
+
+def read_images(source: Source, record: FileRecord) -> list[Image]:
+    """The images of one file; empty, with the reason in ``record``, if there is none that can be analysed.
+
+    A frame of an Enhanced object that cannot be analysed is refused in ``record`` and left out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of a header's oddities becomes a reason in the record
+        try:
+            with record.budget(HEADER_BYTES, HEADER_READS) as budget, source.open(budget) as file:
+                return _images(file, source, record)
+        except InvalidDicomError:
+            record.set_aside(IGNORED, "not a DICOM file (PS3.10)")
+        except Ignored as reason:
+            record.set_aside(IGNORED, str(reason))
+        except Refusal as reason:
+            record.set_aside(REFUSED, str(reason))
+        except MALFORMED as error:
+            record.set_aside(REFUSED, str(budget.refusal or f"header cannot be read: {one_line(error)}"))
+    return []
+
+
+def _images(file: BoundedFile, source: Source, record: FileRecord) -> list[Image]:
+    file = without_deflation(file)
+    dataset, values, stored = parse(file)
+    about = _about(values)
+    record.frames = stored.frames
+    if values["SOPClassUID"] == MRImageStorage:
+        frames: Iterable[Values | Refusal] = [values | functional_groups.real_world_map(dataset, file.budget)]
+    else:
+        frames = functional_groups.frames(dataset, values, stored.frames, file.budget)
+    images = []
+    for number, frame in enumerate(frames):
+        try:
+            if isinstance(frame, Refusal):
+                raise frame
+            images.append(_image(frame, about, stored, source, record, number))
+        except Refusal as reason:
+            record.set_aside(REFUSED, str(reason), number)
+        except MALFORMED as error:
+            record.set_aside(REFUSED, f"header cannot be read: {one_line(error)}", number)
+    return images
+
+
+def _about(values: Values) -> About:
+    return About(
+        study_uid=str(values["StudyInstanceUID"]),
+        series_uid=str(values["SeriesInstanceUID"]),
+        patient_id=str(values.get("PatientID") or ""),
+        age_months=_age_months(values),
+        description=str(values.get("SeriesDescription") or ""),
+        phantom=values.get("QualityControlImage") == "YES",
+    )
+
+
+def _image(frame: Values, about: About, stored: StoredPixels, source: Source, record: FileRecord, number: int) -> Image:
+    spacing = _spacing(frame, stored)
+    geometry, no_place = _geometry(frame, spacing)
+    b_value = _number(frame, "DiffusionBValue")
+    image = Slice(
+        source=source,
+        sop_uid=str(frame["SOPInstanceUID"]),
+        rows=stored.rows,
+        columns=stored.columns,
+        geometry=geometry,
+        spacing=spacing,
+        record=record,
+        frame=number,
+        stored=shared(stored),
+        rescale=shared(_rescale(frame)),
+        sop_class_uid=shared(str(frame["SOPClassUID"])),
+        frame_of_reference_uid=shared(str(frame.get("FrameOfReferenceUID") or "")),
+    )
+    return Image(
+        slice=image,
+        about=about,
+        weighting=_weighting(frame, about.description, b_value),
+        b_value=b_value,
+        echo_ms=_number(frame, "EchoTime"),
+        marks=tuple(_text(frame.get(keyword)) for keyword in MARKS.values()),
+        instance=int(_number(frame, "InstanceNumber") or 0),
+        no_place=no_place,
+    )
+
+
+def _text(value: Any) -> str:
+    """A value as DICOM writes it, several with backslashes between them; empty if there is none."""
+    return "" if value is None else "\\".join(map(str, value if isinstance(value, MultiValue) else [value]))
+
+
+def _spacing(frame: Values, stored: StoredPixels) -> tuple[float, float]:
+    spacing = _numbers(frame, "PixelSpacing", 2)
+    if spacing is None or min(spacing) <= 0:
+        raise Refusal("(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it")
+    if max(stored.rows * spacing[0], stored.columns * spacing[1]) > _LARGEST_FIELD_MM:
+        raise Refusal(f"(0028,0030) Pixel Spacing {spacing.tolist()} makes the image wider than any MR scanner's field")
+    return shared((float(spacing[0]), float(spacing[1])))
+
+
+def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | None, str]:
+    """The image plane, or None and why there is none: none is ever invented."""
+    orientation = _numbers(frame, "ImageOrientationPatient", 6)
+    position = _numbers(frame, "ImagePositionPatient", 3)
+    if orientation is None:
+        return None, "(0020,0037) Image Orientation (Patient) is missing"
+    along_row, along_column = _directions(tuple(orientation.tolist()))
+    if position is None:
+        return None, "(0020,0032) Image Position (Patient) is missing"
+    if abs(position).max() > _FARTHEST_MM:
+        raise Refusal(
+            f"(0020,0032) Image Position (Patient) {position.tolist()} is farther off than any scanner reaches"
+        )
+    return Geometry(position, along_row, along_column, *spacing), ""
+
+
+@lru_cache(maxsize=256)
+def _directions(orientation: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors along a row and along a column; one pair for all images of the same orientation."""
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    if np.abs(orientation).max() > 1.01 or not _orthonormal(along_row, along_column):
+        raise Refusal(
+            f"(0020,0037) Image Orientation (Patient) {list(orientation)} is no pair of orthogonal unit vectors"
+        )
+    along_row.flags.writeable = along_column.flags.writeable = False
+    return along_row, along_column
+
+
+def _orthonormal(first: np.ndarray, second: np.ndarray) -> bool:
+    lengths = np.sqrt([first @ first, second @ second])
+    return abs(lengths - 1).max() <= 1e-2 and abs(first @ second) <= 1e-2
+
+
+def _rescale(frame: Values) -> tuple[float, float]:
+    """Slope and intercept of the modality's values (PS3.3 C.11.1, C.7.6.16.2.9).
+
+    Where they are missing, a single linear real-world value map (C.7.6.16.2.11) takes their place: only so can slices
+    be compared that were scaled one by one. Its unit does not matter, and beside a rescaling it adds nothing:
+    preprocessing looks at how values compare within a series.
+    """
+    slope, intercept = frame.get("RescaleSlope"), frame.get("RescaleIntercept")
+    if slope is None and intercept is None:
+        slope, intercept = frame.get("RealWorldValueSlope"), frame.get("RealWorldValueIntercept")
+    slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
+    if not np.isfinite([slope, intercept]).all() or slope == 0:
+        raise Refusal(f"(0028,1053) Rescale Slope is {slope}, (0028,1052) Rescale Intercept is {intercept}")
+    return slope, intercept
+
+
+def _numbers(frame: Values, keyword: str, count: int) -> np.ndarray | None:
+    """``count`` finite numbers of an element, or None where it is absent or empty."""
+    value = frame.get(keyword)
+    if value is None or value == "":
+        return None
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise Refusal(f"{named(keyword)} is {value}, not {count} finite numbers")
+    return numbers
+
+
+def _number(frame: Values, keyword: str) -> float | None:
+    """A finite number of an element that an image can do without, or None."""
+    try:
+        value = float(frame[keyword])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _weighting(frame: Values, description: str, b_value: float | None) -> str:
+    """Contrast by b-value, then as an Enhanced object states it, then by description, then by times (ms)."""
+    description = description.upper()
+    diffusion = re.search(r"DWI|DIFF|ADC|\bB-?\d{2,4}\b", description)
+    contrast = str(frame.get("AcquisitionContrast") or "")
+    echo_planar = "EP" in (frame.get("ScanningSequence") or [])  # some scanners write b-value 0 into every image
+    if b_value or diffusion or contrast == "DIFFUSION" or (b_value == 0 and echo_planar):
+        return "DWI"
+    if contrast in ("T1", "T2"):
+        return contrast
+    named = re.search(r"\bT([12])", description)
+    if named:
+        return f"T{named[1]}"
+    echo, repetition = _number(frame, "EchoTime"), _number(frame, "RepetitionTime")
+    if not echo or not repetition:
+        return ""
+    if echo >= 60 and repetition >= 1500:
+        return "T2"
+    if echo <= 30 and repetition <= 1000:
+        return "T1"
+    return ""
+
+
+def _age_months(values: Values) -> int | None:
+    """Age at the study, from PatientAge (DICOM PS3.5 6.2, AS), else from birth and study date."""
+    age = re.fullmatch(r"(\d{3})([DWMY])", str(values.get("PatientAge") or ""))
+    if age:
+        return int(int(age[1]) * {"D": 12 / 365.25, "W": 12 * 7 / 365.25, "M": 1, "Y": 12}[age[2]])
+    try:
+        born, studied = (
+            date.fromisoformat(str(values.get(keyword) or "")) for keyword in ("PatientBirthDate", "StudyDate")
+        )
+    except ValueError:
+        return None
+    months = months_between(born, studied)
+    return months if months >= 0 else None
+
+
+def months_between(born: date, studied: date) -> int:
+    """Whole months from one day to the other; negative if the second comes first."""
+    return (studied.year - born.year) * 12 + studied.month - born.month - (studied.day < born.day)

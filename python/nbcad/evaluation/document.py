@@ -1,0 +1,115 @@
+"""``metrics.json``: figures with what they were measured on, by what, and how they are defined."""
+
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import nbcad
+from nbcad.errors import InputError
+from nbcad.evaluation import bootstrap, counts, figures
+from nbcad.evaluation.records import SPLIT, Records
+from nbcad.inference.models import Models
+from nbcad.nets.caffe_net import caffe
+
+SCHEMA = "nbcad-metrics/1"
+DEFINITIONS = counts.DEFINITIONS | {
+    "TP, FN, TN, FP": "positive and found, positive and missed, negative and not found, negative and found cases",
+    "organ": "slices whose region is annotated, each region against the others; the answer other is always wrong",
+    "tumour by slice": "slices that were looked at; positive if it shows a true lesion, found if it shows a found one",
+    "tumour by patient": "positive if the patient's stage is not normal, found if any lesion is found in any series",
+    "lesion": (
+        "a true and a found lesion are one if the centre of either lies within a box of the other on that slice; a "
+        "found one stands for one true lesion at most; a missed lesion always counts; found ones centred on a slice "
+        "that was not looked at are neither true nor false"
+    ),
+    "false_per_patient": "found lesions that meet no true one, divided by all patients",
+    "stage": "the patient's image-suggested stage from all lesions of all series, against that in the sample database; "
+    "where none is suggested the answer is not right",
+    "ROC": (
+        "tumour: over the threshold of the smoothed tumour probability at which lesions are sought; organ: over the "
+        "probability of the region. AUC: share of pairs of a positive and a negative case that are in the right order"
+    ),
+    "free-response ROC": (
+        "lesions sought anew at each threshold, as the software would at that operating point; the curve is the most "
+        "that any threshold finds with at most so many false lesions a patient on these very patients, so it is a "
+        "little kinder than an operating point chosen elsewhere"
+    ),
+    "IoU": "shared volume of the found and the true lesion's boxes, slice by slice, divided by their joint volume",
+    "centre distance": (
+        "between the centre that the report gives and the centre of the true lesion's boxes, in patient millimetres"
+    ),
+    "calibration": (
+        "cases by the tenth of the probability given (organ: of the most probable region; tumour: of a slice's most "
+        "suspicious place; stage: of the suggested one, where a lesion was found) against the share that is so"
+    ),
+    "brier": "mean of (probability - outcome)^2: 0 is perfect, 0.25 is a coin's",
+    "over_confidence": "mean probability less the share that is so; negative: too modest",
+    "95 % interval": (
+        f"percentile bootstrap by patient: whole patients drawn with replacement, {bootstrap.RESAMPLES} times, seed "
+        f"{bootstrap.SEED}, from those who count in the figure; lower and upper bound hold the middle 95 %. [1, 1] "
+        "says that nobody was wrong, not that nobody can be: of n patients, up to 3/n may still "
+        "be. Of fewer than about ten patients an interval is too narrow"
+    ),
+}
+
+
+def assemble(records: Records, models: Models, folders: dict[str, str], baselines: dict | None = None) -> dict:
+    """All of ``metrics.json``, see README.md.
+
+    Args:
+        records: of `records.gather`.
+        models: that were run.
+        folders: of the ``organ`` and the ``stage`` models, as they shall be named.
+        baselines: of `baselines.measure`.
+    """
+    every = [series for patient in records.patients for series in patient.series]
+    document = {
+        "schema": SCHEMA,
+        "research_use_only": True,
+        "synthetic": records.synthetic,
+        "software": {
+            "nbcad": nbcad.__version__,
+            "caffe": caffe.__version__,
+            "python": platform.python_version(),
+            "models": models.sha256,
+        },
+        "models": folders,
+        "operating_point": asdict(models.point),
+        "data": {
+            "split": SPLIT,
+            "patients": len(records.patients),
+            "series": len(every),
+            "slices": sum(len(series.slices) for series in every),
+            "lesions": sum(len(series.lesions) for series in every),
+            "pixels_sha256": records.fingerprint,
+        },
+        "bootstrap": {
+            "unit": "patient",
+            "method": "percentile",
+            "level": bootstrap.LEVEL,
+            "resamples": bootstrap.RESAMPLES,
+            "seed": bootstrap.SEED,
+        },
+        **figures.of_records(records),
+        "baselines": baselines or {},
+        "definitions": DEFINITIONS,
+    }
+    return {name: figures.as_json(value) for name, value in document.items()}
+
+
+def read_beside(path: Path, document: dict) -> dict:
+    """Another ``metrics.json``, to be shown beside this one.
+
+    Raises:
+        InputError: it cannot be read, has another schema, or was measured on other images.
+    """
+    try:
+        other = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(other, dict) or other.get("schema") != SCHEMA:
+        raise InputError(f"{path} is no {SCHEMA}; run tools/evaluate.py on its models anew")
+    if other["data"]["pixels_sha256"] != document["data"]["pixels_sha256"]:
+        raise InputError(f"{path} was measured on other images; measure its models with the same --database")
+    return other

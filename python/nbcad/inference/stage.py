@@ -1,0 +1,101 @@
+"""The stage of a lesion and of a patient, after the INRG staging system (Monclair et al. 2009; the paper's [2]).
+
+L1 localised, one compartment, no image-defined risk factor; L2 with at least one; M distant metastases; MS under 18
+months with metastases confined to skin, liver and/or bone marrow. What the images suggest, no diagnosis.
+
+With config/labels/stage_inss.txt the International Neuroblastoma Staging System (Brodeur et al. 1993): 4S is under 12
+months, and 1, 2A and 2B are a surgeon's and a pathologist's to tell apart.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MS_MONTHS = 18
+AGE_UNKNOWN = "The patient's age is not known: M and MS cannot be told apart."
+TOO_OLD_FOR_MS = "At 18 months or more MS is excluded by definition; what looked like MS counts as M."
+SURGICAL = ("1", "2A", "2B")  # of INSS
+UNDETERMINED = (
+    "The tumour looks localised. INSS 1, 2A and 2B differ in resection and in lymph nodes under the microscope: "
+    "which of them it is cannot be determined from MR alone."
+)
+
+
+@dataclass(frozen=True)
+class AgeRule:
+    """A stage of the young that spreads like another, and what is said where it cannot be given."""
+
+    spread: str
+    young: str
+    months: int  # from which on it is excluded
+    unknown: str
+    too_old: str
+
+
+AGE_RULES = (
+    AgeRule("M", "MS", MS_MONTHS, AGE_UNKNOWN, TOO_OLD_FOR_MS),
+    AgeRule(
+        "4",
+        "4S",
+        12,
+        "The patient's age is not known: 4 and 4S cannot be told apart.",
+        "At 12 months or more 4S is excluded by definition; what looked like 4S counts as 4.",
+    ),
+)
+
+
+def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> tuple[np.ndarray, list[str]]:
+    """Give a stage of the young only to a patient who is known to be young enough; else it counts as the other.
+
+    Args:
+        stages: probabilities, shape (labels,).
+        labels: their names; without the two stages of an age rule nothing is changed.
+        age_months: at the study, or None.
+
+    Returns:
+        Probabilities, and notes for the reader.
+    """
+    for rule in AGE_RULES:
+        if not {rule.spread, rule.young} <= set(labels) or (age_months is not None and age_months < rule.months):
+            continue
+        spread, young = labels.index(rule.spread), labels.index(rule.young)
+        best = int(np.argmax(stages))
+        stages = stages.copy()
+        stages[spread] += stages[young]
+        stages[young] = 0
+        if age_months is None:
+            return stages, [rule.unknown] if int(np.argmax(stages)) == spread else []
+        return stages, [rule.too_old] if best == young else []
+    return stages, []
+
+
+def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[str]]:
+    """The most probable of the tumour stages.
+
+    Args:
+        stages: probabilities, shape (labels,).
+        labels: their names, without normal tissue's.
+
+    Returns:
+        Its name, or None if images cannot tell it from others; and notes for the reader.
+    """
+    localised = np.isin(labels, SURGICAL)
+    others = np.where(localised, 0, stages)
+    if stages[localised].sum() > others.max():  # together they are one answer of the images
+        return None, [UNDETERMINED]
+    return labels[int(np.argmax(others))], []
+
+
+def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
+    """Stages of a patient, given that there is a tumour: the lesions' stages, averaged each with its size.
+
+    Every lesion bears the patient's stage (D11 in README.md).
+
+    Args:
+        lesion_stages: for each lesion probabilities of shape (tumour stages,), given that it is one.
+        sizes: each lesion's volume, in any one unit.
+
+    Returns:
+        shape (tumour stages,); sums to 1.
+    """
+    return np.average(lesion_stages, axis=0, weights=sizes)

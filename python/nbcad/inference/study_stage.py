@@ -1,0 +1,50 @@
+"""The stage of a patient from all lesions of one study."""
+
+import numpy as np
+
+from nbcad.imaging import boxes
+from nbcad.inference import stage
+from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.models import Models
+
+
+def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Models) -> dict:
+    """The patient's image-suggested stage from all lesions of all analysed series of one study."""
+    lesions = [lesion for analysis in found for lesion in analysis.lesions]
+    if not found:
+        return {"label": None, "probabilities": {}, "notes": ["No series of this study could be analysed."]}
+    if not lesions:
+        highest = max(float(analysis.tumour.max()) for analysis in found)
+        probabilities = np.zeros(len(models.stages))
+        probabilities[0] = 1.0
+        label: str | None = models.stages[0]
+        notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
+    else:
+        stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
+        mean = models.calibration.patient(stage.mean_stage(stages, _lesion_sizes(found)))
+        probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
+        probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
+        label, undetermined = stage.suggested(probabilities[1:], models.stages[1:])
+        notes = ["The stage is suggested by the images alone.", *notes, *undetermined]
+    return labelled(label, models.stages, probabilities) | {"notes": notes}
+
+
+def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
+    """Volume in mm^3 of each lesion's boxes; their area in mm^2 where a series does not tell how far its slices are."""
+    steps = [step for analysis in found if (step := analysis.series.slice_step_mm) is not None]
+    if len(steps) < len(found):
+        steps = [1.0] * len(found)
+    return [
+        boxes.volume(lesion.boxes) * pixel * step
+        for analysis, step in zip(found, steps, strict=True)
+        for pixel in [float(np.prod(analysis.slices[0].spacing))]
+        for lesion in analysis.lesions
+    ]
+
+
+def labelled(label: str | None, names: list[str], probabilities: np.ndarray) -> dict:
+    return {"label": label, "probabilities": {n: rounded(p) for n, p in zip(names, probabilities, strict=True)}}
+
+
+def rounded(probability: float) -> float:
+    return round(float(probability), 4)

@@ -1,0 +1,1 @@
+"""Caffe loaded, run and described; the names of a net's outputs."""

@@ -1,0 +1,204 @@
+"""The engine: BVLC Caffe through pycaffe. Loading of nets, the device, forward passes in batches.
+
+Caffe ends the whole process when a check of its own fails. So files, sizes and the device are checked here first, where
+an error can say what to do.
+"""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import caffe
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError, Message
+
+from nbcad.errors import DeviceError, ModelError
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe's own log below ERROR; read once, at import
+
+BATCH = 64
+LAYERS = "NBCAD_CAFFE_LAYERS"  # environment variable: "fast", which is the default, or "stock"
+_Message = TypeVar("_Message", bound=Message)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A Data layer's ``transform_param``: (x - mean) * scale."""
+
+    mean: float
+    scale: float
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images of any shape to the float32 values that Caffe's Data layer would feed."""
+        return (images.astype(np.float32) - np.float32(self.mean)) * np.float32(self.scale)
+
+
+def software() -> dict[str, str]:
+    """Which Caffe this process runs: the build, named by the key of caffe/build.sh, and its layers."""
+    return {"Caffe": Path(caffe.__file__).resolve().parents[2].name, LAYERS: os.environ.get(LAYERS, "fast")}
+
+
+def use_device(device: str) -> None:
+    """Run all nets from here on on ``cpu`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: Caffe was built without CUDA, or the card or its driver is missing.
+    """
+    if device == "cpu":
+        caffe.set_mode_cpu()
+        return
+    number = int(device.removeprefix("cuda:"))
+    reason = _reason_against_card(ctypes.CDLL(caffe._caffe.__file__), number)
+    if reason:
+        raise DeviceError(f"{device} cannot be used: {reason}; use --device cpu")
+    caffe.set_device(number)
+    caffe.set_mode_gpu()
+
+
+def _reason_against_card(library: ctypes.CDLL, number: int) -> str | None:
+    """Why a card cannot be used, as far as it can be asked; None if it can.
+
+    Args:
+        library: pycaffe's, through which the CUDA runtime is found that it is linked with.
+        number: of the card, from 0.
+    """
+    if not hasattr(library, "cudaGetDeviceCount"):
+        return "this build of Caffe has no CUDA (`CAFFE_CUDA=1 make caffe` makes one)"
+    driver, cards = ctypes.c_int(), ctypes.c_int()
+    library.cudaDriverGetVersion(ctypes.byref(driver))
+    if driver.value == 0:
+        return "there is no NVIDIA driver (a container needs `--gpus all`)"
+    status = library.cudaGetDeviceCount(ctypes.byref(cards))
+    if status != 0:
+        library.cudaGetErrorString.restype = ctypes.c_char_p
+        return f"the NVIDIA driver says: {library.cudaGetErrorString(status).decode()}"
+    if number >= cards.value:
+        return f"the number of NVIDIA cards is {cards.value}, and they are counted from 0"
+    return None
+
+
+def parse(path: str | Path, message: _Message) -> _Message:
+    """Fill a Caffe protobuf message from a prototxt.
+
+    Raises:
+        ModelError: the file is missing, or malformed; the message names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist; run from the repository's root")
+    try:
+        return text_format.Parse(path.read_text(), message)
+    except text_format.ParseError as error:
+        raise ModelError(f"{path}:{error}") from error
+
+
+def read_net(path: str | Path) -> caffe_pb2.NetParameter:
+    """Parse a net's prototxt."""
+    return parse(path, caffe_pb2.NetParameter())
+
+
+def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
+    """Parse a solver's prototxt."""
+    return parse(path, caffe_pb2.SolverParameter())
+
+
+def transform_of(train_val: str | Path) -> Transform:
+    """The scale and mean that a net was trained with: those of its TEST phase's Data layer."""
+    for layer in read_net(train_val).layer:
+        if layer.type == "Data" and any(rule.phase == caffe_pb2.TEST for rule in layer.include):
+            mean = layer.transform_param.mean_value
+            return Transform(mean[0] if mean else 0.0, layer.transform_param.scale)
+    raise ModelError(f"{train_val} has no Data layer for the TEST phase")
+
+
+def is_included(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:
+    """Whether Caffe keeps a layer of a net in this phase and these stages, by the layer's ``include`` rules."""
+    return not layer.include or any(
+        (not rule.HasField("phase") or rule.phase == state.phase)
+        and set(rule.stage) <= set(state.stage)
+        and not set(rule.not_stage) & set(state.stage)
+        for rule in layer.include
+    )
+
+
+def input_size(deploy: str | Path) -> int:
+    """Side in pixels of a deploy net's square input."""
+    for layer in read_net(deploy).layer:
+        if layer.type == "Input":
+            return layer.input_param.shape[0].dim[3]
+    raise ModelError(f"{deploy} has no Input layer")
+
+
+def load_net(prototxt: str | Path, weights: str | Path | None = None) -> caffe.Net:
+    """Load a deploy net for inference; without ``weights`` it has the fillers' values.
+
+    Raises:
+        ModelError: a file is missing or malformed, or the weights have other shapes than the net.
+    """
+    prototxt = Path(prototxt)
+    layers = {layer.name for layer in read_net(prototxt).layer}
+    if weights is None:
+        return caffe.Net(str(prototxt), caffe.TEST)
+    stored = read_weights(weights)
+    if not layers & set(stored):
+        raise ModelError(f"{weights} holds no layer of {prototxt}")
+    net = caffe.Net(str(prototxt), caffe.TEST)
+    for name, blobs in net.params.items():
+        shapes = [tuple(blob.data.shape) for blob in blobs]
+        found = [blob.shape for blob in stored.get(name, [])]
+        if shapes != found:
+            raise ModelError(f"{weights}: layer {name} has shapes {found}, {prototxt} needs {shapes}")
+        for blob, value in zip(blobs, stored[name], strict=True):
+            blob.data[...] = value
+    return net
+
+
+def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
+    """Learned blobs of a caffemodel by layer name, float32.
+
+    Raises:
+        ModelError: the file is missing, cut short or no caffemodel.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"weights {path} do not exist; train first (make train-organ, make train-stage)")
+    message = caffe_pb2.NetParameter()
+    try:
+        message.ParseFromString(path.read_bytes())
+        weights = {
+            layer.name: [np.asarray(b.data, np.float32).reshape(tuple(b.shape.dim)) for b in layer.blobs]
+            for layer in message.layer
+            if layer.blobs
+        }
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{path} is no sound caffemodel: {error}") from error
+    if not weights:
+        raise ModelError(f"{path} holds no learned layer")
+    return weights
+
+
+def forward(net: caffe.Net, inputs: np.ndarray, blobs: list[str]) -> list[np.ndarray]:
+    """Run a net with one input blob ``data`` over many inputs, in batches of at most `BATCH`.
+
+    Args:
+        inputs: float32, shape (n, channels, height, width), already transformed.
+        blobs: names of the blobs wanted.
+
+    Returns:
+        For each blob an array of shape (n, ...).
+    """
+    found: list[list[np.ndarray]] = [[] for _ in blobs]
+    for first in range(0, len(inputs), BATCH):
+        batch = inputs[first : first + BATCH]
+        if net.blobs["data"].data.shape != batch.shape:
+            net.blobs["data"].reshape(*batch.shape)
+            net.reshape()
+        net.blobs["data"].data[...] = batch
+        net.forward()
+        for values, name in zip(found, blobs, strict=True):
+            values.append(net.blobs[name].data.copy())
+    return [np.concatenate(values) if values else np.empty((0,), np.float32) for values in found]

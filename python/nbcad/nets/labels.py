@@ -1,0 +1,34 @@
+"""Label files: one name a line, in the order of a net's outputs (`config/labels`)."""
+
+from pathlib import Path
+
+from nbcad.errors import ModelError
+from nbcad.runtime import paths
+
+NORMAL = "normal"
+OTHER = "other"  # the organ SVM's answer outside the three regions; no line of the file
+
+
+def read_names(path: str | Path) -> list[str]:
+    """The names in ``path``, in order.
+
+    Raises:
+        ModelError: the file is missing, empty, or a name stands twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"label file {path} does not exist; git checkout brings it back")
+    names = path.read_text().split()
+    if not names or len(set(names)) != len(names):
+        raise ModelError(f"label file {path} must hold different names, one a line")
+    return names
+
+
+def organ_labels() -> list[str]:
+    """Names of the organ net's outputs."""
+    return read_names(paths.LABELS / "organ.txt")
+
+
+def stage_labels() -> list[str]:
+    """Names of the stager's outputs."""
+    return read_names(paths.LABELS / "stage.txt")

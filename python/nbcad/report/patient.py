@@ -1,0 +1,25 @@
+"""What the writers of a report are given of one patient."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nbcad.inference.analysis import SeriesAnalysis
+
+
+@dataclass
+class PatientAnalysis:
+    """What was found in one patient, for as long as its pictures are needed."""
+
+    number: int  # from 1, in the report's order
+    patients: int  # how many the input holds
+    first_series: int  # number of its first analysed series, from 1 over the report
+    studies: list[dict]  # the report's entries
+    analyses: list[list[SeriesAnalysis | None]]  # behind each series of each study; None: not analysed
+    files: list[dict]  # the report's entries of the files that its series are made of
+    summary: dict  # as the report's, of these
+
+    def series(self) -> Iterator[tuple[dict, dict, SeriesAnalysis | None]]:
+        """Each series: its study's entry, its own entry, and the analysis behind it."""
+        for study, analyses in zip(self.studies, self.analyses, strict=True):
+            for entry, analysis in zip(study["series"], analyses, strict=True):
+                yield study, entry, analysis

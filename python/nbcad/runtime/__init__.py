@@ -1,0 +1,1 @@
+"""The machine beneath the steps: files, progress, processes, memory and paths. Knows neither DICOM nor Caffe."""

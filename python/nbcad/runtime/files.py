@@ -1,0 +1,129 @@
+"""Output that appears in one piece or not at all, and files that only their owner reads."""
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nbcad.errors import InputError, NbcadError, OutputExistsError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota or file system says
+
+
+def existing(path: str | Path, what: str, remedy: str = "") -> Path:
+    """Return ``path`` if something stands there.
+
+    Raises:
+        InputError: nothing stands there; the message names ``what`` and the ``remedy``.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{what} {path} does not exist" + (f"; {remedy}" if remedy else ""))
+    return path
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raise `OutputExistsError` if ``path`` exists and ``force`` is false."""
+    if path.exists() and not force:
+        raise OutputExistsError(f"{path} exists already; give --force to replace it")
+
+
+def secret_key(path: Path) -> bytes:
+    """32 secret bytes, made on first use and readable by their owner only.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise InputError(f"key {path} has {len(key)} bytes, not 32; give another or let it be made")
+    return key
+
+
+@contextmanager
+def telling_no_space(error: type[NbcadError], where: Path, remedy: str) -> Iterator[None]:
+    """Raise ``error``, which says what to do, in place of what a full disk makes Python raise while writing there."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno not in _NO_SPACE:
+            raise
+        raise error(f"no space for {where}: {failure.strerror}; {remedy}") from failure
+
+
+@contextmanager
+def replacing_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; on success it is renamed to ``path``, on failure removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; on success it takes ``path``'s place, on failure it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    finish_replacing(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        take_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def take_place(folder: Path, path: Path) -> None:
+    """Give a complete folder the name ``path``; what stood there has the folder's old name afterwards, or is gone.
+
+    The names are exchanged in one step, so that at any moment the old or the new stands at ``path``. Where the file
+    system cannot (NFS), a process killed between two renames leaves nothing there until `finish_replacing`.
+    """
+    if not path.exists():
+        folder.rename(path)
+    elif not _exchange(folder, path):
+        old = _set_aside(path)
+        path.rename(old)
+        folder.rename(path)
+        shutil.rmtree(old)
+
+
+def finish_replacing(path: Path) -> None:
+    """Put back, or remove, what a process killed within `take_place` left beside ``path``."""
+    old = _set_aside(path)
+    if old.exists() and path.exists():
+        shutil.rmtree(old)
+    elif old.exists():
+        old.rename(path)
+
+
+def _set_aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names by renameat2(2); false where the file system cannot."""
+    at_working_directory, rename_exchange = -100, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if libc.renameat2(at_working_directory, names[0], at_working_directory, names[1], rename_exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS):
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))

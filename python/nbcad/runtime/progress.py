@@ -1,0 +1,28 @@
+"""Progress with count, rate and ETA, for a terminal and for a log."""
+
+import sys
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+
+def progress(
+    items: Iterable | None = None, *, desc: str, unit: str, total: int | None = None, initial: int = 0
+) -> tqdm:
+    """A progress bar with count, rate and ETA on stderr; on a stream that is no terminal one line every 10 s."""
+    terminal = {"file": sys.stderr, "dynamic_ncols": True}
+    lines = {"file": _Lines(), "mininterval": 10, "ascii": True, "ncols": 100}
+    look = terminal if sys.stderr.isatty() else lines
+    return tqdm(items, desc=desc, unit=unit, total=total, initial=initial, **look)
+
+
+class _Lines:
+    """Stderr for a progress bar that shall not overwrite itself: each state a line."""
+
+    def write(self, text: str) -> None:
+        state = text.strip("\r\n ")
+        if state:
+            sys.stderr.write(state + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()

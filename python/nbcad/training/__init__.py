@@ -1,0 +1,1 @@
+"""From LMDB to models: solver, organ SVM, hard negatives, operating point and calibration."""

@@ -1,0 +1,377 @@
+"""Train any Caffe solver whose net reads LMDBs: Caffe's own solver takes every step, this driver watches it.
+
+What the driver adds to ``caffe train``: progress and ETA, a log and curves, sound snapshots, resuming, provenance.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from threadpoolctl import threadpool_info
+
+import nbcad
+from nbcad.errors import InputError, ModelError, OutputError, OutputExistsError
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe, caffe_pb2
+from nbcad.runtime import machine
+from nbcad.runtime.files import replacing_file, telling_no_space
+from nbcad.runtime.progress import progress
+from nbcad.samples import lmdb_io
+
+matplotlib.use("Agg")
+SNAPSHOTS_KEPT = 2
+# Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
+_BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
+_AROUND_WEIGHTS = 1 << 18  # bytes of a snapshot's files beside the numbers
+NEVER = 2**31 - 1
+_OF_LABELS = ("SoftmaxWithLoss", "Accuracy")  # layers of scores and labels
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """A line of ``log.csv``."""
+
+    iteration: int
+    learning_rate: float
+    train_loss: float  # mean since the line before
+    test_loss: float | None  # None: not tested there, or the net has no such output
+    test_accuracy: float | None
+    seconds: float  # of training up to there
+
+    @classmethod
+    def of(cls, cells: dict[str, str]) -> "LogRow":
+        """As it stands in the file."""
+        loss, accuracy = (float(cells[name]) if cells[name] else None for name in ("test_loss", "test_accuracy"))
+        return cls(
+            iteration=int(cells["iteration"]),
+            learning_rate=float(cells["learning_rate"]),
+            train_loss=float(cells["train_loss"]),
+            test_loss=loss,
+            test_accuracy=accuracy,
+            seconds=float(cells["seconds"]),
+        )
+
+
+LOG_HEADER = [field.name for field in fields(LogRow)]
+
+
+@dataclass
+class Result:
+    """What a training left behind."""
+
+    iteration: int
+    finished: bool
+    signal: int | None  # that ended it early
+    weights: Path | None
+    log: list[LogRow]
+
+
+def train(
+    solver_file: str | Path,
+    run: str | Path,
+    device: str = "cpu",
+    max_iter: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Result:
+    """Train a solver and leave log, curves, snapshots, weights and provenance in ``run``.
+
+    SIGINT and SIGTERM end the training after the step under way, with a snapshot.
+
+    Args:
+        solver_file: prototxt; its paths are relative to the working directory.
+        run: folder of the results.
+        device: "cpu" or "cuda:N".
+        max_iter: instead of the solver's.
+        resume: go on from the newest sound snapshot in ``run``.
+        force: throw away what stands in ``run``.
+
+    Raises:
+        OutputExistsError: ``run`` holds a training, and neither ``resume`` nor ``force`` was given.
+        ModelError: solver or net is malformed, an LMDB has labels that the net has no output for, or the loss is no
+            longer finite.
+        OutputError: there is no room for a snapshot or the weights.
+        DatabaseError: an LMDB of the net is missing.
+    """
+    run = Path(run)
+    given = caffe_net.read_solver(solver_file)
+    lmdbs = _data_sources(given)
+    fingerprints = {source: lmdb_io.fingerprint(source) for source in lmdbs}
+    caffe_net.use_device(device)
+    _check_labels(given)
+    _prepare_folder(run, resume, force)
+    solver = _make_solver(given, run, device, max_iter)
+    log = _resume(solver, run) if resume else []
+    record = _provenance(solver_file, given, fingerprints, device) | {"resumed_from": solver.iter}
+    result = _solve(solver, given, run, max_iter or given.max_iter, log)
+    plot_curves(result.log, run / "curves.png", title=str(solver_file))
+    if result.finished:
+        result.weights = run / "final.caffemodel"
+        with replacing_file(result.weights) as temporary:
+            _check_room(solver, run)
+            solver.net.save(str(temporary))
+    _write_record(run, record, result)
+    return result
+
+
+def _data_sources(solver: caffe_pb2.SolverParameter) -> list[str]:
+    """LMDBs that Caffe will open: those of the Data layers that the net has while it is trained or tested."""
+    if not solver.net:
+        raise ModelError("the solver names no net")
+    states = _states(solver)
+    layers = [layer for layer in caffe_net.read_net(solver.net).layer if layer.type == "Data"]
+    return [layer.data_param.source for layer in layers if any(caffe_net.is_included(layer, s) for s in states)]
+
+
+def _states(solver: caffe_pb2.SolverParameter) -> list[caffe_pb2.NetState]:
+    """In which the net is trained and tested."""
+    train = caffe_pb2.NetState(phase=caffe_pb2.TRAIN, stage=solver.train_state.stage)
+    tests = [caffe_pb2.NetState(phase=caffe_pb2.TEST, stage=state.stage) for state in solver.test_state]
+    return [train, *(tests or [caffe_pb2.NetState(phase=caffe_pb2.TEST)])]
+
+
+def _check_labels(solver: caffe_pb2.SolverParameter) -> None:
+    """Refuse labels without an output: Caffe's softmax loss would read and write beyond its blobs and say nothing.
+
+    Raises:
+        ModelError: see `train`.
+    """
+    ranges: dict[str, tuple[int, int]] = {}
+    for state in _states(solver):
+        layers = [layer for layer in caffe_net.read_net(solver.net).layer if caffe_net.is_included(layer, state)]
+        sources = {layer.top[1]: layer.data_param.source for layer in layers if layer.type == "Data" and layer.top[1:]}
+        net = caffe.Net(solver.net, state.phase, stages=list(state.stage))
+        for layer in layers:
+            if layer.type not in _OF_LABELS or layer.bottom[1] not in sources:
+                continue
+            source, outputs = sources[layer.bottom[1]], net.blobs[layer.bottom[0]].shape[1]
+            if source not in ranges:
+                ranges[source] = lmdb_io.label_range(source)
+            low, high = ranges[source]
+            if low < 0 or high >= outputs:
+                raise ModelError(
+                    f"LMDB {source} has labels from {low} to {high}, but {solver.net} has {outputs} outputs; its last "
+                    "num_output must be the number of names in the label file (config/labels)"
+                )
+
+
+def _prepare_folder(run: Path, resume: bool, force: bool) -> None:
+    old = [p for p in run.iterdir() if p.is_file() and _is_ours(p.name)] if run.is_dir() else []
+    if resume or not old:
+        run.mkdir(parents=True, exist_ok=True)
+        return
+    if not force:
+        raise OutputExistsError(f"{run} holds a training already; give --resume to go on or --force to start anew")
+    for path in old:
+        path.unlink()
+
+
+def _is_ours(name: str) -> bool:
+    return bool(
+        re.fullmatch(r"log\.csv|curves\.png|run\.json|solver\.prototxt|final\.caffemodel|iter_\d+\..*|\.tmp_.*", name)
+    )
+
+
+def _make_solver(given: caffe_pb2.SolverParameter, run: Path, device: str, max_iter: int | None) -> caffe.SGDSolver:
+    """Caffe's solver with the given numbers; only testing and snapshots are the driver's, which logs and verifies."""
+    used = caffe_pb2.SolverParameter()
+    used.CopyFrom(given)
+    used.max_iter = max_iter or given.max_iter
+    used.snapshot, used.snapshot_prefix = 0, str(run / ".tmp")
+    used.test_interval, used.test_initialization, used.display = NEVER, False, 0
+    used.solver_mode = used.CPU if device == "cpu" else used.GPU
+    if device != "cpu":
+        used.device_id = int(device.removeprefix("cuda:"))
+    path = run / "solver.prototxt"
+    path.write_text(str(used))
+    return caffe.get_solver(str(path))
+
+
+def _solve(
+    solver: caffe.SGDSolver, given: caffe_pb2.SolverParameter, run: Path, max_iter: int, log: list[LogRow]
+) -> Result:
+    display, losses = given.display or 10, []
+    before = log[-1].seconds if log else 0.0
+    started = time.monotonic()
+    with (
+        _stop_signals() as stopped,
+        progress(total=max_iter, initial=solver.iter, desc=run.name, unit="it") as bar,
+        (run / "log.csv").open("w", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, LOG_HEADER)
+        writer.writeheader()
+        writer.writerows(map(asdict, log))
+        while solver.iter < max_iter and not stopped:
+            rate = solver.lr
+            solver.step(1)
+            losses.append(float(solver.net.blobs["loss"].data))
+            if not math.isfinite(losses[-1]):
+                raise ModelError(f"the loss is {losses[-1]} at iteration {solver.iter}; lower base_lr")
+            last = solver.iter == max_iter
+            tested = given.test_interval and (solver.iter % given.test_interval == 0 or last) and len(solver.test_nets)
+            if tested or last or solver.iter % display == 0:
+                means = _test(solver, given.test_iter[0]) if tested else {}
+                row = LogRow(
+                    iteration=solver.iter,
+                    learning_rate=float(f"{rate:.6g}"),  # Caffe's is a float32
+                    train_loss=float(np.mean(losses)),
+                    test_loss=means.get("loss"),
+                    test_accuracy=means.get("accuracy"),
+                    seconds=round(before + time.monotonic() - started, 2),
+                )
+                losses = []
+                log.append(row)
+                writer.writerow(asdict(row))
+                file.flush()
+                bar.set_postfix(loss=f"{row.train_loss:.3f}", lr=f"{rate:.0e}", refresh=False)
+            if given.snapshot and (solver.iter % given.snapshot == 0 or last):
+                _snapshot(solver, run)
+            bar.update()
+    finished = solver.iter >= max_iter
+    if not finished:
+        _snapshot(solver, run)
+    return Result(solver.iter, finished, stopped[0] if stopped else None, None, log)
+
+
+def _test(solver: caffe.SGDSolver, batches: int) -> dict[str, float]:
+    """Means over some batches of those of ``loss`` and ``accuracy`` that the net gives."""
+    net = solver.test_nets[0]
+    net.share_with(solver.net)
+    names = [name for name in ("loss", "accuracy") if name in net.outputs]
+    values = []
+    for _ in range(batches):
+        outputs = net.forward()  # views of Caffe's memory, overwritten by the next batch
+        values.append([float(outputs[name]) for name in names])
+    return dict(zip(names, np.mean(values, axis=0).tolist(), strict=True))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; yields the list of those that came."""
+    came: list[int] = []
+    old = {s: signal.signal(s, lambda number, _: came.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _snapshot(solver: caffe.SGDSolver, run: Path) -> None:
+    """Write weights and solver state, read both back, then give them their names; keep the newest two."""
+    _check_room(solver, run)
+    solver.snapshot()
+    written = run / f".tmp_iter_{solver.iter}"
+    model, state = Path(f"{written}.caffemodel"), Path(f"{written}.solverstate")
+    final = run / f"iter_{solver.iter:08d}.caffemodel"
+    caffe_net.read_weights(model)
+    message = caffe_pb2.SolverState.FromString(state.read_bytes())
+    message.learned_net = str(final)
+    state.write_bytes(message.SerializeToString())
+    os.replace(model, final)
+    os.replace(state, final.with_suffix(".solverstate"))
+    for old in sorted(run.glob("iter_*.solverstate"))[:-SNAPSHOTS_KEPT]:
+        old.with_suffix(".caffemodel").unlink(missing_ok=True)
+        old.unlink()
+
+
+def _check_room(solver: caffe.SGDSolver, run: Path) -> None:
+    """Raise `OutputError` where weights and solver state do not fit: Caffe ends the process when it cannot write."""
+    needed = 2 * sum(blob.data.nbytes for blobs in solver.net.params.values() for blob in blobs) + _AROUND_WEIGHTS
+    with (
+        telling_no_space(OutputError, run, "free some, then go on with --resume"),
+        tempfile.TemporaryFile(dir=run) as file,
+    ):
+        os.posix_fallocate(file.fileno(), 0, needed)
+
+
+def _resume(solver: caffe.SGDSolver, run: Path) -> list[LogRow]:
+    """Restore the newest snapshot that can be read; return the log up to it."""
+    for state in sorted(run.glob("iter_*.solverstate"), reverse=True):
+        try:
+            caffe_net.read_weights(state.with_suffix(".caffemodel"))
+            caffe_pb2.SolverState.FromString(state.read_bytes())
+        except (ModelError, caffe_net.DecodeError) as error:
+            print(f"{state.stem} is passed over: {error}", file=sys.stderr)
+            continue
+        solver.restore(str(state))
+        for _ in range(solver.iter):  # Caffe's Data layer begins anew: bring it to where it was
+            solver.net.forward(end="data")
+        with (run / "log.csv").open(newline="") as file:
+            return [LogRow.of(cells) for cells in csv.DictReader(file) if int(cells["iteration"]) <= solver.iter]
+    raise InputError(f"{run} holds no sound snapshot to resume from; start without --resume")
+
+
+def plot_curves(log: list[LogRow], path: Path, title: str) -> None:
+    """Loss, accuracy and learning rate over the iterations, as a PNG."""
+    with plt.rc_context({"axes.grid": True, "grid.alpha": 0.3}):
+        figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
+    for name, axes, label in (
+        ("train_loss", top, "training"),
+        ("test_loss", top, "validation"),
+        ("test_accuracy", middle, "validation"),
+        ("learning_rate", bottom, ""),
+    ):
+        points = [(row.iteration, getattr(row, name)) for row in log if getattr(row, name) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="." if name.startswith("test") else "")
+    top.set(ylabel="loss", title=title, ylim=(0, None))
+    middle.set(ylabel="accuracy", ylim=(0, 1))
+    bottom.set(ylabel="learning rate", xlabel="iteration", yscale="log")
+    if log:
+        top.legend()
+    with replacing_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def surroundings(device: str) -> dict:
+    """What else decides upon the weights' bytes than data, net and solver."""
+    return {
+        "device": device,
+        "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
+        "processor": machine.processor(),
+        "layers": os.environ.get(caffe_net.LAYERS, "fast"),
+        "blas": [{key: library[key] for key in _BLAS_FACTS} for library in _caffes_blas()],
+    }
+
+
+def _caffes_blas() -> list[dict]:
+    """And not those that NumPy, SciPy or OpenCV bring along in their wheels."""
+    return [x for x in threadpool_info() if x["user_api"] == "blas" and "site-packages" not in x["filepath"]]
+
+
+def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
+    texts = {"solver": Path(solver_file).read_text(), "net": Path(given.net).read_text()}
+    return surroundings(device) | {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "random_seed": given.random_seed,
+        "files": {"solver": str(solver_file), "net": given.net},
+        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} | lmdbs,
+        "text": texts,
+    }
+
+
+def _write_record(run: Path, record: dict, result: Result) -> None:
+    last = asdict(result.log[-1]) if result.log else {}
+    record |= {"iteration": result.iteration, "finished": result.finished, "last": last}
+    if result.weights:
+        record["sha256"][result.weights.name] = hashlib.sha256(result.weights.read_bytes()).hexdigest()
+    with replacing_file(run / "run.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,85 @@
+"""Hard negatives (ours): what a stager falsely takes for tumour on its training patients, as normal samples.
+
+Places drawn at random seldom show what a net mistakes for a tumour: flow, bowel, partly filled vessels. So a net is run
+over the training patients, and windows round its false places join the training samples for a second training.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from nbcad.dicom import Slice
+from nbcad.evaluation.truth import Truth, heat_of_split
+from nbcad.imaging.boxes import grown, holds
+from nbcad.imaging.orientation import Canonical
+from nbcad.imaging.preprocess import pad_for_windows, stage_grid, stage_window
+from nbcad.inference.lesions import STRIDE, place_in_stored
+from nbcad.samples import database, lmdb_io
+from nbcad.samples.sampling import CLEARANCE_MM
+
+TUMOUR_PROBABILITY = 0.6  # from which on a place is one that the net mistakes
+WINDOWS_PER_PLACE = 3
+SHIFT_PIXELS = STRIDE / 2  # so that the windows of neighbouring places meet
+
+
+def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int = 1) -> tuple[int, int]:
+    """Write an LMDB of all training windows and of the hard negatives that a net finds, in seeded random order.
+
+    Args:
+        sample_database: SQLite file; only its training patients are looked at.
+        lmdbs: folder of the LMDBs made from it.
+        weights: caffemodel of the stage net that makes the mistakes.
+        out: the new LMDB, replaced as a whole.
+        seed: of the windows' shifts and mirroring, and of the order.
+
+    Returns:
+        Number of windows that were there, and of hard negatives.
+
+    Raises:
+        DatabaseError: the LMDBs are missing or not of this database.
+        ModelError: the weights are missing or of another net.
+    """
+    chance = np.random.default_rng(seed)
+    hard: list[np.ndarray] = []
+    with closing(database.connect(sample_database)) as connection:
+        lmdb_io.check_made_from(lmdbs, connection)
+        n4 = lmdb_io.read_info(lmdbs)["n4"]
+        for truth, slices, volume, heat in heat_of_split(connection, "train", weights, n4):
+            hard += false_windows(heat, slices, volume, truth, chance)
+    windows, labels = lmdb_io.read(lmdbs / "stage_train")
+    images, numbers = [*windows, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal
+    order = chance.permutation(len(images))
+    lmdb_io.write(out, (images[n] for n in order), (numbers[n] for n in order))
+    return len(windows), len(hard)
+
+
+def false_windows(
+    heat: np.ndarray, slices: list[Slice], volume: np.ndarray, truth: Truth, chance: np.random.Generator
+) -> list[np.ndarray]:
+    """Windows round the places of one series that the net takes for tumour and that are clear of every lesion.
+
+    Args:
+        heat: result of `heat.heat_maps`.
+        slices, volume: as there.
+        truth: of the same n slices.
+        chance: of shifts and mirroring.
+
+    Returns:
+        uint8, each of shape (32, 32).
+    """
+    turn, spacing = Canonical.of(slices[0].geometry), slices[0].spacing
+    windows = []
+    for index in np.flatnonzero(truth.looked_at).tolist():
+        places = np.argwhere(1 - heat[index, 0] >= TUMOUR_PROBABILITY)
+        lesions = [grown(boxes[index], CLEARANCE_MM, spacing) for boxes in truth.lesions if index in boxes]
+        stored = [place_in_stored(place, slices[index]) for place in places]
+        false = [p for p, at in zip(places, stored, strict=True) if not any(holds(box, *at) for box in lesions)]
+        if not false:
+            continue
+        padded = pad_for_windows(stage_grid(turn.apply(volume[index]), turn.spacing(spacing)))
+        for place in np.repeat(false, WINDOWS_PER_PLACE, axis=0):
+            row, column = place * STRIDE + chance.uniform(-SHIFT_PIXELS, SHIFT_PIXELS, 2)
+            window = stage_window(padded, row, column)
+            windows.append(window[:, ::-1] if chance.random() < 0.5 else window)
+    return windows

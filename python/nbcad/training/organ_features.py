@@ -1,0 +1,63 @@
+"""Features of the organ net for the samples of an LMDB, computed once and kept beside the net."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from nbcad.errors import ModelError
+from nbcad.inference.organ import DEPLOY, TRAIN_VAL, extract_features
+from nbcad.nets import caffe_net
+from nbcad.nets.caffe_net import caffe
+from nbcad.runtime import machine
+from nbcad.runtime.parallel import Map
+
+_SLICES_A_PART = 8 * caffe_net.BATCH  # whole batches, so that parts change no bit of a feature
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some slices whose features are wanted."""
+
+    weights: Path
+    weights_sha256: str  # a worker that lives on must not take the net of an earlier training
+    device: str
+    images: np.ndarray
+    blob: str
+
+
+def features_of(weights: Path, device: str, images: np.ndarray, blob: str, each: Map) -> np.ndarray:
+    """`extract_features` of a trained net's file, some slices after others, wherever ``each`` computes.
+
+    Args:
+        weights: caffemodel of the organ net.
+        device: "cpu" or "cuda:N".
+        images: uint8, shape (n, size, size).
+        blob: "fc7" or "pool3".
+        each: loads the net once in each process.
+
+    Raises:
+        ModelError: the weights do not fit.
+        DeviceError: the device is not there.
+        WorkerError: see `parallel.Map`.
+    """
+    digest = machine.sha256([weights])
+    parts = (
+        _Part(weights.absolute(), digest, device, images[first : first + _SLICES_A_PART], blob)
+        for first in range(0, len(images), _SLICES_A_PART)
+    )
+    return np.concatenate(list(each(_features, parts)))
+
+
+def _features(part: _Part) -> np.ndarray:
+    net = _kept_net(part.weights, part.weights_sha256, part.device)
+    return extract_features(net, caffe_net.transform_of(TRAIN_VAL), part.images, part.blob)
+
+
+@lru_cache(maxsize=1)
+def _kept_net(weights: Path, sha256: str, device: str) -> caffe.Net:
+    if machine.sha256([weights]) != sha256:
+        raise ModelError(f"{weights} is not the same file for all workers")
+    caffe_net.use_device(device)
+    return caffe_net.load_net(DEPLOY, weights)
