@@ -15,6 +15,7 @@ from nbcad.inference.organ import OrganSvm
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.runtime.files import replacing_file
+from nbcad.runtime.paths import shown
 
 SEAL = "model.json"
 SCHEMA = "nbcad-model/1"
@@ -97,7 +98,7 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
     svm = organ.load(folder / "organ")
     _fit("organ", f"the SVM in {folder / 'organ'}", len(svm.labels), organ_labels())
     stage_fcn = heat.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"])
-    _fit("stage", heat.FCN, stage_fcn.blobs["prob"].shape[1], stage_labels())
+    _fit("stage", shown(heat.FCN), stage_fcn.blobs["prob"].shape[1], stage_labels())
     return Models(
         organ_net=caffe_net.load_net(organ.DEPLOY, folder / "organ" / ORGAN_FILES["organ_net"]),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),

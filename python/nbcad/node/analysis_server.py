@@ -1,7 +1,7 @@
 """The process that analyses studies: `python -m nbcad.node.analysis_server LINE`, LINE being its end of a socket.
 
-`analysis_client.Analyst` starts it and sends it JSON: the settings first, then one study after the other. Its stderr goes
-to the log of the study at hand.
+`analysis_client.Analyst` starts it and sends it JSON: the settings first, then one study after the other. Its stderr
+goes to the log of the study at hand.
 """
 
 import json
