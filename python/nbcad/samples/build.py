@@ -3,8 +3,8 @@
 `annotation.files` reads the labels, `annotation.merge` puts them together, `splitting` gives the sides and `sampling`
 plans the samples. A database grows: building again adds patients, series and annotations that are new, and changes
 nothing that stands there. What is new is found by UIDs, so every header is read each time; pixels are decoded only of
-what is new or whose file has another size or time than before. (Hashing each file would read it all, which costs as much
-as decoding it.)
+what is new or whose file has another size or time than before. (Hashing each file would read it all, which costs as
+much as decoding it.)
 """
 
 import fcntl
