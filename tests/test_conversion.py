@@ -52,7 +52,7 @@ def hospital(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reference(hospital):
     """Its LMDBs, converted without any interruption."""
-    conversion.convert(hospital / "samples.sqlite", hospital / "reference", n4=False, each=CORES, force=False)
+    conversion.convert(hospital / "samples.sqlite", hospital / "reference", n4=False, map_=CORES, force=False)
     return fingerprints(hospital / "reference")
 
 
@@ -108,7 +108,7 @@ def test_set_is_whole_and_says_what_it_was_made_from(hospital, reference):
 
 
 def test_any_number_of_workers_gives_the_same_bytes(hospital, reference, tmp_path):
-    conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, each=map, force=False)
+    conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
     assert fingerprints(tmp_path / "x") == reference
 
 
@@ -117,7 +117,7 @@ def test_workers_do_not_wait_for_the_opencv_threads_of_the_process_that_forks_th
     cv2.setNumThreads(2)
     try:
         cv2.createCLAHE(2.0, (8, 8)).apply(np.zeros((2048, 2048), np.uint8))  # the threads begin with their first work
-        conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, each=CORES, force=False)
+        conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=CORES, force=False)
         assert cv2.getNumThreads() == 2
     finally:
         cv2.setNumThreads(before)
@@ -168,7 +168,7 @@ def test_what_was_done_before_a_kill_is_not_done_again(hospital, reference, tmp_
     with (tmp_path / ".x.part" / f"{name}.images").open("r+b") as file:
         file.seek(sample["key"] * 64 * 64)
         file.write(bytes(64 * 64))
-    conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, each=map, force=False)
+    conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
     assert not lmdb_io.read(tmp_path / "x" / name)[0][sample["key"]].any()
     assert {n for n, f in fingerprints(tmp_path / "x").items() if f != reference[n]} == {name}
 
@@ -183,7 +183,7 @@ def test_what_was_done_by_other_means_is_thrown_away(hospital, reference, tmp_pa
     (work / "done").write_text("".join(f"{n}\n" for n in range(1, 13)))
     for name in NAMES:
         (work / f"{name}.images").write_bytes(bytes(64 * 64 * info["entries"][name]))
-    conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, each=map, force=False)
+    conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
     assert fingerprints(tmp_path / "x") == reference
 
 
@@ -215,15 +215,15 @@ def test_full_disk_is_one_line_and_leaves_the_old_set(hospital, reference, tmp_p
 def test_second_conversion_into_one_folder_is_refused(hospital, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_ORPHANS_END_S", 0.2)
     with conversion._locked(tmp_path / ".x.part"), pytest.raises(DatabaseError, match="another process"):
-        conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, each=map, force=False)
+        conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
 
 
 def test_existing_output_is_kept_without_force_and_what_is_no_lmdb_always(hospital, reference, tmp_path):
     with pytest.raises(OutputExistsError):
-        conversion.convert(hospital / "samples.sqlite", hospital / "reference", n4=False, each=map, force=False)
+        conversion.convert(hospital / "samples.sqlite", hospital / "reference", n4=False, map_=map, force=False)
     (tmp_path / "thesis.docx").touch()
     with pytest.raises(DatabaseError, match=r"thesis.docx"):
-        conversion.convert(hospital / "samples.sqlite", tmp_path, n4=False, each=map, force=True)
+        conversion.convert(hospital / "samples.sqlite", tmp_path, n4=False, map_=map, force=True)
 
 
 def test_file_that_changed_since_the_database_was_built_stops_the_conversion_by_name(hospital, tmp_path):
@@ -234,7 +234,7 @@ def test_file_that_changed_since_the_database_was_built_stops_the_conversion_by_
     image.PixelData = bytes(len(image.PixelData))
     image.save_as(path)
     with pytest.raises(DatabaseError, match=r"SECRETFOLDER4/2 changed since the database was built"):
-        conversion.convert(tmp_path / "samples.sqlite", tmp_path / "x", n4=False, each=map, force=False)
+        conversion.convert(tmp_path / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
     assert not (tmp_path / "x").exists()
 
 

@@ -100,7 +100,7 @@ def _samples(hospital: Path, key: bytes, classic_uid, monkeypatch) -> dict[str, 
     out.mkdir()
     (out / "samples.key").write_bytes(key)
     build.build(hospital / "dicom", [hospital / "annotations.csv"], out / "samples.sqlite")
-    counts = conversion.convert(out / "samples.sqlite", out / "lmdb", n4=False, each=map, force=False)
+    counts = conversion.convert(out / "samples.sqlite", out / "lmdb", n4=False, map_=map, force=False)
     monkeypatch.undo()
     return {name: lmdb_io.read(out / "lmdb" / name) for name, count in counts.items() if count}
 

@@ -183,9 +183,9 @@ def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster
         with on(address, map, [tmp_path]) as each:
             path.parent.mkdir()
             path.with_suffix(".key").write_bytes(bytes(32))
-            built = build.build(tmp_path / "in", [tmp_path / "in" / "annotations.csv"], path, each=each)
+            built = build.build(tmp_path / "in", [tmp_path / "in" / "annotations.csv"], path, map_=each)
             assert built.refused == 1
-            conversion.convert(path, tmp_path / name / "lmdb", n4=False, each=each, force=False)
+            conversion.convert(path, tmp_path / name / "lmdb", n4=False, map_=each, force=False)
     assert _rows(tmp_path / "one" / "samples.sqlite") == _rows(tmp_path / "cluster" / "samples.sqlite")
     info, same = (lmdb_io.read_info(tmp_path / name / "lmdb") for name in ("one", "cluster"))
     assert info == same

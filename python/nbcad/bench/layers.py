@@ -88,9 +88,9 @@ def caffe_timers(folder: Path, name: str, net: caffe_pb2.NetParameter) -> dict[t
     path.write_text(text_format.MessageToString(net))
     solver_path = folder / f"{name}_solver.prototxt"
     solver_path.write_text(SOLVER.format(net=path))
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     shape = tuple(net.layer[0].input_param.shape[0].dim)
-    images = chance.normal(size=shape).astype(np.float32)
+    images = rng.normal(size=shape).astype(np.float32)
     timers = {}
     for engine in ENGINES:
         with chosen(engine):
@@ -99,7 +99,7 @@ def caffe_timers(folder: Path, name: str, net: caffe_pb2.NetParameter) -> dict[t
         deployed.blobs["data"].reshape(*shape)
         deployed.reshape()
         solver.net.blobs["data"].data[...] = deployed.blobs["data"].data[...] = images
-        solver.net.blobs["label"].data[...] = chance.integers(0, classes(net), shape[0])
+        solver.net.blobs["label"].data[...] = rng.integers(0, classes(net), shape[0])
         timers["train", engine] = _timer(partial(solver.step, 1), engine)
         timers["infer", engine] = _timer(deployed.forward, engine)
     return timers
@@ -190,10 +190,10 @@ def take_turns(timers: Mapping[_Key, Timer], rounds: int) -> dict[_Key, list[flo
     for timer in timers.values():
         for _ in range(WARM_UP):
             timer()
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     seconds: dict[_Key, list[float]] = {key: [] for key in timers}
     for _ in range(rounds):
-        for key in chance.permutation(np.array([*timers, None], dtype=object)[:-1]):
+        for key in rng.permutation(np.array([*timers, None], dtype=object)[:-1]):
             seconds[key].append(turn(timers[key]))
     return seconds
 

@@ -126,8 +126,8 @@ def write_study(folder: Path, slices: int) -> Path:
         ``folder``.
     """
     patient = next(p for p in list_patients(20, seed=5) if p.stage == "M")
-    anatomy, scanner, chance = phantom.make_anatomy(patient), SCANNERS[patient.vendor], patient.chance(Purpose.IMAGES)
-    scan = plan(anatomy, chance, slices)
+    anatomy, scanner, rng = phantom.make_anatomy(patient), SCANNERS[patient.vendor], patient.rng(Purpose.IMAGES)
+    scan = plan(anatomy, rng, slices)
     spacing = scan.spacing * scan.slices / slices
     scan = replace(
         scan,
@@ -137,8 +137,8 @@ def write_study(folder: Path, slices: int) -> Path:
         transposed=False,
         flips=(False, False),
     )
-    t2 = replace(protocols(scanner, chance)[0], matrix=MATRIX)
-    images = acquire(anatomy, Tissues.of_patient(chance), scan, scanner, t2, chance)
+    t2 = replace(protocols(scanner, rng)[0], matrix=MATRIX)
+    images = acquire(anatomy, Tissues.of_patient(rng), scan, scanner, t2, rng)
     phantom.write_study(phantom.Study(patient, anatomy, scan, [(t2, images)]), folder)
     return folder
 

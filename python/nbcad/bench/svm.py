@@ -63,10 +63,10 @@ def jittered_features(weights: Path, split: str, least: int) -> tuple[np.ndarray
     """fc7 of a split's samples, and of further jitters of them until there are enough: shape (n, 1024), and labels."""
     net, transform = caffe_net.load_net(organ.DEPLOY, weights), caffe_net.transform_of(organ.TRAIN_VAL)
     images, labels, _ = lmdb_io.read_samples(DATABASE, LMDBS, "organ", split)
-    chance, found = np.random.default_rng(1), []
+    rng, found = np.random.default_rng(1), []
     copies = max(1, -(-least // len(images)))
     for copy in range(copies):
-        moved = images if copy == 0 else np.stack([Jitter.draw(chance).apply(image) for image in images])
+        moved = images if copy == 0 else np.stack([Jitter.draw(rng).apply(image) for image in images])
         found.append(organ.extract_features(net, transform, moved, "fc7"))
     return np.concatenate(found), np.tile(labels, copies)
 

@@ -31,30 +31,30 @@ __all__ = [
 _FILES_A_PART = 256  # whose headers are read at a time
 
 
-def read_archive(path: str | Path, each: "Map" = map) -> Archive:
+def read_archive(path: str | Path, map_: "Map" = map) -> Archive:
     """Sort all images below ``path`` (a folder, a zip or one file) into series.
 
     Pixels are not read yet. Files keep status ``used`` unless a reason against them is found here or in `read_pixels`.
 
     Args:
         path: of the images.
-        each: where headers are read.
+        map_: where headers are read.
 
     Raises:
         InputError: ``path`` does not exist, is a damaged zip, or holds no file.
     """
-    archive = read_sources(walk(Path(path)), each)
+    archive = read_sources(walk(Path(path)), map_)
     if not archive.files:
         raise InputError(f"{path} holds no file")
     return archive
 
 
-def read_sources(sources: Iterable[Source | FileRecord], each: "Map" = map) -> Archive:
+def read_sources(sources: Iterable[Source | FileRecord], map_: "Map" = map) -> Archive:
     """Sort the images among ``sources`` into series, as `read_archive` does; records stand for what cannot be read."""
     files: list[FileRecord] = []
     images: list[Image] = []
     first: dict[str, Source] = {}
-    for read in each(_read_headers, _parts(sources)):
+    for read in map_(_read_headers, _parts(sources)):
         for record, found in read:
             files.append(record)
             if not found:

@@ -47,8 +47,8 @@ def undefined(reason: str) -> Figure:
 @lru_cache(maxsize=16)
 def draws(patients: int) -> np.ndarray:
     """How often each patient is drawn in each resample: float, shape (`RESAMPLES`, patients), rows sum to patients."""
-    chance = np.random.default_rng(SEED)
-    return chance.multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES).astype(float)
+    rng = np.random.default_rng(SEED)
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES).astype(float)
 
 
 def bounds(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -73,9 +73,9 @@ class Jitter:
     right: float
 
     @classmethod
-    def draw(cls, chance: np.random.Generator) -> "Jitter":
+    def draw(cls, rng: np.random.Generator) -> "Jitter":
         """One jitter at random."""
-        turn, zoom, down, right = chance.normal(0, JITTER_SD).tolist()
+        turn, zoom, down, right = rng.normal(0, JITTER_SD).tolist()
         return cls(turn, float(np.exp(zoom)), down, right)
 
     def apply(self, square: np.ndarray) -> np.ndarray:

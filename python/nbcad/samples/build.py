@@ -53,7 +53,7 @@ def build(
     options: Options | None = None,
     stages: Path | None = None,
     force: bool = False,
-    each: Map = map,
+    map_: Map = map,
 ) -> Built:
     """Build the sample database of a DICOM folder and its labels, or add to the one that stands there.
 
@@ -64,7 +64,7 @@ def build(
         options: None: the defaults.
         stages: table of patients that gives the lesions of SEGs, structure sets and masks their stage.
         force: build anew; else what stands there stays as it is, and if there is nothing to add, so does the file.
-        each: where headers are read and pixels are decoded.
+        map_: where headers are read and pixels are decoded.
 
     Raises:
         InputError: the labels or the images cannot be read.
@@ -74,7 +74,7 @@ def build(
         WorkerError: see `parallel.Map`.
     """
     options = options or Options()
-    archive = read_archive(dicom, each)
+    archive = read_archive(dicom, map_)
     patients: dict[str, PatientLabel] = read_patients(stages) if stages else {}
     files = read_labels(labels, archive.series, patients, options.lesions)
     key = _key(database, force)
@@ -83,10 +83,10 @@ def build(
         replacing_file(database) as temporary,
         closing(_open(temporary, None if force else database, options, key)) as connection,
     ):
-        this = Build(connection, insert_run(connection), key, options, archive, stages, each)
+        under_way = Build(connection, insert_run(connection), key, options, archive, stages, map_)
         before = connection.total_changes
-        _add(this, files)
-        built = _result(this)
+        _add(under_way, files)
+        built = _result(under_way)
         if connection.total_changes == before:
             connection.rollback()  # the file then keeps its very bytes
         else:
@@ -135,28 +135,28 @@ def _open(temporary: Path, standing: Path | None, options: Options, key: bytes) 
     return connection
 
 
-def _add(this: Build, files: list[LabelFile]) -> None:
+def _add(build: Build, files: list[LabelFile]) -> None:
     """Add what is new, in one transaction."""
-    held = read_existing(this.connection)
-    labels, this.problems = agree(files, {key: s.annotations for key, s in held.items() if s.annotations})
-    report_vanished(this)
-    take_images(this, labels, held)
-    insert_files(this, files)
-    set_stages(this)
-    refuse_phantom_among_patients(this)
-    assign_sides(this)
-    splitting.refuse_leaks(this.connection)
-    insert_samples(this)
+    held = read_existing(build.connection)
+    labels, build.problems = agree(files, {key: s.annotations for key, s in held.items() if s.annotations})
+    report_vanished(build)
+    take_images(build, labels, held)
+    insert_files(build, files)
+    set_stages(build)
+    refuse_phantom_among_patients(build)
+    assign_sides(build)
+    splitting.refuse_leaks(build.connection)
+    insert_samples(build)
 
 
-def _result(this: Build) -> Built:
+def _result(build: Build) -> Built:
     tables = ("patient", "study", "series", "slice", "annotation", "sample")
     added = {
-        table: this.connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (this.run,)).fetchone()[0]
+        table: build.connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (build.run,)).fetchone()[0]
         for table in tables
     }
-    sides = splitting.describe(this.connection)
-    return Built(class_counts(this.connection), sides, added, this.problems, this.refused, this.idle_labels)
+    sides = splitting.describe(build.connection)
+    return Built(class_counts(build.connection), sides, added, build.problems, build.refused, build.idle_labels)
 
 
 @contextmanager

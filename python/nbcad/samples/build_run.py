@@ -42,7 +42,7 @@ class Build:
     options: Options
     archive: Archive
     stages: Path | None  # the table of patients
-    each: Map  # where pixels are decoded
+    map_: Map  # where pixels are decoded
     problems: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)  # new ones
     refused: int = 0  # image files

@@ -65,7 +65,7 @@ class ImageIndex:
     images: np.ndarray  # uint8 (n, size, size)
 
 
-def convert(sample_database: Path, out: Path, n4: bool, each: Map, force: bool) -> dict[str, int]:
+def convert(sample_database: Path, out: Path, n4: bool, map_: Map, force: bool) -> dict[str, int]:
     """Make the images of all planned samples: ``organ_train``, ``organ_val``, ... ``stage_test`` below ``out``.
 
     All LMDBs take their names together. A conversion that was stopped goes on where it was if the sample database,
@@ -75,7 +75,7 @@ def convert(sample_database: Path, out: Path, n4: bool, each: Map, force: bool) 
         sample_database: SQLite file of `build.build`.
         out: folder of the LMDBs.
         n4: see `preprocess.enhance`.
-        each: where series are decoded and preprocessed.
+        map_: where series are decoded and preprocessed.
         force: replace LMDBs that stand there.
 
     Returns:
@@ -94,7 +94,7 @@ def convert(sample_database: Path, out: Path, n4: bool, each: Map, force: bool) 
         with _working_folder(out, info) as work:
             remedy = "run the same again with more and it goes on from there"
             with telling_no_space(DatabaseError, work, remedy):
-                _make_images(connection, sample_database, info, work, each)
+                _make_images(connection, sample_database, info, work, map_)
                 _write_lmdbs(connection, info, work)
             # Without its plan a working folder is waste: what is in it from here on is the old set.
             (work / _PLAN).unlink()
@@ -210,7 +210,7 @@ def _try_to_lock(folder: Path) -> int | None:
     return None
 
 
-def _make_images(connection: sqlite3.Connection, sample_database: Path, info: dict, work: Path, each: Map) -> None:
+def _make_images(connection: sqlite3.Connection, sample_database: Path, info: dict, work: Path, map_: Map) -> None:
     """Write the images of every series that is not done to their places in ``<name>.images``."""
     (work / _DONE).touch()
     done = {int(line) for line in (work / _DONE).read_text().splitlines()}
@@ -222,7 +222,7 @@ def _make_images(connection: sqlite3.Connection, sample_database: Path, info: di
         files = {name: stack.enter_context(_writable(work / f"{name}.images")) for name in info["entries"]}
         journal = stack.enter_context((work / _DONE).open("a"))
         bar.update(sum(slices[series] for series in done))
-        for job, images in zip(jobs, each(_convert_series, jobs), strict=True):
+        for job, images in zip(jobs, map_(_convert_series, jobs), strict=True):
             for of_lmdb in images:
                 _put(of_lmdb, files[of_lmdb.name])
             journal.write(f"{job.series}\n")

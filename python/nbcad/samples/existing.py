@@ -45,18 +45,18 @@ def read_existing(connection: sqlite3.Connection) -> dict[Key, ExistingSlice]:
     return held
 
 
-def compare(this: Build, series: Series, held: dict[Key, ExistingSlice]) -> None:
+def compare(build: Build, series: Series, held: dict[Key, ExistingSlice]) -> None:
     """Name what is not as the database has it; a series that stands there does not grow."""
     of_series = [(image, held.get((image.sop_uid, image.frame))) for image in series.slices]
     stands = next(standing for _, standing in of_series if standing)
-    if stands.patient != this.patient(series):
-        this.problems.append(
+    if stands.patient != build.patient(series):
+        build.problems.append(
             f"{stands.place}: (0010,0020) Patient ID is another than in the database; --force builds anew"
         )
     touched = []
     for image, standing in of_series:
         place = os.path.abspath(str(image.source))
-        before = this.files.get(place)
+        before = build.files.get(place)
         if before and before[2:] != file_state(place):
             before = None  # it was another file
         if standing is None and before and before[0] != USED:
@@ -64,7 +64,7 @@ def compare(this: Build, series: Series, held: dict[Key, ExistingSlice]) -> None
         elif standing is None:
             reason = "a further slice of a series that stands in the database; --force builds it anew"
             image.set_aside(REFUSED, reason)
-            this.problems.append(f"{place}: {reason}")
+            build.problems.append(f"{place}: {reason}")
         elif place != standing.place:
             image.set_aside(IGNORED, f"stands in the database as {standing.place}")
         elif before is None:
@@ -75,14 +75,14 @@ def compare(this: Build, series: Series, held: dict[Key, ExistingSlice]) -> None
     now = {id(image): pixel_hash(pixels) for image, pixels in zip(slices, volume, strict=True)}
     for image in touched:
         if now.get(id(image)) != held[image.sop_uid, image.frame].pixel_sha256:
-            this.problems.append(f"{image.source}: has changed since it came into the database; --force builds anew")
+            build.problems.append(f"{image.source}: has changed since it came into the database; --force builds anew")
 
 
-def report_vanished(this: Build) -> None:
-    gone = [path for path, (status, *_) in this.files.items() if status == USED and file_state(path) is None]
+def report_vanished(build: Build) -> None:
+    gone = [path for path, (status, *_) in build.files.items() if status == USED and file_state(path) is None]
     if gone:
         more = f" and {len(gone) - 1} more files" if len(gone) > 1 else ""
-        this.problems.append(f"{gone[0]}{more}: stands in the database, but is there no longer")
+        build.problems.append(f"{gone[0]}{more}: stands in the database, but is there no longer")
 
 
 def file_state(place: str) -> tuple[int, int] | None:

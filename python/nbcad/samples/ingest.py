@@ -45,13 +45,13 @@ class _ReadSlice:
     samples: list[Sample]  # with that place instead of a number
 
 
-def take_images(this: Build, labels: dict[Key, Said], held: dict[Key, ExistingSlice]) -> None:
+def take_images(build: Build, labels: dict[Key, Said], held: dict[Key, ExistingSlice]) -> None:
     """Insert every annotated series that the nets are for, and annotations that are new; plan their samples."""
     rules, to_take = read_rules(), []
-    for series in this.archive.series:
+    for series in build.archive.series:
         keys = [(image.sop_uid, image.frame) for image in series.slices]
         if any(key in held for key in keys):
-            compare(this, series, held)
+            compare(build, series, held)
             if any(key in held and not held[key].annotations and key in labels for key in keys):
                 of_old = [image for image, key in zip(series.slices, keys, strict=True) if key in held]
                 to_take.append(replace(series, slices=of_old))
@@ -64,23 +64,23 @@ def take_images(this: Build, labels: dict[Key, Said], held: dict[Key, ExistingSl
             to_take.append(series)
     whole = {key: together(said for _, said in labels[key]) for key in labels}
     old = {key: together(s.annotations.values()) for key, s in held.items() if s.annotations}
-    windows = _windows(this, to_take, whole | old) if to_take else {}  # of earlier samples the number stays as it is
-    readings = (_reading(this, series, held, whole, windows) for series in to_take)
-    read = zip(to_take, this.each(_read_series, readings), strict=True)
+    windows = _windows(build, to_take, whole | old) if to_take else {}  # of earlier samples the number stays as it is
+    readings = (_reading(build, series, held, whole, windows) for series in to_take)
+    read = zip(to_take, build.map_(_read_series, readings), strict=True)
     if to_take:
         read = progress(read, total=len(to_take), desc="database", unit="series")
     for series, (records, slices) in read:
         for image, record in zip(series.slices, records, strict=True):
             image.record.adopt(record)
-        _insert_read(this, series, slices, held, labels)
-    if this.connection.execute("SELECT 1 FROM slice").fetchone() is None:
-        why = f"; {this.problems[0]}" if this.problems else "; see the annotation CSV's sop_uid"
+        _insert_read(build, series, slices, held, labels)
+    if build.connection.execute("SELECT 1 FROM slice").fetchone() is None:
+        why = f"; {build.problems[0]}" if build.problems else "; see the annotation CSV's sop_uid"
         raise DatabaseError(f"no annotated series that config/series_rules.toml takes was found{why}")
 
 
-def _windows(this: Build, new: list[Series], annotated: dict[Key, SliceAnnotation]) -> dict[Key, list[float]]:
+def _windows(build: Build, new: list[Series], annotated: dict[Key, SliceAnnotation]) -> dict[Key, list[float]]:
     """How many windows to take round each box of each annotated slice, counting the lesions that stand there too."""
-    rows = this.connection.execute("SELECT series, sop_uid, frame FROM slice ORDER BY series, slice").fetchall()
+    rows = build.connection.execute("SELECT series, sop_uid, frame FROM slice ORDER BY series, slice").fetchall()
     keys = [[(uid, frame) for _, uid, frame in of_series] for _, of_series in groupby(rows, itemgetter(0))]
     standing = {key for of_series in keys for key in of_series}
     taken = [[(image.sop_uid, image.frame) for image in series.slices] for series in new]
@@ -101,7 +101,7 @@ def _reason_not_taken(series: Series, labels: dict[Key, Said], rules: list[Rule]
 
 
 def _reading(
-    this: Build,
+    build: Build,
     series: Series,
     held: dict[Key, ExistingSlice],
     annotated: dict[Key, SliceAnnotation],
@@ -114,8 +114,8 @@ def _reading(
         else _Plan(annotated.get(key, SliceAnnotation()), windows.get(key, []))
         for key in keys
     ]
-    patient = held[keys[0]].patient if keys[0] in held else this.patient(series)
-    return _Reading(series, patient, plans, this.options.split.seed)
+    patient = held[keys[0]].patient if keys[0] in held else build.patient(series)
+    return _Reading(series, patient, plans, build.options.split.seed)
 
 
 def _read_series(reading: _Reading) -> tuple[list[FileRecord], list[_ReadSlice]]:
@@ -133,7 +133,7 @@ def _read_series(reading: _Reading) -> tuple[list[FileRecord], list[_ReadSlice]]
 
 
 def _insert_read(
-    this: Build, series: Series, read: list[_ReadSlice], held: dict[Key, ExistingSlice], labels: dict[Key, Said]
+    build: Build, series: Series, read: list[_ReadSlice], held: dict[Key, ExistingSlice], labels: dict[Key, Said]
 ) -> None:
     """Insert a series if it is new, and the annotations of those of its slices that had none."""
     number = None
@@ -141,11 +141,11 @@ def _insert_read(
         image = series.slices[found.place]
         key = image.sop_uid, image.frame
         if key not in held:
-            number = number or insert_series(this, series)
-            of_slice = insert_slice(this, number, image, found.pixel_sha256)
+            number = number or insert_series(build, series)
+            of_slice = insert_slice(build, number, image, found.pixel_sha256)
         elif held[key].annotations:
             continue
         else:
             of_slice = held[key].slice
-        insert_annotations(this, of_slice, labels.get(key, []))
-        this.samples += [replace(sample, slice=of_slice) for sample in found.samples]
+        insert_annotations(build, of_slice, labels.get(key, []))
+        build.samples += [replace(sample, slice=of_slice) for sample in found.samples]

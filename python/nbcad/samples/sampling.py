@@ -91,45 +91,45 @@ def plan_samples(
         windows: how many round each of its boxes, of `windows_per_box`.
         seed: of the places; they depend on nothing else but the slice.
     """
-    chance = np.random.default_rng([seed, *hashlib.sha256(f"{image.sop_uid}/{image.frame}".encode()).digest()])
+    rng = np.random.default_rng([seed, *hashlib.sha256(f"{image.sop_uid}/{image.frame}".encode()).digest()])
     stages = stage_labels()
     samples = []
     if annotation.organ is not None:
         region = organ_labels().index(annotation.organ)
         samples.append(Sample("organ", patient, slice_number, region))
         samples += [
-            Sample("organ", patient, slice_number, region, jitter=Jitter.draw(chance)) for _ in range(ORGAN_COPIES)
+            Sample("organ", patient, slice_number, region, jitter=Jitter.draw(rng)) for _ in range(ORGAN_COPIES)
         ]
     if not annotation.lesions_known:
         return samples
     for (stage, box), windows_here in zip(annotation.lesions, windows, strict=True):
-        count = int(windows_here + chance.random())  # on average the number asked for
+        count = int(windows_here + rng.random())  # on average the number asked for
         samples += [
             Sample("stage", patient, slice_number, stages.index(stage), STAGE_MM_PER_PIXEL, row, col)
-            for row, col in _places_in_lesion(box, max(count, 1), image.spacing, chance)
+            for row, col in _places_in_lesion(box, max(count, 1), image.spacing, rng)
         ]
     boxes = [box for _, box in annotation.lesions]
     samples += [
         Sample("stage", patient, slice_number, stages.index(NORMAL), STAGE_MM_PER_PIXEL, row, col)
-        for row, col in _places_off_lesions(pixels, boxes, image.spacing, chance)
+        for row, col in _places_off_lesions(pixels, boxes, image.spacing, rng)
     ]
     return samples
 
 
 def _places_in_lesion(
-    box: Box, count: int, spacing: tuple[float, float], chance: np.random.Generator
+    box: Box, count: int, spacing: tuple[float, float], rng: np.random.Generator
 ) -> list[tuple[float, float]]:
     row0, col0, row1, col1 = box
     if max((row1 - row0) * spacing[0], (col1 - col0) * spacing[1]) < LEAST_LESION_MM:
         return []
-    shifts = chance.uniform(-JITTER, JITTER, (count, 2))
+    shifts = rng.uniform(-JITTER, JITTER, (count, 2))
     rows = (row0 + row1) / 2 + shifts[:, 0] * (row1 - row0)
     columns = (col0 + col1) / 2 + shifts[:, 1] * (col1 - col0)
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def _places_off_lesions(
-    pixels: np.ndarray, boxes: list[Box], spacing: tuple[float, float], chance: np.random.Generator
+    pixels: np.ndarray, boxes: list[Box], spacing: tuple[float, float], rng: np.random.Generator
 ) -> list[tuple[float, float]]:
     """Places in the body's bounding box that are `CLEARANCE_MM` or more from every lesion."""
     body_pixels = pixels > 0.2 * np.percentile(pixels, 99)
@@ -140,7 +140,7 @@ def _places_off_lesions(
 
     def draw(kind: str, area: Box | None = None) -> list[tuple[float, float]]:
         tries = 10 * NEGATIVES_PER_SLICE[kind]  # enough unless there is hardly any room
-        tried = chance.choice(bright, tries) if area is None else chance.uniform(area[:2], area[2:], (tries, 2))
+        tried = rng.choice(bright, tries) if area is None else rng.uniform(area[:2], area[2:], (tries, 2))
         free = [(r, c) for r, c in tried.tolist() if holds(body, r, c) and not any(holds(b, r, c) for b in kept_off)]
         return free[: NEGATIVES_PER_SLICE[kind]]
 

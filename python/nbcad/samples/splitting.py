@@ -68,10 +68,10 @@ def assign(
     Returns:
         The part of every unit that has none in ``standing``.
     """
-    chance = np.random.default_rng([seed, len(standing)] if standing else seed)
+    rng = np.random.default_rng([seed, len(standing)] if standing else seed)
     new = [unit for unit in strata if unit not in standing]
     order = [(strata[unit], -1.0, unit) for unit in strata if unit in standing]
-    order += zip([strata[unit] for unit in new], chance.random(len(new)).tolist(), new, strict=True)
+    order += zip([strata[unit] for unit in new], rng.random(len(new)).tolist(), new, strict=True)
     order.sort(key=lambda of_unit: of_unit[:2])
     assigned = dict.fromkeys(shares, 0)
     parts: dict[_Unit, _Part] = {}

@@ -40,22 +40,22 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
         DatabaseError: the LMDBs are missing or not of this database.
         ModelError: the weights are missing or of another net.
     """
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     hard: list[np.ndarray] = []
     with closing(database.connect(sample_database)) as connection:
         lmdb_io.check_made_from(lmdbs, connection)
         n4 = lmdb_io.read_info(lmdbs)["n4"]
         for truth, slices, volume, heat in heat_of_split(connection, "train", weights, n4):
-            hard += false_windows(heat, slices, volume, truth, chance)
+            hard += false_windows(heat, slices, volume, truth, rng)
     windows, labels = lmdb_io.read(lmdbs / "stage_train")
     images, numbers = [*windows, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal
-    order = chance.permutation(len(images))
+    order = rng.permutation(len(images))
     lmdb_io.write(out, (images[n] for n in order), (numbers[n] for n in order))
     return len(windows), len(hard)
 
 
 def false_windows(
-    heat: np.ndarray, slices: list[Slice], volume: np.ndarray, truth: Truth, chance: np.random.Generator
+    heat: np.ndarray, slices: list[Slice], volume: np.ndarray, truth: Truth, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Windows round the places of one series that the net takes for tumour and that are clear of every lesion.
 
@@ -63,7 +63,7 @@ def false_windows(
         heat: result of `heat.heat_maps`.
         slices, volume: as there.
         truth: of the same n slices.
-        chance: of shifts and mirroring.
+        rng: of shifts and mirroring.
 
     Returns:
         uint8, each of shape (32, 32).
@@ -79,7 +79,7 @@ def false_windows(
             continue
         padded = pad_for_windows(stage_grid(turn.apply(volume[index]), turn.spacing(spacing)))
         for place in np.repeat(false, WINDOWS_PER_PLACE, axis=0):
-            row, column = place * STRIDE + chance.uniform(-SHIFT_PIXELS, SHIFT_PIXELS, 2)
+            row, column = place * STRIDE + rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS, 2)
             window = stage_window(padded, row, column)
-            windows.append(window[:, ::-1] if chance.random() < 0.5 else window)
+            windows.append(window[:, ::-1] if rng.random() < 0.5 else window)
     return windows

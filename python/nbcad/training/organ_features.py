@@ -27,15 +27,15 @@ class _Part:
     blob: str
 
 
-def features_of(weights: Path, device: str, images: np.ndarray, blob: str, each: Map) -> np.ndarray:
-    """`extract_features` of a trained net's file, some slices after others, wherever ``each`` computes.
+def features_of(weights: Path, device: str, images: np.ndarray, blob: str, map_: Map) -> np.ndarray:
+    """`extract_features` of a trained net's file, some slices after others, wherever ``map_`` computes.
 
     Args:
         weights: caffemodel of the organ net.
         device: "cpu" or "cuda:N".
         images: uint8, shape (n, size, size).
         blob: "fc7" or "pool3".
-        each: loads the net once in each process.
+        map_: loads the net once in each process.
 
     Raises:
         ModelError: the weights do not fit.
@@ -47,7 +47,7 @@ def features_of(weights: Path, device: str, images: np.ndarray, blob: str, each:
         _Part(weights.absolute(), digest, device, images[first : first + _SLICES_A_PART], blob)
         for first in range(0, len(images), _SLICES_A_PART)
     )
-    return np.concatenate(list(each(_features, parts)))
+    return np.concatenate(list(map_(_features, parts)))
 
 
 def _features(part: _Part) -> np.ndarray:

@@ -89,18 +89,18 @@ def generate(
 
 def make_anatomy(patient: Patient) -> Anatomy:
     """One patient's anatomy with its lesions; it does not depend on the vendor."""
-    canvas, levels = build(patient.child(), patient.chance(Purpose.ANATOMY))
-    tumours = lesions.paint(canvas, levels, patient.stage, patient.site, patient.chance(Purpose.LESIONS))
+    canvas, levels = build(patient.child(), patient.rng(Purpose.ANATOMY))
+    tumours = lesions.paint(canvas, levels, patient.stage, patient.site, patient.rng(Purpose.LESIONS))
     return Anatomy(canvas.child, levels, canvas.labels, tumours.lesions, canvas.origin, canvas.step, tumours.names)
 
 
 def make_study(patient: Patient, max_slices: int = SLICES) -> Study:
     """Compute one patient's anatomy and images."""
     anatomy, scanner = make_anatomy(patient), SCANNERS[patient.vendor]
-    chance = patient.chance(Purpose.IMAGES)
-    scan = plan(anatomy, chance, max_slices)
-    tissues = Tissues.of_patient(chance)
-    series = [(p, acquire(anatomy, tissues, scan, scanner, p, chance)) for p in protocols(scanner, chance)]
+    rng = patient.rng(Purpose.IMAGES)
+    scan = plan(anatomy, rng, max_slices)
+    tissues = Tissues.of_patient(rng)
+    series = [(p, acquire(anatomy, tissues, scan, scanner, p, rng)) for p in protocols(scanner, rng)]
     return Study(patient, anatomy, scan, series)
 
 
@@ -111,18 +111,18 @@ def write_study(study: Study, folder: Path) -> list[list]:
     `annotations.HEADER`; each image has one for each lesion, or one that says that there is none.
     """
     patient, scan, scanner = study.patient, study.scan, SCANNERS[study.patient.vendor]
-    chance = patient.chance(Purpose.FILES)
+    rng = patient.rng(Purpose.FILES)
     folder.mkdir(parents=True)
-    names = iter(1 + chance.permutation(scan.slices * len(study.series)))
+    names = iter(1 + rng.permutation(scan.slices * len(study.series)))
     rows = []
     for number, (protocol, images) in enumerate(study.series, start=1):
         header = study_header(patient, study.anatomy.child, scanner)
         add_series(header, scan, scanner, protocol, number)
         placement = Placement(scan, images)
-        top = chance.uniform(*scanner.top)
+        top = rng.uniform(*scanner.top)
         add_pixel_description(header, scanner, placement, top)
         values = store(images.pixels, scanner, top)
-        instances = _instance_numbers(scan, chance)
+        instances = _instance_numbers(scan, rng)
         for index in range(scan.slices):
             path = folder / f"IM{next(names):04d}"
             position = placement.position(index)
@@ -135,7 +135,7 @@ def write_study(study: Study, folder: Path) -> list[list]:
     return rows
 
 
-def _instance_numbers(scan: Scan, chance: np.random.Generator) -> np.ndarray:
+def _instance_numbers(scan: Scan, rng: np.random.Generator) -> np.ndarray:
     """Instance Number of each slice from the lowest on."""
     numbers = np.arange(1, scan.slices + 1)
     if scan.shuffled:  # interleaved: the odd slices, then the even ones

@@ -32,23 +32,23 @@ class Scan:
     shuffled: bool  # instance numbers do not follow the position
 
 
-def plan(anatomy: Anatomy, chance: np.random.Generator, max_slices: int) -> Scan:
+def plan(anatomy: Anatomy, rng: np.random.Generator, max_slices: int) -> Scan:
     """Set up the slices of one study, from the pelvis to the thorax; as many as `max_slices` at most."""
     child = anatomy.child
-    roll = _rotation(2, np.deg2rad(chance.normal(0, 6))) @ _rotation(1, np.deg2rad(chance.normal(0, 1.5)))
-    tilt = _rotation(0, np.deg2rad(chance.normal(0, 3))) @ _rotation(1, np.deg2rad(chance.normal(0, 2)))
-    if chance.random() < 0.25:
+    roll = _rotation(2, np.deg2rad(rng.normal(0, 6))) @ _rotation(1, np.deg2rad(rng.normal(0, 1.5)))
+    tilt = _rotation(0, np.deg2rad(rng.normal(0, 3))) @ _rotation(1, np.deg2rad(rng.normal(0, 2)))
+    if rng.random() < 0.25:
         tilt = np.eye(3)
-    offset = chance.normal(0, 1, 3) * (12, 15, 60) - (0, 0, child.trunk * 0.5)
-    low, high = chance.uniform(-0.01, 0.06), chance.uniform(0.86, 0.99)
-    thickness = float(np.round(np.interp(child.trunk, (190, 450), (3.6, 6.4)) * chance.uniform(0.9, 1.1) * 2) / 2)
-    spacing = thickness * (1 + chance.choice((0.0, 0.1, 0.1, 0.2)))
+    offset = rng.normal(0, 1, 3) * (12, 15, 60) - (0, 0, child.trunk * 0.5)
+    low, high = rng.uniform(-0.01, 0.06), rng.uniform(0.86, 0.99)
+    thickness = float(np.round(np.interp(child.trunk, (190, 450), (3.6, 6.4)) * rng.uniform(0.9, 1.1) * 2) / 2)
+    spacing = thickness * (1 + rng.choice((0.0, 0.1, 0.1, 0.2)))
     length = (high - low) * child.trunk
     slices = int(min(length / spacing + 1, max_slices))
     spacing = max(spacing, length / slices)
-    side = 2 * child.half_width * chance.uniform(1.15, 1.65)
-    ratio = chance.choice((1.0, 1.0, 0.8125, 0.875))
-    start = np.array([0.0, 0.0, low * child.trunk]) + chance.normal(0, 1, 3) * (15, 12, 0)
+    side = 2 * child.half_width * rng.uniform(1.15, 1.65)
+    ratio = rng.choice((1.0, 1.0, 0.8125, 0.875))
+    start = np.array([0.0, 0.0, low * child.trunk]) + rng.normal(0, 1, 3) * (15, 12, 0)
     return Scan(
         patient_to_anatomy=roll,
         offset=offset,
@@ -58,10 +58,10 @@ def plan(anatomy: Anatomy, chance: np.random.Generator, max_slices: int) -> Scan
         thickness=thickness,
         spacing=float(spacing),
         slices=slices,
-        transposed=bool(chance.random() < 0.12),
-        flips=(bool(chance.random() < 0.2), bool(chance.random() < 0.2)),
-        descending=bool(chance.random() < 0.5),
-        shuffled=bool(chance.random() < 0.25),
+        transposed=bool(rng.random() < 0.12),
+        flips=(bool(rng.random() < 0.2), bool(rng.random() < 0.2)),
+        descending=bool(rng.random() < 0.5),
+        shuffled=bool(rng.random() < 0.25),
     )
 
 
@@ -84,7 +84,7 @@ class Images:
 
 
 def acquire(
-    anatomy: Anatomy, tissues: Tissues, scan: Scan, scanner: Scanner, protocol: Protocol, chance: np.random.Generator
+    anatomy: Anatomy, tissues: Tissues, scan: Scan, scanner: Scanner, protocol: Protocol, rng: np.random.Generator
 ) -> Images:
     """Acquire one series."""
     pixel = max(scan.field_mm) / protocol.matrix
@@ -93,8 +93,8 @@ def acquire(
     corner = scan.centre - half @ scan.axes
     strength = physics.signal(tissues, protocol.sequence, scanner.field_tesla).astype(np.float32)
     volume = strength[anatomy.labels]
-    volume *= 1 + tissues.grain.astype(np.float32)[anatomy.labels] * _grain(anatomy.labels.shape, chance)
-    bend = _distortion(shape, chance) if protocol.contrast == "DWI" else None
+    volume *= 1 + tissues.grain.astype(np.float32)[anatomy.labels] * _grain(anatomy.labels.shape, rng)
+    bend = _distortion(shape, rng) if protocol.contrast == "DWI" else None
     images = np.zeros(shape, np.float32)
     filled = []
     for part in (-0.25, 0.25):  # each half of the thickness is sampled in its middle; a lesion fills both
@@ -102,22 +102,22 @@ def acquire(
         images += np.append(volume.ravel(), np.float32(0))[index]
         filled.append(np.append(anatomy.lesions.ravel(), np.uint8(0))[index])
     images /= float(np.percentile(images[:, ::4, ::4], 99))  # bright tissue is 1; every fourth pixel tells as much
-    images = _degrade(images, protocol, scanner, chance)
+    images = _degrade(images, protocol, scanner, rng)
     return Images(images, np.where(filled[0] == filled[1], filled[0], 0), pixel, corner)
 
 
-def _grain(shape: tuple[int, ...], chance: np.random.Generator) -> np.ndarray:
+def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Grain of tissue: a few voxels wide and the same pattern repeated far away, which is cheap and unseen."""
-    tile = chance.standard_normal((32, 64, 64), dtype=np.float32)
+    tile = rng.standard_normal((32, 64, 64), dtype=np.float32)
     tile = gaussian_filter(tile, (0, 1.2, 1.2), mode="wrap")
     tile /= tile.std()
     repeats = [-(-n // t) for n, t in zip(shape, tile.shape, strict=True)]
     return np.tile(tile, repeats)[: shape[0], : shape[1], : shape[2]]
 
 
-def _distortion(shape: tuple[int, int, int], chance: np.random.Generator) -> np.ndarray:
+def _distortion(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
     """Displacement of echo-planar images along the phase direction, mm, shape (1, rows, columns)."""
-    return 2.5 * physics.smooth_noise(chance, shape[1:], (5, 5))[None]
+    return 2.5 * physics.smooth_noise(rng, shape[1:], (5, 5))[None]
 
 
 def _indices(
@@ -149,14 +149,14 @@ def _indices(
     return ravelled
 
 
-def _degrade(images: np.ndarray, protocol: Protocol, scanner: Scanner, chance: np.random.Generator) -> np.ndarray:
+def _degrade(images: np.ndarray, protocol: Protocol, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
     """Point spread, breathing, coil, slice-to-slice gain and noise, in the order in which they arise."""
-    breathing = np.abs(chance.normal(0, 0.35))
+    breathing = np.abs(rng.normal(0, 0.35))
     images = physics.blur(images, (protocol.blur_pixels + breathing, protocol.blur_pixels))
-    images *= physics.bias_field(chance, images.shape, scanner.bias)
-    images *= np.exp(chance.normal(0, 0.025, (len(images), 1, 1))).astype(np.float32)
-    images = physics.add_ghosts(images, chance, protocol.ghosts)
-    return physics.add_rician_noise(images, chance, protocol.noise)
+    images *= physics.bias_field(rng, images.shape, scanner.bias)
+    images *= np.exp(rng.normal(0, 0.025, (len(images), 1, 1))).astype(np.float32)
+    images = physics.add_ghosts(images, rng, protocol.ghosts)
+    return physics.add_rician_noise(images, rng, protocol.noise)
 
 
 def lesion_boxes(lesions: np.ndarray, pixel_mm: float) -> list[tuple[int, int, int, int]]:

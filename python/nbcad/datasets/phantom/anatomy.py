@@ -40,19 +40,19 @@ class Child:
     wall: float  # muscle of chest and belly, mm
 
     @classmethod
-    def of_age(cls, age_months: int, chance: np.random.Generator) -> "Child":
+    def of_age(cls, age_months: int, rng: np.random.Generator) -> "Child":
         """A child of this age, of their own build."""
-        build, height = np.exp(chance.normal(0, 0.06, 2))
-        depth = np.exp(chance.normal(0, 0.06))
+        build, height = np.exp(rng.normal(0, 0.06, 2))
+        depth = np.exp(rng.normal(0, 0.06))
         width = float(np.interp(age_months, _AGES, _HALF_WIDTH))
         return cls(
             age_months,
-            "MF"[int(chance.integers(2))],
+            "MF"[int(rng.integers(2))],
             width * build,
             float(np.interp(age_months, _AGES, _HALF_DEPTH)) * build * depth,
             float(np.interp(age_months, _AGES, _TRUNK)) * height,
-            chance.uniform(2.5, 6.5) * width / 76,
-            chance.uniform(3.5, 5.5) * width / 76,
+            rng.uniform(2.5, 6.5) * width / 76,
+            rng.uniform(3.5, 5.5) * width / 76,
         )
 
 
@@ -66,9 +66,9 @@ class Levels:
     apex: float
 
     @classmethod
-    def of_patient(cls, chance: np.random.Generator) -> "Levels":
+    def of_patient(cls, rng: np.random.Generator) -> "Levels":
         """Levels of one patient."""
-        shift = chance.normal(0, 0.008, 4)
+        shift = rng.normal(0, 0.008, 4)
         return cls(0.215 + shift[0], 0.405 + shift[1], 0.565 + shift[2], 0.905 + shift[3])
 
 
@@ -88,8 +88,8 @@ class Anatomy:
 class Canvas:
     """Paints organs, each in relative coordinates that are bent a little, differently for each patient."""
 
-    def __init__(self, child: Child, chance: np.random.Generator, arms: bool):
-        self.child, self.chance = child, chance
+    def __init__(self, child: Child, rng: np.random.Generator, arms: bool):
+        self.child, self.rng = child, rng
         self.scale = np.array([child.trunk, child.half_depth, child.half_width])  # mm per relative unit, (z, y, x)
         fine = float(np.clip(child.half_width / 80, 0.9, 1.6))  # mm; about as fine, in relative units, at every age
         self.step = np.array([2 * fine, fine, fine])
@@ -104,11 +104,11 @@ class Canvas:
         coarse = (6, 5, 6)  # control points: organs bend as a whole
         bend = (0.008, 0.035, 0.035)  # relative units
         self.z, self.y, self.x = (
-            a.reshape([-1 if n == axis else 1 for n in range(3)]) + b * smooth_noise(chance, self.shape, coarse)
+            a.reshape([-1 if n == axis else 1 for n in range(3)]) + b * smooth_noise(rng, self.shape, coarse)
             for axis, (a, b) in enumerate(zip(self.axes, bend, strict=True))
         )
         lumps = tuple(max(4, int(n * s / 14)) for n, s in zip(self.shape, self.step, strict=True))  # one each 14 mm
-        self.rough = smooth_noise(chance, self.shape, lumps)
+        self.rough = smooth_noise(rng, self.shape, lumps)
         self.labels = np.zeros(self.shape, np.uint8)
 
     def box(self, centre: Triple, radii: Triple) -> Part:
@@ -174,20 +174,20 @@ class Canvas:
         self, centre: Triple, radii: Triple, shift: float = 0.04, size: float = 0.1
     ) -> tuple[np.ndarray, np.ndarray]:
         """A patient's own place and size of an organ."""
-        move = self.chance.normal(0, 1, 3).clip(-2, 2) * np.array([0.25, 1, 1]) * shift
-        grow = np.exp(self.chance.normal(0, size, 3).clip(-2 * size, 2 * size))
+        move = self.rng.normal(0, 1, 3).clip(-2, 2) * np.array([0.25, 1, 1]) * shift
+        grow = np.exp(self.rng.normal(0, size, 3).clip(-2 * size, 2 * size))
         return np.asarray(centre) + move, np.asarray(radii) * grow
 
 
-def build(child: Child, chance: np.random.Generator) -> tuple[Canvas, Levels]:
+def build(child: Child, rng: np.random.Generator) -> tuple[Canvas, Levels]:
     """Paint one child's healthy anatomy.
 
     Returns:
         The canvas with its labels, and the levels of the regions.
     """
-    levels = Levels.of_patient(chance)
-    arms = bool(chance.random() < 0.45)
-    canvas = Canvas(child, chance, arms)
+    levels = Levels.of_patient(rng)
+    arms = bool(rng.random() < 0.45)
+    canvas = Canvas(child, rng, arms)
     _body(canvas, levels)
     if arms:
         _arms(canvas)
@@ -206,16 +206,16 @@ def build(child: Child, chance: np.random.Generator) -> tuple[Canvas, Levels]:
 
 def _body(canvas: Canvas, levels: Levels) -> None:
     """Skin, fat, muscle and ribs, and inside them lung above the diaphragm and visceral fat below."""
-    child, chance = canvas.child, canvas.chance
+    child, rng = canvas.child, canvas.rng
     x, y, z = canvas.x, canvas.y, canvas.z
     heights = (-0.1, 0.0, 0.1, 0.2, 0.33, 0.5, 0.7, 0.85, 0.92, 0.97, 1.1)
-    waist = chance.uniform(0.86, 0.98)
+    waist = rng.uniform(0.86, 0.98)
     widths = (0.95, 0.98, 1.0, 0.97, waist, 0.97, 1.0, 0.97, 0.86, 0.6, 0.48)
-    depths = (0.85, 0.9, 0.95, 0.93, chance.uniform(0.88, 1.05), 0.98, 1.0, 0.9, 0.78, 0.62, 0.55)
+    depths = (0.85, 0.9, 0.95, 0.93, rng.uniform(0.88, 1.05), 0.98, 1.0, 0.9, 0.78, 0.62, 0.55)
     level = canvas.axes[0]
     width, depth = (np.interp(level, heights, v).astype(np.float32)[:, None, None] for v in (widths, depths))
     across, along = (x / width) ** 2, (y / depth) ** 2
-    squareness = np.float32(chance.uniform(0.25, 0.5))
+    squareness = np.float32(rng.uniform(0.25, 0.5))
     radius = np.sqrt(np.maximum(across + along - squareness * across * along, 0))
     radius[(across > 1) | (along > 1)] = 2
     below_skin = (1 - radius) * np.float32(0.5 * (child.half_width + child.half_depth))  # mm, about
@@ -227,13 +227,13 @@ def _body(canvas: Canvas, levels: Levels) -> None:
     labels[below_skin > fat] = T.MUSCLE
     cavity = below_skin > fat + wall
     labels[cavity] = T.FAT
-    right, left = levels.dome, levels.dome - chance.uniform(0.0, 0.02)
-    fall = chance.uniform(0.09, 0.14)
+    right, left = levels.dome, levels.dome - rng.uniform(0.0, 0.02)
+    fall = rng.uniform(0.09, 0.14)
     dome = np.maximum(right - 0.1 * ((x + 0.45) / 0.5) ** 2, left - 0.1 * ((x - 0.45) / 0.5) ** 2)
     dome -= fall * np.maximum(y + 0.1, 0) ** 2 + 0.05 * np.minimum(y + 0.1, 0) ** 2
     labels[cavity & (z > dome) & (z < 0.93)] = T.LUNG
     labels[cavity & (z >= 0.93)] = T.MUSCLE
-    spacing = chance.uniform(0.046, 0.056)
+    spacing = rng.uniform(0.046, 0.056)
     phase = np.sin((z + 0.05 * y + 0.02 * np.abs(x)) * np.float32(2 * np.pi / spacing))
     in_wall = (below_skin > fat + 0.25 * wall) & (below_skin < fat + 0.85 * wall) & (z > 0.43) & (z < 0.9)
     labels[in_wall & (phase > 0.25)] = T.CORTICAL_BONE
@@ -253,7 +253,7 @@ def _arms(canvas: Canvas) -> None:
 
 def _thorax(canvas: Canvas, levels: Levels) -> None:
     """Mediastinum, heart, thymus, the lungs' vessels, trachea and oesophagus."""
-    child, chance = canvas.child, canvas.chance
+    child, rng = canvas.child, canvas.rng
     lung = (T.LUNG,)
     middle, radii = canvas.vary((0.75, 0.1, 0.0), (0.22, 0.8, 0.19), 0.02)
     canvas.ellipsoid(middle, radii, T.SOFT_TISSUE, lung, 0.3)
@@ -262,15 +262,13 @@ def _thorax(canvas: Canvas, levels: Levels) -> None:
     canvas.ellipsoid(heart, radii, T.HEART_WALL, BODY, 0.1, tilt=-1.0)
     canvas.ellipsoid(heart + (0.0, 0.06, 0.06), radii * 0.48, T.HEART_BLOOD)
     canvas.ellipsoid(heart + (0.03, -0.04, -0.2), radii * 0.42, T.HEART_BLOOD)
-    thymus = float(np.interp(child.age_months, (0, 24, 72, 144), (1.3, 1.15, 0.8, 0.5))) * chance.uniform(0.8, 1.2)
+    thymus = float(np.interp(child.age_months, (0, 24, 72, 144), (1.3, 1.15, 0.8, 0.5))) * rng.uniform(0.8, 1.2)
     centre, radii = canvas.vary((0.8, -0.5, 0.02), (0.07 * thymus, 0.2 * thymus, 0.32 * thymus))
     canvas.ellipsoid(centre, radii, T.THYMUS, (T.LUNG, T.SOFT_TISSUE, T.FAT), 0.3)
     size = child.half_width
     for side in (-1, 1):  # vessels of the lung's hilum, fanning out
         for _ in range(5):
-            end = np.array(
-                [0.72 + chance.uniform(-0.1, 0.14), chance.uniform(-0.3, 0.5), side * chance.uniform(0.4, 0.7)]
-            )
+            end = np.array([0.72 + rng.uniform(-0.1, 0.14), rng.uniform(-0.3, 0.5), side * rng.uniform(0.4, 0.7)])
             points = np.linspace((0.74, 0.1, side * 0.12), end, 4)
             canvas.tube(points[np.argsort(points[:, 0])], 0.025 * size, T.VEIN, lung)
     trachea = [(0.74, 0.12, 0.0), (0.84, 0.05, 0.0), (1.1, -0.1, 0.0)]
@@ -281,7 +279,7 @@ def _thorax(canvas: Canvas, levels: Levels) -> None:
 
 def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
     """Liver with its vessels, gall bladder, spleen, stomach and pancreas."""
-    chance, top = canvas.chance, levels.dome
+    rng, top = canvas.rng, levels.dome
     height = (top - levels.kidneys) / 2 + 0.014  # so that the lower edge lies a little below the adrenal level
     centre, radii = canvas.vary((top - height, -0.05, -0.4), (height, 0.82, 0.56), 0.03, 0.08)
     canvas.ellipsoid(centre, radii, T.LIVER, VISCERAL, 0.08)
@@ -289,18 +287,18 @@ def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
     canvas.ellipsoid(lobe, lobe_radii, T.LIVER, VISCERAL, 0.1)
     for _ in range(9):
         start = np.array([top - 0.06, 0.1, -0.12])
-        end = centre + radii * chance.uniform(-0.7, 0.7, 3)
-        points = np.linspace(start, end, 4) + chance.normal(0, 0.03, (4, 3)) * (0.3, 1, 1)
+        end = centre + radii * rng.uniform(-0.7, 0.7, 3)
+        points = np.linspace(start, end, 4) + rng.normal(0, 0.03, (4, 3)) * (0.3, 1, 1)
         points = points[np.argsort(points[:, 0])]
-        tissue = T.VEIN if chance.random() < 0.6 else T.ARTERY
-        canvas.tube(points, chance.uniform(0.018, 0.035) * canvas.child.half_width, tissue, (T.LIVER,))
+        tissue = T.VEIN if rng.random() < 0.6 else T.ARTERY
+        canvas.tube(points, rng.uniform(0.018, 0.035) * canvas.child.half_width, tissue, (T.LIVER,))
     gall_bladder, radii = canvas.vary((top - 0.13, -0.38, -0.32), (0.03, 0.2, 0.09), 0.05, 0.2)
     canvas.ellipsoid(gall_bladder, radii, T.BILE, (*VISCERAL, T.LIVER))
     spleen, radii = canvas.vary((top - 0.075, 0.35, 0.66), (0.075, 0.38, 0.2), 0.03, 0.15)
     canvas.ellipsoid(spleen, radii, T.SPLEEN, VISCERAL, 0.1, tilt=1.0)
     stomach, radii = canvas.vary((top - 0.085, -0.2, 0.4), (0.07, 0.38, 0.26), 0.06, 0.2)
     canvas.ellipsoid(stomach, radii, T.BOWEL_WALL, VISCERAL, 0.15, tilt=1.0)
-    content = (T.STOMACH_CONTENT, T.BOWEL_FLUID, T.BOWEL_MIXED)[int(chance.integers(3))]
+    content = (T.STOMACH_CONTENT, T.BOWEL_FLUID, T.BOWEL_MIXED)[int(rng.integers(3))]
     canvas.ellipsoid(stomach, radii * 0.85, content, (T.BOWEL_WALL,), 0.15, tilt=1.0)
     canvas.ellipsoid(stomach - (0, 0.2, 0), radii * (0.5, 0.35, 0.6), T.GAS, (content,))
     for lateral in np.linspace(-0.2, 0.5, 8):  # lobules of the pancreas, a string from its head to its tail
@@ -311,26 +309,26 @@ def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
 
 def _kidney(canvas: Canvas, levels: Levels, side: int) -> None:
     """One kidney (-1 right, 1 left) in its fat: cortex, pyramids and a more or less filled pelvis."""
-    chance = canvas.chance
+    rng = canvas.rng
     height = levels.kidneys - 0.055 + (0.012 if side > 0 else -0.008)  # the left one lies higher
     centre, radii = canvas.vary((height, 0.36, side * 0.44), (0.08, 0.27, 0.19), 0.03, 0.1)
-    tilt = -side * chance.uniform(0.5, 1.5)
+    tilt = -side * rng.uniform(0.5, 1.5)
     soft = (*VISCERAL, T.LIVER, T.SPLEEN, T.MUSCLE)
     canvas.ellipsoid(centre, radii * 1.15, T.FAT, soft, 0.05, tilt)
     canvas.ellipsoid(centre, radii, T.KIDNEY_CORTEX, soft, 0.05, tilt)
     for _ in range(11):  # pyramids
-        direction = chance.normal(0, 1, 3)
+        direction = rng.normal(0, 1, 3)
         direction *= 0.62 / np.linalg.norm(direction)
         place = centre + direction * radii + (0, 0, tilt * direction[0] * radii[0])
         canvas.ellipsoid(place, radii * 0.24, T.KIDNEY_MEDULLA, (T.KIDNEY_CORTEX,))
     hilum = centre + (0, -0.06, -side * 0.06)
     canvas.ellipsoid(hilum, radii * (0.45, 0.35, 0.5), T.FAT, (T.KIDNEY_CORTEX, T.KIDNEY_MEDULLA))
-    canvas.ellipsoid(hilum, radii * 0.26 * chance.uniform(0.7, 1.6), T.URINE, (T.FAT, T.KIDNEY_CORTEX))
+    canvas.ellipsoid(hilum, radii * 0.26 * rng.uniform(0.7, 1.6), T.URINE, (T.FAT, T.KIDNEY_CORTEX))
 
 
 def _adrenal(canvas: Canvas, levels: Levels, side: int) -> None:
     """One adrenal gland (-1 right, 1 left) in its fat: two thin limbs."""
-    gland = np.array([levels.kidneys + 0.065, 0.27, side * 0.3]) + canvas.chance.normal(0, 0.02, 3) * (0.3, 1, 1)
+    gland = np.array([levels.kidneys + 0.065, 0.27, side * 0.3]) + canvas.rng.normal(0, 0.02, 3) * (0.3, 1, 1)
     thick = 2.2 / canvas.child.half_width  # mm
     soft = (*VISCERAL, T.LIVER, T.MUSCLE)
     canvas.ellipsoid(gland, (0.04, 0.2, 0.1), T.FAT, soft)
@@ -340,32 +338,32 @@ def _adrenal(canvas: Canvas, levels: Levels, side: int) -> None:
 
 def _bowel(canvas: Canvas, levels: Levels) -> None:
     """Loops of small bowel that fill the belly below the adrenals, each with its own content, then the colon."""
-    child, chance = canvas.child, canvas.chance
+    child, rng = canvas.child, canvas.rng
     contents = (T.BOWEL_FLUID, T.GAS, T.BOWEL_MIXED, T.BOWEL_WALL)
-    shares = chance.dirichlet((26, 22, 14, 8))
+    shares = rng.dirichlet((26, 22, 14, 8))
     low, high = np.array([0.1, -0.76, -0.68]), np.array([levels.kidneys - 0.018, 0.15, 0.68])
     place = (low + high) / 2
-    for _ in range(int(chance.integers(220, 280))):
-        place = place + chance.normal(0, 1, 3) * (0.05, 0.2, 0.2)
+    for _ in range(int(rng.integers(220, 280))):
+        place = place + rng.normal(0, 1, 3) * (0.05, 0.2, 0.2)
         bent = (place < low) | (place > high)
-        place[bent] = chance.uniform(low, high)[bent]
-        radius = chance.uniform(0.08, 0.12) * child.half_width
-        radii = radius / canvas.scale * np.exp(chance.normal(0, 0.2, 3))
+        place[bent] = rng.uniform(low, high)[bent]
+        radius = rng.uniform(0.08, 0.12) * child.half_width
+        radii = radius / canvas.scale * np.exp(rng.normal(0, 0.2, 3))
         canvas.ellipsoid(place, radii, T.BOWEL_WALL, (T.FAT,), 0.2)
-        content = contents[int(chance.choice(4, p=shares))]
+        content = contents[int(rng.choice(4, p=shares))]
         canvas.ellipsoid(place, radii - 1.2 / canvas.scale, content, (T.BOWEL_WALL,), 0.2)
     for points in (((0.1, 0.1, -0.62), (0.42, 0.0, -0.6)), ((0.1, 0.2, 0.6), (0.46, 0.25, 0.66))):
         for part in np.linspace(*points, 14):  # haustra of the ascending and the descending colon
             centre, radii = canvas.vary(part, (0.02, 0.17, 0.13), 0.02, 0.15)
             canvas.ellipsoid(centre, radii, T.BOWEL_WALL, (T.FAT, T.BOWEL_WALL), 0.2)
-            content = (T.BOWEL_MIXED, T.BOWEL_MIXED, T.GAS, T.BOWEL_FLUID)[int(chance.integers(4))]
+            content = (T.BOWEL_MIXED, T.BOWEL_MIXED, T.GAS, T.BOWEL_FLUID)[int(rng.integers(4))]
             canvas.ellipsoid(centre, radii * 0.8, content, (T.BOWEL_WALL,), 0.2)
 
 
 def _pelvis(canvas: Canvas) -> None:
     """Bladder, rectum, bones of the pelvis and the hips, and iliopsoas."""
-    chance, size = canvas.chance, canvas.child.half_width
-    full = chance.uniform(0.7, 1.5)
+    rng, size = canvas.rng, canvas.child.half_width
+    full = rng.uniform(0.7, 1.5)
     centre, radii = canvas.vary((0.055 + 0.02 * full, -0.35, 0.0), (0.045, 0.3, 0.32), 0.02, 0.1)
     canvas.ellipsoid(centre, radii * full + 0.02, T.BOWEL_WALL, (*VISCERAL, T.MUSCLE), 0.05)
     canvas.ellipsoid(centre, radii * full, T.URINE, None, 0.05)
@@ -384,9 +382,9 @@ def _pelvis(canvas: Canvas) -> None:
 
 def _spine(canvas: Canvas) -> None:
     """Psoas and back muscles, vertebrae and discs, arches, and the canal with the cord and the roots below it."""
-    chance = canvas.chance
+    rng = canvas.rng
     level = canvas.axes[0]
-    bend = np.array([0.62, 0.5, 0.42, 0.5, 0.56, 0.45, 0.3]) + chance.normal(0, 0.015)
+    bend = np.array([0.62, 0.5, 0.42, 0.5, 0.56, 0.45, 0.3]) + rng.normal(0, 0.015)
     middle = np.interp(level, (0.0, 0.15, 0.3, 0.5, 0.72, 0.9, 1.1), bend)[:, None, None].astype(np.float32)
     y, x, z = canvas.y - middle, canvas.x, canvas.z
     for side in (-1, 1):  # psoas and the muscles of the back
@@ -395,19 +393,19 @@ def _spine(canvas: Canvas) -> None:
         canvas.put((), psoas & tall, T.MUSCLE, VISCERAL)
         back = ((x - side * 0.25) / 0.24) ** 2 + ((y - 0.36) / 0.2) ** 2 < 1
         canvas.put((), back & (z > 0.02), T.MUSCLE, (*VISCERAL, T.LUNG))
-    wide = 0.17 * chance.uniform(0.92, 1.1)
+    wide = 0.17 * rng.uniform(0.92, 1.1)
     body = (x / wide) ** 2 + (y / 0.2) ** 2 < 1
     inner = (x / (wide - 0.02)) ** 2 + (y / 0.175) ** 2 < 1
     canvas.put((), body, T.CORTICAL_BONE)
     canvas.put((), inner, T.MARROW)
-    spacing = chance.uniform(0.05, 0.058)
+    spacing = rng.uniform(0.05, 0.058)
     phase = np.sin((z + 0.02 * y) * np.float32(2 * np.pi / spacing))
     canvas.put((), inner & (phase > 0.72), T.DISC)
     arch = ((x / 0.2) ** 2 + ((y - 0.3) / 0.2) ** 2 < 1) & (phase < 0.4)
     canvas.put((), arch, T.CORTICAL_BONE, (T.MUSCLE, T.FAT, T.LUNG))
     process = (np.abs(x) < 0.035) & (y > 0.3) & (y < 0.55) & (phase < 0.0)
     canvas.put((), process, T.MARROW, (T.MUSCLE, T.FAT))
-    canal = 0.095 * chance.uniform(0.9, 1.15)
+    canal = 0.095 * rng.uniform(0.9, 1.15)
     canvas.put((), (x / canal) ** 2 + ((y - 0.29) / 0.105) ** 2 < 1, T.CSF)
     cord = (x / 0.055) ** 2 + ((y - 0.28) / 0.055) ** 2 < 1
     canvas.put((), cord & (z > 0.42), T.CORD)
@@ -418,7 +416,7 @@ def _spine(canvas: Canvas) -> None:
 def _vessels(canvas: Canvas, levels: Levels) -> None:
     """Aorta and venae cavae with their great branches."""
     size = canvas.child.half_width
-    shift = canvas.chance.normal(0, 0.015, 2)
+    shift = canvas.rng.normal(0, 0.015, 2)
     aorta = np.array([(0.24, 0.13, 0.04), (0.5, 0.22, 0.06), (0.7, 0.3, 0.14), (0.83, 0.15, 0.12)])
     aorta[:, 2] += shift[0]
     cava = np.array([(0.24, 0.16, -0.1), (0.45, 0.12, -0.13), (levels.dome + 0.03, -0.05, -0.16)])
@@ -439,9 +437,9 @@ def _vessels(canvas: Canvas, levels: Levels) -> None:
 
 def _nodes(canvas: Canvas) -> None:
     """Normal lymph nodes, smaller than any lesion: 3 to 7 mm across."""
-    chance = canvas.chance
+    rng = canvas.rng
     for _ in range(28):
-        height = chance.uniform(0.05, 0.95)
-        place = np.array([height, chance.uniform(-0.4, 0.3), chance.uniform(-0.5, 0.5)])
-        radii = chance.uniform(1.5, 3.5, 3) / canvas.scale
+        height = rng.uniform(0.05, 0.95)
+        place = np.array([height, rng.uniform(-0.4, 0.3), rng.uniform(-0.5, 0.5)])
+        radii = rng.uniform(1.5, 3.5, 3) / canvas.scale
         canvas.ellipsoid(place, radii, T.NODE, (*VISCERAL, T.MUSCLE))

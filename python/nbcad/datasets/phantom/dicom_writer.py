@@ -37,13 +37,13 @@ def uid(*parts: object) -> str:
 def study_header(patient: Patient, child: Child, scanner: Scanner) -> Dataset:
     """Patient, study, equipment and frame of reference: what all images of a study share."""
     patient_id = patient.patient_id
-    chance = np.random.default_rng([patient.seed, patient.number + 1, _DATES])
-    study_date = date(2018, 1, 1) + timedelta(days=int(chance.integers(0, 360)))
-    age_days = int(child.age_months * _DAYS_A_MONTH) + int(chance.integers(1, 28))
+    rng = np.random.default_rng([patient.seed, patient.number + 1, _DATES])
+    study_date = date(2018, 1, 1) + timedelta(days=int(rng.integers(0, 360)))
+    age_days = int(child.age_months * _DAYS_A_MONTH) + int(rng.integers(1, 28))
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 100"
     header.InstanceCreationDate = header.StudyDate = study_date.strftime("%Y%m%d")
-    header.StudyTime = f"{int(chance.integers(8, 18)):02d}{int(chance.integers(60)):02d}00"
+    header.StudyTime = f"{int(rng.integers(8, 18)):02d}{int(rng.integers(60)):02d}00"
     header.AccessionNumber = ""
     header.Modality = "MR"
     header.Manufacturer = scanner.manufacturer

@@ -49,8 +49,8 @@ LOOKS = {
 class Tumours:
     """Paints lesions over a canvas and keeps which voxel belongs to which."""
 
-    def __init__(self, canvas: Canvas, chance: np.random.Generator):
-        self.canvas, self.chance = canvas, chance
+    def __init__(self, canvas: Canvas, rng: np.random.Generator):
+        self.canvas, self.rng = canvas, rng
         self.lesions = np.zeros(canvas.shape, np.uint8)
         self.names: list[str] = []
 
@@ -101,13 +101,13 @@ class Tumours:
         """Blots of about ``size_mm``, ``taller`` times as high (so that a thick slice does not average them away)."""
         sizes = (size_mm * taller, size_mm, size_mm)
         coarse = tuple(max(3, round(n * s / mm) + 1) for n, s, mm in zip(shape, self.canvas.step, sizes, strict=True))
-        return smooth_noise(self.chance, shape, coarse)
+        return smooth_noise(self.rng, shape, coarse)
 
     def _encase_vessel(self, centre: Triple, radii: np.ndarray) -> None:
         """A flow void through the lesion; still part of its cross-section."""
-        points = np.asarray(centre) + self.chance.uniform(-0.6, 0.6, (4, 3)) * radii
+        points = np.asarray(centre) + self.rng.uniform(-0.6, 0.6, (4, 3)) * radii
         points = points[np.argsort(points[:, 0])]
-        radius = self.chance.uniform(0.025, 0.04) * self.canvas.child.half_width
+        radius = self.rng.uniform(0.025, 0.04) * self.canvas.child.half_width
         self.canvas.tube(points, radius, T.ARTERY, (T.TUMOUR, T.TUMOUR_DENSE, T.SEPTUM, T.NECROSIS))
 
 
@@ -117,7 +117,7 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     return mask if count < 2 else parts == 1 + np.argmax(np.bincount(parts[parts > 0])[1:])
 
 
-def paint(canvas: Canvas, levels: Levels, stage: str, site: str, chance: np.random.Generator) -> Tumours:
+def paint(canvas: Canvas, levels: Levels, stage: str, site: str, rng: np.random.Generator) -> Tumours:
     """Paint all lesions of a patient.
 
     Args:
@@ -127,60 +127,60 @@ def paint(canvas: Canvas, levels: Levels, stage: str, site: str, chance: np.rand
     Returns:
         The lesions by voxel and their names; the canvas has their tissues.
     """
-    tumours = Tumours(canvas, chance)
+    tumours = Tumours(canvas, rng)
     if stage == "normal":
         return tumours
-    side = int(chance.choice((-1, 1)))
-    centre = primary_place(levels, site, side, chance)
+    side = int(rng.choice((-1, 1)))
+    centre = primary_place(levels, site, side, rng)
     growth = (canvas.child.half_width / 90) ** 0.6  # 1 at three years; tumours grow less than the child
     if stage == "L1":
-        radius = chance.uniform(11.5, 18) * growth
-        tumours.add("primary", centre, radius * chance.uniform(0.9, 1.1, 3), LOOKS["L1"])
+        radius = rng.uniform(11.5, 18) * growth
+        tumours.add("primary", centre, radius * rng.uniform(0.9, 1.1, 3), LOOKS["L1"])
     elif stage == "L2":
-        centre = centre * (1, 1, chance.uniform(0.3, 0.7)) - (0, 0.06, 0)
-        radius = chance.uniform(24, 36) * growth
-        tumours.add("primary", centre, radius * chance.uniform((0.9, 0.75, 0.95), (1.35, 1.0, 1.3)), LOOKS["L2"])
+        centre = centre * (1, 1, rng.uniform(0.3, 0.7)) - (0, 0.06, 0)
+        radius = rng.uniform(24, 36) * growth
+        tumours.add("primary", centre, radius * rng.uniform((0.9, 0.75, 0.95), (1.35, 1.0, 1.3)), LOOKS["L2"])
     elif stage == "M":
-        radius = chance.uniform(16, 27) * growth
-        tumours.add("primary", centre, radius * chance.uniform(0.85, 1.15, 3), LOOKS["M"])
-        _distant(tumours, chance)
+        radius = rng.uniform(16, 27) * growth
+        tumours.add("primary", centre, radius * rng.uniform(0.85, 1.15, 3), LOOKS["M"])
+        _distant(tumours, rng)
     else:
-        radius = chance.uniform(8.5, 12) * growth
-        tumours.add("primary", centre, radius * chance.uniform(0.9, 1.1, 3), LOOKS["MS"])
-        _liver_nodules(tumours, levels, chance)
+        radius = rng.uniform(8.5, 12) * growth
+        tumours.add("primary", centre, radius * rng.uniform(0.9, 1.1, 3), LOOKS["MS"])
+        _liver_nodules(tumours, levels, rng)
     return tumours
 
 
-def primary_place(levels: Levels, site: str, side: int, chance: np.random.Generator) -> np.ndarray:
+def primary_place(levels: Levels, site: str, side: int, rng: np.random.Generator) -> np.ndarray:
     """Centre of a primary on one side (-1 right, 1 left), relative (z, y, x)."""
     if site == "adrenal":
-        height, depth, lateral = levels.kidneys + chance.uniform(0.045, 0.085), 0.24, 0.34
+        height, depth, lateral = levels.kidneys + rng.uniform(0.045, 0.085), 0.24, 0.34
     elif site == "retroperitoneum":
-        height, depth, lateral = chance.uniform(levels.brim + 0.04, levels.kidneys - 0.05), 0.2, 0.26
+        height, depth, lateral = rng.uniform(levels.brim + 0.04, levels.kidneys - 0.05), 0.2, 0.26
     else:
-        height, depth, lateral = chance.uniform(levels.dome + 0.05, levels.apex - 0.1), 0.42, 0.32
-    return np.array([height, depth, side * lateral]) + chance.normal(0, 0.025, 3) * (0.2, 1, 1)
+        height, depth, lateral = rng.uniform(levels.dome + 0.05, levels.apex - 0.1), 0.42, 0.32
+    return np.array([height, depth, side * lateral]) + rng.normal(0, 0.025, 3) * (0.2, 1, 1)
 
 
-def _distant(tumours: Tumours, chance: np.random.Generator) -> None:
+def _distant(tumours: Tumours, rng: np.random.Generator) -> None:
     """Lesions in vertebrae, pelvic bone and distant lymph nodes, at least about 14 mm across."""
     growth = max(1.0, tumours.canvas.child.half_width / 95)  # infants' are not smaller than small children's
     places = {
-        "vertebra": (chance.uniform(0.2, 0.85), 0.45, chance.uniform(-0.06, 0.06)),
-        "vertebra 2": (chance.uniform(0.2, 0.85), 0.45, chance.uniform(-0.06, 0.06)),
-        "iliac bone": (chance.uniform(0.14, 0.2), 0.22, chance.choice((-1, 1)) * 0.6),
-        "supraclavicular node": (0.9, chance.uniform(-0.2, 0.1), chance.choice((-1, 1)) * 0.3),
-        "mediastinal node": (chance.uniform(0.7, 0.82), chance.uniform(-0.3, 0.2), chance.choice((-1, 1)) * 0.2),
-        "pelvic node": (chance.uniform(0.1, 0.2), chance.uniform(-0.1, 0.15), chance.choice((-1, 1)) * 0.36),
-        "inguinal node": (chance.uniform(0.03, 0.06), -0.5, chance.choice((-1, 1)) * 0.5),
+        "vertebra": (rng.uniform(0.2, 0.85), 0.45, rng.uniform(-0.06, 0.06)),
+        "vertebra 2": (rng.uniform(0.2, 0.85), 0.45, rng.uniform(-0.06, 0.06)),
+        "iliac bone": (rng.uniform(0.14, 0.2), 0.22, rng.choice((-1, 1)) * 0.6),
+        "supraclavicular node": (0.9, rng.uniform(-0.2, 0.1), rng.choice((-1, 1)) * 0.3),
+        "mediastinal node": (rng.uniform(0.7, 0.82), rng.uniform(-0.3, 0.2), rng.choice((-1, 1)) * 0.2),
+        "pelvic node": (rng.uniform(0.1, 0.2), rng.uniform(-0.1, 0.15), rng.choice((-1, 1)) * 0.36),
+        "inguinal node": (rng.uniform(0.03, 0.06), -0.5, rng.choice((-1, 1)) * 0.5),
     }
-    names = chance.permutation(list(places))[: int(chance.integers(3, 6))]
+    names = rng.permutation(list(places))[: int(rng.integers(3, 6))]
     for name in names:
-        radius = chance.uniform(8.5, 13) * growth
-        tumours.add(str(name), np.array(places[name]), radius * chance.uniform(0.95, 1.2, 3), LOOKS["metastasis"])
+        radius = rng.uniform(8.5, 13) * growth
+        tumours.add(str(name), np.array(places[name]), radius * rng.uniform(0.95, 1.2, 3), LOOKS["metastasis"])
 
 
-def _liver_nodules(tumours: Tumours, levels: Levels, chance: np.random.Generator) -> None:
+def _liver_nodules(tumours: Tumours, levels: Levels, rng: np.random.Generator) -> None:
     """Up to ``_NODULES`` nodules throughout the liver, each apart from the others."""
     canvas = tumours.canvas
     liver = np.argwhere(canvas.labels == T.LIVER)
@@ -188,12 +188,12 @@ def _liver_nodules(tumours: Tumours, levels: Levels, chance: np.random.Generator
     for _ in range(300):  # tries: a small liver may have no room for all
         if len(taken) == _NODULES:
             break
-        index = liver[int(chance.integers(len(liver)))]
+        index = liver[int(rng.integers(len(liver)))]
         place = canvas.origin + canvas.step * index
-        radius = chance.uniform(7.5, 11)
+        radius = rng.uniform(7.5, 11)
         if any(np.linalg.norm(place - other[:3]) < radius + other[3] + 1.5 for other in taken):
             continue
         taken.append(np.append(place, radius))
         at = tuple(index)
         centre = np.array([canvas.z[at], canvas.y[at], canvas.x[at]])
-        tumours.add("liver nodule", centre, radius * chance.uniform(0.9, 1.1, 3), LOOKS["MS"])
+        tumours.add("liver nodule", centre, radius * rng.uniform(0.9, 1.1, 3), LOOKS["MS"])

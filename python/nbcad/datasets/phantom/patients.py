@@ -37,18 +37,17 @@ class Patient:
         """(0010,0020) Patient ID."""
         return f"PHANTOM{self.number + 1:04d}"
 
-    def chance(self, purpose: Purpose) -> np.random.Generator:
+    def rng(self, purpose: Purpose) -> np.random.Generator:
         """Random numbers for one purpose, independent of those for others."""
         return np.random.default_rng([self.seed, self.number, int(purpose)])
 
     def child(self) -> Child:
         """Age, sex and body; the age agrees with the stage."""
-        chance = self.chance(Purpose.CHILD)
+        rng = self.rng(Purpose.CHILD)
         if self.stage == "MS":
-            age = int(chance.integers(0, MS_BELOW_MONTHS))
-        else:  # neuroblastoma is a disease of the young: half of the children are below about 3 years
-            age = int(_OLDEST_MONTHS * chance.beta(0.8, 1.8))
-        return Child.of_age(age, chance)
+            return Child.of_age(int(rng.integers(0, MS_BELOW_MONTHS)), rng)
+        # Neuroblastoma is a disease of the young: half of the children are below about 3 years.
+        return Child.of_age(int(_OLDEST_MONTHS * rng.beta(0.8, 1.8)), rng)
 
 
 def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = ALL) -> list[Patient]:
@@ -57,10 +56,10 @@ def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = ALL) -> l
     Each next patient gets the stage that lags most behind its share, and so for sites within a stage; within a stage
     the vendors take turns.
     """
-    chance = np.random.default_rng(seed)
-    stage_lag = {stage: chance.random() for stage in STAGE_SHARES}
-    site_lag = {stage: dict(zip(SITE_SHARES, chance.random(len(SITE_SHARES)), strict=True)) for stage in STAGE_SHARES}
-    turn = {stage: int(chance.integers(len(vendors))) for stage in STAGE_SHARES}
+    rng = np.random.default_rng(seed)
+    stage_lag = {stage: rng.random() for stage in STAGE_SHARES}
+    site_lag = {stage: dict(zip(SITE_SHARES, rng.random(len(SITE_SHARES)), strict=True)) for stage in STAGE_SHARES}
+    turn = {stage: int(rng.integers(len(vendors))) for stage in STAGE_SHARES}
     people = []
     for number in range(patients):
         stage = _most_behind(stage_lag, STAGE_SHARES)

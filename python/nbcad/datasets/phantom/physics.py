@@ -110,12 +110,12 @@ class Tissues:
         return cls(*np.array([_PROPERTIES[t] for t in Tissue], dtype=float).T)
 
     @classmethod
-    def of_patient(cls, chance: np.random.Generator) -> "Tissues":
+    def of_patient(cls, rng: np.random.Generator) -> "Tissues":
         """Values of one patient: spread round the typical ones."""
         values = [getattr(cls.typical(), name) for name in cls.__dataclass_fields__]
         spread = (0.05, 0.08, 0.13, 0.12, 0.25)  # relative, in the order of the fields
         return cls(
-            *(v * np.exp(s * chance.standard_normal(v.shape).clip(-2, 2)) for v, s in zip(values, spread, strict=True))
+            *(v * np.exp(s * rng.standard_normal(v.shape).clip(-2, 2)) for v, s in zip(values, spread, strict=True))
         )
 
 
@@ -152,13 +152,13 @@ def signal(tissues: Tissues, sequence: Sequence, field_tesla: float) -> np.ndarr
     return magnitude
 
 
-def smooth_noise(chance: np.random.Generator, shape: tuple[int, ...], coarse: tuple[int, ...]) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], coarse: tuple[int, ...]) -> np.ndarray:
     """A smooth random field of unit variance: ``coarse`` normal numbers, interpolated without kinks to ``shape``.
 
     Returns:
         float32, shape ``shape`` (two or three axes).
     """
-    field = chance.standard_normal(coarse, dtype=np.float32)
+    field = rng.standard_normal(coarse, dtype=np.float32)
     for axis, size in enumerate(shape):
         place = np.linspace(0, coarse[axis] - 1, size)
         low = np.minimum(place.astype(int), coarse[axis] - 2)
@@ -169,37 +169,37 @@ def smooth_noise(chance: np.random.Generator, shape: tuple[int, ...], coarse: tu
     return field / max(float(field.std()), 1e-6)
 
 
-def bias_field(chance: np.random.Generator, shape: tuple[int, int, int], strength: float) -> np.ndarray:
+def bias_field(rng: np.random.Generator, shape: tuple[int, int, int], strength: float) -> np.ndarray:
     """Uneven coil sensitivity, float32, shape (slices, rows, columns), about 1: a smooth exponent of second order."""
     exponent = np.zeros(shape, np.float32)
     for axis, size in enumerate(shape):
         place = np.linspace(-1, 1, size, dtype=np.float32)
-        linear, square = chance.normal(0, strength, 2)
+        linear, square = rng.normal(0, strength, 2)
         term = linear * place + square * (place**2 - 1 / 3)
         exponent += term.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
     return np.exp(exponent)
 
 
-def add_ghosts(images: np.ndarray, chance: np.random.Generator, strength: float) -> np.ndarray:
+def add_ghosts(images: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Breathing ghosts: faint copies displaced along the rows' axis, the phase direction, of varying strength by slice.
 
     A periodic motion gives copies at multiples of (field of view x breathing rate x TR); see Wood and Henkelman 1985.
     """
-    shift = int(images.shape[1] * chance.uniform(0.08, 0.3))
+    shift = int(images.shape[1] * rng.uniform(0.08, 0.3))
     ghosted = images.copy()
     for order, share in ((1, 1.0), (2, 0.4)):
         for sign in (-1, 1):
-            weight = strength * share * np.abs(chance.normal(0, 1, len(images))).astype(np.float32)
+            weight = strength * share * np.abs(rng.normal(0, 1, len(images))).astype(np.float32)
             ghosted += weight[:, None, None] * np.roll(images, sign * order * shift, axis=1)
     return ghosted
 
 
-def add_rician_noise(images: np.ndarray, chance: np.random.Generator, deviation: float) -> np.ndarray:
+def add_rician_noise(images: np.ndarray, rng: np.random.Generator, deviation: float) -> np.ndarray:
     """Magnitude of the images with normal noise in the real and in the imaginary part (Gudbjartsson and Patz 1995)."""
-    real = chance.standard_normal(images.shape, dtype=np.float32)
+    real = rng.standard_normal(images.shape, dtype=np.float32)
     real *= deviation
     real += images
-    imaginary = chance.standard_normal(images.shape, dtype=np.float32)
+    imaginary = rng.standard_normal(images.shape, dtype=np.float32)
     imaginary *= deviation
     return cv2.magnitude(real.ravel(), imaginary.ravel()).reshape(images.shape)
 

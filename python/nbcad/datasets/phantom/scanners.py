@@ -93,17 +93,17 @@ class Protocol:
     ghosts: float
 
 
-def protocols(scanner: Scanner, chance: np.random.Generator) -> list[Protocol]:
+def protocols(scanner: Scanner, rng: np.random.Generator) -> list[Protocol]:
     """The series of one study: axial T2, axial T1, diffusion with b 0 and with b 1000 s/mm2."""
-    noise, ghosts = chance.uniform(*scanner.noise), chance.uniform(*scanner.ghosts)
+    noise, ghosts = rng.uniform(*scanner.noise), rng.uniform(*scanner.ghosts)
     t2 = Sequence(
         SPIN_ECHO,
-        round(chance.uniform(*scanner.t2_repetition_ms), -1),
-        round(chance.uniform(*scanner.t2_echo_ms)),
-        fat_left=chance.uniform(*scanner.fat_left),
+        round(rng.uniform(*scanner.t2_repetition_ms), -1),
+        round(rng.uniform(*scanner.t2_echo_ms)),
+        fat_left=rng.uniform(*scanner.fat_left),
     )
-    diffusion_repetition = round(chance.uniform(4500, 8000), -2)
-    diffusion_echo = round(chance.uniform(*scanner.dwi_echo_ms))
+    diffusion_repetition = round(rng.uniform(4500, 8000), -2)
+    diffusion_echo = round(rng.uniform(*scanner.dwi_echo_ms))
     # The T1 is a little less noisy and moves more than the T2; diffusion is noisy, but one shot a slice hardly ghosts.
     found = [
         Protocol(scanner.t2_name, "T2", t2, scanner.matrix[0], 0.6, noise, ghosts),

@@ -52,11 +52,11 @@ class Pool:
 
     def draw(self, seed: int, by: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Images, shape (n, size, size), labels and patients of each side, in seeded random order."""
-        chance = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         drawn = {}
         for side, indices in self.split(seed, by).items():
             copies = self.images.shape[1] if side == "train" else 1
-            which, copy = np.divmod(chance.permutation(copies * len(indices)), copies)
+            which, copy = np.divmod(rng.permutation(copies * len(indices)), copies)
             which = indices[which]
             drawn[side] = self.images[which, copy], self.labels[which], self.patients[which]
         return drawn
@@ -106,7 +106,7 @@ def _slices(sample_database: Path, size: int) -> dict[bool, Pool]:
     """Slices of the phantom with and without enhancement, with jittered copies as `sampling` plans them."""
     pictures: dict[bool, list] = {True: [], False: []}
     labels, patients = [], []
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with closing(database.connect(sample_database)) as connection:
         strata = _stages(connection)
         for slices, volume, known in database.labelled_series(connection):
@@ -116,7 +116,7 @@ def _slices(sample_database: Path, size: int) -> dict[bool, Pool]:
                     continue
                 turn = Canonical.of(image.geometry)
                 spacing = turn.spacing(image.spacing)
-                jitters = [None, *(Jitter.draw(chance) for _ in range(ORGAN_COPIES))]
+                jitters = [None, *(Jitter.draw(rng) for _ in range(ORGAN_COPIES))]
                 for on, picture, make in ((True, enhanced, organ_input), (False, plain, organ_square)):
                     pictures[on].append([make(turn.apply(picture), spacing, size, jitter) for jitter in jitters])
                 labels.append(organ_labels().index(row["organ"]))
