@@ -4,14 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from repository import ROOT, run_tool
 
 
 def pytest_collection_modifyitems(config, items):
@@ -100,12 +99,6 @@ class Flow:
     @property
     def models(self) -> Path:
         return self.folder / "runs"
-
-
-def run_tool(name: str, *arguments) -> subprocess.CompletedProcess:
-    """Run one of tools/ from the repository's root."""
-    command = [sys.executable, f"tools/{name}.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")

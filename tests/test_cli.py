@@ -2,7 +2,6 @@ import argparse
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,9 @@ from nbcad import cli
 from nbcad.errors import InputError
 from nbcad.runtime.files import finish_replacing, replacing_file, replacing_folder, take_place
 from nbcad.runtime.progress import progress
+from repository import ROOT
 
-TOOLS = sorted(Path(__file__).parent.parent.glob("tools/*.py"))
+TOOLS = sorted(ROOT.glob("tools/*.py"))
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda p: p.name)

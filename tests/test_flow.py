@@ -12,7 +12,6 @@ import numpy as np
 import pydicom
 import pytest
 
-from conftest import run_tool
 from nbcad.evaluation import records
 from nbcad.experiments import baselines
 from nbcad.imaging.orientation import Canonical
@@ -23,6 +22,7 @@ from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.report.entries import SCHEMA
 from nbcad.samples import conversion, database, lmdb_io
+from repository import run_tool
 
 LABELLED = {"label", "probabilities"}
 

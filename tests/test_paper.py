@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import run_tool
 from nbcad.experiments import paper
 from nbcad.imaging.preprocess import STAGE_WINDOW
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
 from nbcad.nets.labels import organ_labels, stage_labels
+from repository import run_tool
 
 SOLVERS = ["solvers/organ_solver.prototxt", "solvers/stage_solver.prototxt"]
 BEYOND = [path.replace("solvers/", "solvers/beyond_paper/") for path in SOLVERS]

@@ -5,11 +5,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from conftest import run_tool
 from nbcad.datasets.sppin import convert
 from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import InputError
 from nbcad.samples import database
+from repository import run_tool
 
 CORONAL = (
     1,

@@ -34,6 +34,7 @@ from make_dicom import as_stored, enhanced, mr_image, write
 from nbcad.bench.archive import write_patients
 from nbcad.dicom import IGNORED, REFUSED, USED, FileRecord, decoder, header, read_archive, read_pixels, sources
 from nbcad.errors import InputError
+from repository import ROOT
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
 LARGE = np.random.default_rng(1).integers(0, 4000, (40, 36), dtype=np.uint16)
@@ -362,7 +363,7 @@ def test_links_pipes_sockets_and_devices_are_accounted_for_and_nothing_waits(tmp
         try:
             listener.bind("socket")
         finally:
-            os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+            os.chdir(ROOT)
         files = {os.path.basename(f.path): f for f in read_archive(tmp_path).files}
     assert {name: f.status for name, f in files.items()} == {
         "real": USED, "loop": IGNORED, "nowhere": REFUSED, "self": REFUSED, "device": IGNORED, "pipe": IGNORED,

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from conftest import run_tool
 from make_archive import DICOMWEB, ORTHANC, ask, free_port, orthanc
 from make_dicom import mr_image, write
 from make_dicomweb import Pacs, multipart, served
 from nbcad.dicom.web import PASSWORD, TOKEN, USER, Service
 from nbcad.errors import InputError, OutputError
+from repository import run_tool
 
 STUDY = "2.25.1"
 SECRET = "s3cret-of-the-hospital"

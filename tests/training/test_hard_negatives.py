@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import make_slices
-from conftest import run_tool
 from nbcad.dicom import Slice, read_pixels
 from nbcad.evaluation.truth import Truth, of_split
 from nbcad.imaging.orientation import Canonical
@@ -15,6 +14,7 @@ from nbcad.inference.lesions import STRIDE, OperatingPoint, find_lesions, place_
 from nbcad.nets import caffe_net
 from nbcad.samples import database, lmdb_io
 from nbcad.training import hard_negatives
+from repository import run_tool
 
 ROWS, COLUMNS = 96, 128
 

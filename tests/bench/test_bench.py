@@ -7,7 +7,6 @@ from types import ModuleType
 import cv2
 import pytest
 
-from conftest import run_tool
 from nbcad import bench
 from nbcad.bench import archive, child, conversion, layers, node, study
 from nbcad.dicom import read_archive
@@ -15,6 +14,7 @@ from nbcad.dicom.rules import decide, read_rules
 from nbcad.errors import NbcadError
 from nbcad.nets import caffe_net
 from nbcad.samples import database
+from repository import run_tool
 
 NAMES = {
     "slices converted", "slices a second, all cores", "processor time a slice",

@@ -11,13 +11,13 @@ import urllib.error
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from html_page import HOSTILE, Page
 from make_archive import ask
 from make_queue import receive, report, take
 from nbcad.errors import InputError
 from nbcad.node import metrics, pages
 from nbcad.node.jobs import Jobs, State
 from nbcad.node.pages import app, login
-from test_report import HOSTILE, Page
 
 TOKEN = "a-token-of-this-very-node"
 TIMES = r"\d{4}-\d\d-\d\d \d\d:\d\d"

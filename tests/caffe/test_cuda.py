@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import run_tool
+from caffe_recipe import BUILD, script
 from nbcad.nets import caffe_net
-from test_caffe_build import BUILD, script
+from repository import run_tool
 
 LIBRARY = BUILD / "build/lib/libcaffe.so.1.0.0"
 SETTINGS = BUILD / "cuda.mk"
@@ -254,9 +254,9 @@ ON_DEVICE = """
 import sys
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/support")
 from nbcad import caffe_net
-from test_fast_layers import joined, solver_of
+from make_solver import joined, solver_of
 caffe_net.use_device(sys.argv[1])
 solver = solver_of("organ", 8, 0.0001, Path(sys.argv[2]))
 solver.step(3)

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-RECIPE = Path(__file__).resolve().parent.parent / "caffe"
-BUILD = Path(caffe.__file__).resolve().parents[2]
+from caffe_recipe import BUILD, RECIPE, script
 
 # The lines that are edited, as they stand in the two trees: Debian's snapshot has Debian's own patches already.
 TAG = {
@@ -198,12 +196,6 @@ def write_tree(root: Path, files: dict[str, str]) -> Path:
 
 def read_tree(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
-
-
-def script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(RECIPE / name), *arguments], capture_output=True, text=True, check=False, env=os.environ | environment
-    )
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 
 import make_hospital
 import make_labels
-from conftest import run_tool
 from make_dicom import write
 from nbcad.annotation.annotations import HEADER, SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, InputError, SplitError
@@ -19,6 +18,7 @@ from nbcad.evaluation import truth
 from nbcad.samples import build, database, leakage, sampling
 from nbcad.samples.build_run import Options
 from nbcad.samples.splitting import SplitPlan
+from repository import run_tool
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 
-from nbcad.bench.layers import NETS, chosen, without_data
+from make_solver import joined, solver_of
+from nbcad.bench.layers import chosen
 from nbcad.nets.caffe_net import caffe
 
 TOLERANCE = 1e-5  # of the largest value, or of the norm
@@ -318,23 +318,6 @@ def test_net_over_slices_is_reshaped_to_any_size(chance):
         assert apart(*results) < TOLERANCE
 
 
-def solver_of(name: str, batch: int, rate: float, folder):
-    """A solver of a net on random images."""
-    net = without_data(NETS[name] / "train_val.prototxt")
-    for shape in net.layer[0].input_param.shape:
-        shape.dim[0] = batch
-    (folder / "net.prototxt").write_text(text_format.MessageToString(net))
-    (folder / "solver.prototxt").write_text(
-        f'net: "{folder}/net.prototxt" type: "SGD" momentum: 0.9 weight_decay: 0.004 base_lr: {rate} '
-        f'lr_policy: "fixed" random_seed: 1 max_iter: 1000 snapshot_prefix: "{folder}/own"'
-    )
-    solver = caffe.get_solver(str(folder / "solver.prototxt"))
-    chance = np.random.default_rng(0)
-    solver.net.blobs["data"].data[...] = chance.normal(size=solver.net.blobs["data"].data.shape)
-    solver.net.blobs["label"].data[...] = chance.integers(0, 3, batch)
-    return solver
-
-
 # Two sums of the same products differ in the last bit, and where a window's two largest values are as close, the
 # gradient takes another way. Stock Caffe's own 50 steps differ so between two kernels of its BLAS, by 1e-3 in the
 # organ net's biases at the rate of 0.01; hence small steps there.
@@ -354,18 +337,11 @@ def test_fifty_steps_are_the_stock_solvers(name, rate, batch, tmp_path):
     assert differing(weights, norm_apart) == {}
 
 
-def joined(net: caffe.Net, part: str) -> dict[str, np.ndarray]:
-    """A layer's weights and biases in one."""
-    return {
-        name: np.concatenate([getattr(each, part).ravel() for each in own]).copy() for name, own in net.params.items()
-    }
-
-
 TRAINING = """
 import hashlib, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
-from test_fast_layers import solver_of
+sys.path.insert(0, "tests/support")
+from make_solver import solver_of
 solver = solver_of(sys.argv[1], int(sys.argv[3]), 0.01, Path(sys.argv[2]))
 solver.step(4)
 print(hashlib.sha256(b"".join(each.data.tobytes() for own in solver.net.params.values() for each in own)).hexdigest())
@@ -394,8 +370,8 @@ def test_weights_are_the_same_bytes_on_any_number_of_threads(name, batch, tmp_pa
 FORKING = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
-from test_fast_layers import solver_of
+sys.path.insert(0, "tests/support")
+from make_solver import solver_of
 solver = solver_of("stage", 21, 0.01, Path(sys.argv[1]))
 solver.step(1)
 child = os.fork()
@@ -415,8 +391,8 @@ def test_a_forked_process_has_threads_of_its_own(tmp_path):
 HANDLED = """
 import ctypes, signal, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
-from test_fast_layers import solver_of
+sys.path.insert(0, "tests/support")
+from make_solver import solver_of
 solver = solver_of("stage", 16, 0.01, Path(sys.argv[1]))
 c = ctypes.CDLL(None)
 came = []

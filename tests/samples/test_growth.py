@@ -10,7 +10,6 @@ import pydicom
 import pytest
 
 import make_hospital
-from conftest import run_tool
 from make_dicom import mr_image, write
 from nbcad import dicom
 from nbcad.errors import DatabaseError, SplitError
@@ -19,6 +18,7 @@ from nbcad.samples import build as building
 from nbcad.samples import database
 from nbcad.samples.build_run import Options
 from nbcad.samples.splitting import SplitPlan
+from repository import run_tool
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import signal
 import numpy as np
 import pytest
 
-from conftest import run_tool
 from nbcad.errors import DatabaseError, InputError
 from nbcad.experiments.reproduce import changes, reproduce
 from nbcad.samples import lmdb_io
 from nbcad.training import driver
+from repository import run_tool
 
 
 @pytest.fixture

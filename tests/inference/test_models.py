@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from conftest import run_tool
 from nbcad.errors import ModelError
 from nbcad.inference import models
 from nbcad.inference.models import SEAL, load_models
+from repository import run_tool
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pydicom
 import pytest
 
 import make_hospital
-from conftest import run_tool
 from make_dicom import write
 from nbcad.samples import audit, build
+from repository import run_tool
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from conftest import ROOT
+from html_page import Page
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.dicom import FileRecord
 from nbcad.dicom.images import MARKS
 from nbcad.language import LANGUAGES
 from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
 from nbcad.report import Language
-from test_report import Page
+from repository import ROOT
 
 CODE = ROOT / "python/nbcad"
 WRITERS = [

@@ -10,7 +10,6 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 
-from conftest import run_tool
 from make_dicom import mr_image, write
 from nbcad import cli
 from nbcad.annotation.annotations import read_annotations
@@ -18,6 +17,7 @@ from nbcad.datasets import deidentify, phantom
 from nbcad.datasets.deidentify import Tables
 from nbcad.dicom import REFUSED, USED, read_archive, read_pixels
 from nbcad.errors import InputError, OutputExistsError
+from repository import run_tool
 
 KEY = bytes(range(32))
 SECRETS = deidentify.Secrets(KEY)

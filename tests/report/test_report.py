@@ -5,12 +5,12 @@ import hashlib
 import json
 import os
 import re
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
 
+from html_page import HOSTILE, Page
 from make_analysis import analysis, lesion, pages_of, patient_of
 from make_dicom import enhanced, mr_image, write
 from nbcad.infer import analyse
@@ -19,46 +19,6 @@ from nbcad.report.entries import software
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
-HOSTILE = "</script><!--<script>alert('x')</script>\"><img src=//x onerror=a>"
-_VOID = {"img", "input", "link", "meta"}
-
-
-class Page(HTMLParser):
-    """What a browser makes of the page: its elements, its text, its style and its scripts."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.style = ""
-        self.scripts: dict[str, str] = {}  # by id; the one that runs has none
-        self.words: list[str] = []
-        self.feed(text)
-        assert self.open == [], "an element was left open"
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] == ["style"]:
-            self.style += data
-        elif self.open[-1:] == ["script"]:
-            name = self.elements[-1][1].get("id", "")
-            self.scripts[name] = self.scripts.get(name, "") + data
-        else:
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def _page(folder, models, out, language="en") -> Page:

@@ -4,11 +4,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from html_page import HOSTILE, Page
 from make_analysis import untrained
 from make_records import image, patient, records, series, ward
 from nbcad.evaluation import document, plots, table
 from nbcad.evaluation.page import write_page
-from test_report import HOSTILE, Page
 
 
 def _document(of, stage="runs/stage", baselines=None) -> dict:

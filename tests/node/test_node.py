@@ -31,7 +31,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from conftest import run_tool
 from make_archive import ask
 from make_dicom import as_stored, write
 from make_node import SENDER, archive, arrive, association, results_in, running, store, study
@@ -46,6 +45,7 @@ from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCC
 from nbcad.node.sender import Sender
 from nbcad.node.worker import Worker
 from nbcad.runtime.paths import NODE_CONFIG
+from repository import run_tool
 
 PLAIN = Tls()
 SETTINGS = Receive(port=0, senders=(SENDER, "OTHER"), quiet_s=0.0, reserve_mib=0, timeout_s=5.0)
