@@ -14,11 +14,12 @@ from scipy.spatial.transform import Rotation
 from make_analysis import analysis, lesion
 from make_dicom import enhanced, mr_image, write
 from nbcad.errors import ModelError
+from nbcad.imaging.boxes import whole_pixels
 from nbcad.infer import analyse
 from nbcad.inference import heat as localise
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import OperatingPoint, find_lesions
-from nbcad.inference.measure import millimetres, volume_mm3, whole_pixels
+from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
 from nbcad.inference.study_stage import study_stage
 from nbcad.report.entries import lesion_entry

@@ -12,11 +12,12 @@ from scipy.spatial.transform import Rotation
 from make_analysis import analysis
 from make_dicom import mr_image, write
 from nbcad.dicom import read_archive
+from nbcad.imaging.boxes import whole_pixels
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import STAGE_MM_PER_PIXEL, stage_grid_shape
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import STRIDE, OperatingPoint, find_lesions
-from nbcad.inference.measure import millimetres, whole_pixels
+from nbcad.inference.measure import millimetres
 
 PLACE_MM = STRIDE * STAGE_MM_PER_PIXEL
 COUNT = 4

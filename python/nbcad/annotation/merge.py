@@ -6,7 +6,7 @@ from nbcad.annotation.annotations import SliceAnnotation
 from nbcad.annotation.files import LabelFile
 from nbcad.annotation.image_index import Key
 from nbcad.dicom import REFUSED
-from nbcad.imaging.boxes import centre_in
+from nbcad.imaging.boxes import holds_centre
 
 Said = list[tuple[LabelFile, SliceAnnotation]]  # of one slice
 
@@ -84,6 +84,6 @@ def _contradicts(one: tuple[LabelFile, SliceAnnotation], other: tuple[LabelFile,
     both_looked = said.lesions_known and theirs.lesions_known
     if both_looked and "csv" in (file.source, before.source) and bool(said.lesions) != bool(theirs.lesions):
         return f"{before.path} has {'a' if theirs.lesions else 'no'} lesion on the slice"  # a CSV says normal outright
-    if any(centre_in(a, b) or centre_in(b, a) for _, a in said.lesions for _, b in theirs.lesions):
+    if any(holds_centre(a, b) or holds_centre(b, a) for _, a in said.lesions for _, b in theirs.lesions):
         return f"{before.path} outlines the same lesion"
     return ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from nbcad.imaging.boxes import Box, middle, overlap, within
+from nbcad.imaging.boxes import Box, holds_pixel, middle, overlap
 from nbcad.inference.lesions import Lesion
 
 
@@ -64,5 +64,5 @@ def meetings(true: list[dict[int, Box]], found: list[Lesion]) -> np.ndarray:
     for row, boxes in enumerate(true):
         centre = middle(boxes)
         for column, lesion in enumerate(found):
-            meets[row, column] = within(lesion.centre, boxes) or within(centre, lesion.boxes)
+            meets[row, column] = holds_pixel(boxes, lesion.centre) or holds_pixel(lesion.boxes, centre)
     return meets

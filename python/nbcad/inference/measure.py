@@ -4,15 +4,8 @@ import numpy as np
 
 from nbcad.dicom import geometries
 from nbcad.imaging import boxes
-from nbcad.imaging.boxes import Box
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
-
-
-def whole_pixels(box: Box) -> tuple[int, int, int, int]:
-    """The smallest box of whole pixels that holds a box."""
-    row0, col0, row1, col1 = box
-    return int(np.floor(row0)), int(np.floor(col0)), int(np.ceil(row1)), int(np.ceil(col1))
 
 
 def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] | None, list[list[float]] | None]:

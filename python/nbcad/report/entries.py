@@ -6,10 +6,11 @@ from collections import Counter
 import nbcad
 from nbcad.dicom import USED, Archive, FileRecord, Series
 from nbcad.dicom.rules import Decision
+from nbcad.imaging.boxes import whole_pixels
 from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
-from nbcad.inference.measure import millimetres, volume_mm3, whole_pixels
+from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.study_stage import labelled, rounded
 from nbcad.nets import caffe_net
