@@ -1,7 +1,8 @@
 """Boxes of lesions on slices, and the only arithmetic on them.
 
 A box is measured from the outer corner of the stored image's first pixel, so that pixel n covers n to n + 1 and its
-centre lies at n + 0.5. One edge rule holds everywhere: a box holds its upper and left edge, not its lower and right one.
+centre lies at n + 0.5. One edge rule holds everywhere: the upper and left edges belong to the box, the lower and right
+ones do not.
 """
 
 import numpy as np
