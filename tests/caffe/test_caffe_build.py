@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from caffe_recipe import BUILD, RECIPE, script
+from repository import ROOT
 
 # The lines that are edited, as they stand in the two trees: Debian's snapshot has Debian's own patches already.
 TAG = {
@@ -287,6 +289,28 @@ def test_import_is_version_1_without_warning_or_output():
     command = [sys.executable, "-W", "error", "-c", "import caffe; assert caffe.__version__ == '1.0.0'"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_package_hides_caffes_log():
+    program = "from nbcad.nets.caffe_net import caffe; caffe.Net('models/stage_lenet5/deploy.prototxt', caffe.TEST)"
+    environment = {name: value for name, value in os.environ.items() if name != "GLOG_minloglevel"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("folder", [".", ".."], ids=["beside the folder caffe/", "elsewhere"])
+def test_package_without_caffe_says_how_to_build_it(folder):
+    program = """
+import sys
+from pathlib import Path
+sys.path = [path for path in sys.path if not (Path(path) / "caffe/__init__.py").exists()]
+import nbcad.nets.caffe_net
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "python")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT / folder, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("Caffe is not built for this Python: run `make caffe`")
 
 
 def test_the_tool_in_the_environment_is_the_same_build():

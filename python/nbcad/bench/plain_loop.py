@@ -13,13 +13,13 @@ import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe reads it when it is imported
+
 import caffe
 import cv2
 import numpy as np
 import pydicom
 import skops.io
-
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 MM, HALF_WINDOW, STRIDE = 2.0, 16, 4  # of the stager: a pixel's side; pixels around the slice; between windows
 MEAN, SCALE = 64, 0.015625  # of both nets' transform_param

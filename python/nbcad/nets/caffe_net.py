@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import caffe
 import numpy as np
-from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from nbcad.errors import DeviceError, ModelError
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe's own log below ERROR; read once, at import
+os.environ.setdefault("GLOG_minloglevel", "2")  # hides Caffe's log below ERROR; Caffe reads it once, when imported
+
+try:
+    import caffe
+    from caffe.proto import caffe_pb2  # without Caffe, `import caffe` alone may find the repository's folder caffe/
+except ModuleNotFoundError as error:
+    if error.name not in ("caffe", "caffe.proto"):
+        raise
+    raise ModuleNotFoundError("Caffe is not built for this Python: run `make caffe`", name="caffe") from None
 
 BATCH = 64
 LAYERS = "NBCAD_CAFFE_LAYERS"  # environment variable: "fast", which is the default, or "stock"
