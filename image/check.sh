@@ -78,7 +78,6 @@ b build --format docker --isolation chroot --network host --pull-never --target 
 
 container=$(b from --pull-never "$image")
 mkdir -m 777 "$work/data" "$work/runs"
-cp -r config/labels data/README.md config/series_rules.toml "$work/data/"
 
 say "using it"
 expect "$(in_image id -u)" 1000 "user"
@@ -102,7 +101,7 @@ summary = json.load(open(sys.argv[1]))["summary"]
 print("report:", summary)
 sys.exit(not (summary["series"] and summary["files_used"] and not summary["files_refused"]))
 PYTHON
-# As README.md has it for the stock image.
+# As docs/usage.md has it for the stock image.
 in_image caffe train --solver=solvers/stage_solver.prototxt >"$work/caffe.log" 2>&1 ||
     { tail -n 5 "$work/caffe.log" >&2; fail "caffe train failed"; }
 ls "$work/runs/stage/snapshot_iter_500.caffemodel" >/dev/null

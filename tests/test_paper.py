@@ -187,7 +187,7 @@ def test_caffe_multiplies_the_rate_by_a_tenth_every_100_iterations(tmp_path, pat
 
 @pytest.mark.parametrize("path", SOLVERS)
 def test_caffes_update_is_equation_1_with_a_minus_before_the_weight_decay(tmp_path, path):
-    """v = 0.9 v - 0.004 e w - e dL/dw; w = w + v. The paper prints a plus before 0.004 (README, deviations)."""
+    """v = 0.9 v - 0.004 e w - e dL/dw; w = w + v. The paper prints a plus before 0.004 (docs/reproduction.md)."""
     solver = _solver_on_a_line(tmp_path, path)
     weight, bias = solver.net.params["line"]
     velocity = 0.0

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a de-identified copy of an MR archive (DICOM PS3.15 Annex E); see data/README.md for what stays in it."""
+"""Write a de-identified copy of an MR archive (DICOM PS3.15 Annex E); docs/deidentification.md has the details."""
 
 from pathlib import Path
 

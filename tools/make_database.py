@@ -33,7 +33,7 @@ def _options() -> argparse.Namespace:
         "--fold", type=int, default=0, help="the fold to test on, from 0; the next is for validation"
     )
     arguments.add_argument(
-        "--split-by", choices=("patient", "image"), default="patient", help="image: leaks, see README"
+        "--split-by", choices=("patient", "image"), default="patient", help="image: leaks, see docs/samples.md"
     )
     arguments.add_argument(
         "--balance", action="store_true", help="as many training samples of each class as of the rarest"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from nbcad.runtime.parallel import ITEMS_A_WORKER, Item, Map, Result, in_order
 
 LOCAL = "local:"  # before a number of workers: a cluster of Dask's on this machine
-GUIDE = "CLUSTER.md"
+GUIDE = "docs/cluster.md"
 _FIRST_WORKER_S = 60.0
 
 

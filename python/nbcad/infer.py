@@ -73,7 +73,7 @@ def analyse(
         origin: what the report names in place of ``path``, if that is a copy for the time of the analysis.
 
     Returns:
-        The report as in README.md ("report.json").
+        The report as in docs/formats/report-json.md.
 
     Raises:
         InputError: nothing stands at ``path``, ``only_series`` is not among its series, or the rules are malformed.

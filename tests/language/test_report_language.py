@@ -266,19 +266,3 @@ def test_an_english_page_has_no_chinese(tmp_path):
 
 def test_word_finder_finds_words():
     assert _latin("这是 a word，(0020,0032) Image Position (Patient) 为 3 mm") == {"word"}
-
-
-def test_both_readmes_have_the_same_sections_commands_and_files():
-    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
-    for pattern in (
-        r"^#+(?= )",  # sections by their levels
-        r"^ {4}(?:make|tools/)[^#\n]*?(?= *(?:#|$))",  # commands
-        r"`((?:tools|solvers|data|runs|models|caffe|image|nbcad|patients)/[^` ]+)`",
-        r"`(?:make|docker|tools/)[^`]*`",
-        r"--[a-z]+",
-        r"^\| (D\d+) ",
-    ):
-        found, other = (re.findall(pattern, text, re.MULTILINE) for text in (english, chinese))
-        assert sorted(set(found)) == sorted(set(other)) and found, pattern
-    sections, others = (re.findall(r"^#+(?= )", text, re.MULTILINE) for text in (english, chinese))
-    assert sections == others

@@ -1,4 +1,4 @@
-"""Annotations: which slice shows which region, and where the lesions are, as a CSV (data/README.md).
+"""Annotations: which slice shows which region, and where the lesions are, as a CSV (docs/labels.md).
 
 Label files of other kinds, which outline lesions but know no stage, are read by `label_sources`; the stages then come
 from a table of the patients.

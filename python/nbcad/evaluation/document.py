@@ -55,7 +55,7 @@ DEFINITIONS = counts.DEFINITIONS | {
 
 
 def assemble(records: Records, models: Models, folders: dict[str, str], baselines: dict | None = None) -> dict:
-    """All of ``metrics.json``, see README.md.
+    """All of ``metrics.json``, see docs/formats/metrics-json.md.
 
     Args:
         records: of `records.gather`.

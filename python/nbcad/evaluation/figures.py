@@ -1,4 +1,4 @@
-"""From records to figures: everything that ``metrics.json`` holds but for baselines; README.md lists it."""
+"""From records to figures: all of ``metrics.json`` but the baselines, as docs/formats/metrics-json.md lists it."""
 
 from collections.abc import Callable
 

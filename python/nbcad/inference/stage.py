@@ -89,7 +89,7 @@ def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[s
 def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
     """Stages of a patient, given that there is a tumour: the lesions' stages, averaged each with its size.
 
-    Every lesion bears the patient's stage (D11 in README.md).
+    Every lesion bears the patient's stage (D11 in docs/reproduction.md).
 
     Args:
         lesion_stages: for each lesion probabilities of shape (tumour stages,), given that it is one.

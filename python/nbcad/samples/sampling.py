@@ -80,7 +80,7 @@ def plan_samples(
     windows: Sequence[float],
     seed: int,
 ) -> list[Sample]:
-    """Samples of one slice: the slice for the organ net, windows for the stager (D11 in README.md).
+    """Samples of one slice: the slice for the organ net, windows for the stager (D11 in docs/reproduction.md).
 
     Args:
         patient: its hash in the database.

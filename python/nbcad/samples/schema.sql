@@ -1,5 +1,5 @@
--- Sample database, version 2. See data/README.md. Every row names the run that added it; no run changes another's rows,
--- but for a patient's stage, once a lesion is known.
+-- Sample database, version 2; see docs/samples.md. Every row names the run that added it. No run changes rows of
+-- another, except the stage of a patient, once a lesion is known.
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,        -- schema_version and the options of the build: seed, shares, folds, ...
     value TEXT NOT NULL
