@@ -33,6 +33,8 @@ SAMPLES := $(addprefix python/nbcad/samples/,build.py build_run.py existing.py i
 	sampling.py schema.sql) $(wildcard python/nbcad/annotation/*.py) $(INPUTS)
 HELDOUT := data/heldout
 OTHERS := data/others
+# A database without a phantom beside it is of your own images: only `make data` with these may change it.
+OWN := $(if $(wildcard data/phantom),,$(wildcard data/samples.sqlite))
 BEYOND := runs/beyond_paper/stage
 FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
@@ -140,7 +142,7 @@ $(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
 	@$(PY) tools/make_database.py --dicom $(OTHERS)/dicom --annotations $< --out $@ --shares 0 0 1 --force
 
 # The phantom's is built anew when what makes it has changed. Your own grows, and only the tool can tell what is new.
-data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(ANNOTATIONS) $(SAMPLES),always)
+data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(if $(OWN),,$(ANNOTATIONS) $(SAMPLES)),always)
 	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \
 		--out $@ --seed $(SEED) $(if $(filter data/phantom/%,$(ANNOTATIONS)),--force) $(DATABASE_OPTIONS) || [ $$? -eq 3 ]
 
