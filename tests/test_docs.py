@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from repository import ROOT
 
 GENERATED = (".venv", "runs", "build")
 PAGES = [path for path in sorted(ROOT.rglob("*.md")) if path.relative_to(ROOT).parts[0] not in GENERATED]
