@@ -14,12 +14,11 @@ import cv2
 from nbcad.errors import WorkerError
 from nbcad.nets import caffe_net
 from nbcad.runtime import machine
+from nbcad.runtime.parallel import ITEMS_A_WORKER, Item, Map, Result, in_order
 from nbcad.runtime.paths import LABELS, MODELS
 
 if TYPE_CHECKING:
     from distributed import Client
-
-from nbcad.runtime.parallel import ITEMS_A_WORKER, Item, Map, Result, in_order
 
 LOCAL = "local:"  # before a number of workers: a cluster of Dask's on this machine
 GUIDE = "docs/cluster.md"
@@ -28,23 +27,23 @@ _FIRST_WORKER_S = 60.0
 
 @contextmanager
 def on(dask: str | None, otherwise: Map, needed: Iterable[Path] = ()) -> Iterator[Map]:
-    """A `Map` on the workers of a Dask cluster.
+    """Yield a `Map` on the workers of a Dask cluster.
 
-    A worker that is lost has its items done again by another, and one that comes later joins in. Each has one thread,
-    as a net serves one at a time.
+    The items of a lost worker are repeated by another; a worker that arrives late joins in. Each worker has one thread,
+    since a net serves one at a time.
 
     Args:
         dask: address of the scheduler, or ``local:N`` for N workers on this machine; None: ``otherwise`` is yielded.
-        otherwise: without Dask.
-        needed: files and folders that each worker must see under the same paths.
+        otherwise: the `Map` without Dask.
+        needed: files and folders that every worker must see under the same paths.
 
     Raises:
-        WorkerError: no scheduler or no worker is there, or a worker has other software or lacks what is needed.
+        WorkerError: there is no scheduler or no worker, or a worker has other software or lacks a needed file.
     """
     if dask is None:
         yield otherwise
         return
-    # Imported where it is used: it takes as long as all else.
+    # Imported here, as it takes as long as all other imports together.
     from distributed import Client, LocalCluster
 
     with ExitStack() as stack:
@@ -68,23 +67,23 @@ def on(dask: str | None, otherwise: Map, needed: Iterable[Path] = ()) -> Iterato
 
 @dataclass(frozen=True)
 class _Terms:
-    """What a worker must have to take the place of this process."""
+    """The conditions under which a worker can stand in for this process."""
 
-    folder: str  # in which it runs
+    folder: str  # the working directory
     software: tuple[tuple[str, str], ...]  # see `_software`
     needed: tuple[str, ...]  # paths
 
 
 @dataclass(frozen=True, repr=False)  # Dask logs the arguments of what fails, and items name patients
 class _Call:
-    """What a worker is to do."""
+    """One call for a worker."""
 
     function: Callable[[Any], Any]
     item: Any
 
 
 def _software() -> dict[str, str]:
-    """All that results depend on, as this process runs it."""
+    """Return the versions and hashes that results depend on, as this process runs them."""
     return machine.software() | caffe_net.software() | {"models and config/labels": _nets_and_labels()}
 
 
@@ -94,9 +93,9 @@ def _nets_and_labels() -> str:
 
 
 def _refuse_unfit(client: "Client", terms: _Terms) -> None:
-    """Raise `WorkerError` if any worker that is there cannot work."""
+    """Raise `WorkerError` if any of the present workers is unfit."""
     for address, answer in client.run(_objection_of, terms, on_error="return").items():
-        if answer:  # an exception where the package itself is missing or another
+        if answer:  # an exception if the package itself is missing or differs
             raise WorkerError(f"worker {address}: {answer}")
 
 
@@ -106,17 +105,17 @@ def _objection_of(terms: _Terms, dask_worker: Any) -> str:
 
 @lru_cache(maxsize=8)
 def _objection(terms: _Terms, threads: int) -> str:
-    """Why this process, a worker, cannot work on these terms; empty if it can."""
+    """Return why this process, a worker, does not meet the terms, or an empty string."""
     if threads != 1:
-        return f"it has {threads} threads, but a net serves one; start it with --nthreads 1"
+        return f"it has {threads} threads, but a net serves one at a time; start it with --nthreads 1"
     missing = [path for path in (terms.folder, *terms.needed) if not Path(path).exists()]
     if missing:
-        return f"{missing[0]} is not there; it must see the same files under the same paths"
+        return f"{missing[0]} does not exist there; every worker must see the same files under the same paths"
     os.chdir(terms.folder)
     own = _software()
     for name, wanted in terms.software:
         if own.get(name) != wanted:
-            return f"{name} is {own.get(name)}, not {wanted}; bring it to the same state and start it anew"
+            return f"{name} is {own.get(name)}, not {wanted}; bring it to the same state and restart it"
     return ""
 
 
@@ -132,20 +131,20 @@ def _by_dask(
         yield from in_order(submit, items, lambda: max(1, ITEMS_A_WORKER * len(client.nthreads())))
     except KilledWorker as error:
         raise WorkerError(
-            f"{error.allowed_failures + 1} workers were killed at the same piece of work, perhaps for want of memory; "
-            "their logs may say more"
+            f"{error.allowed_failures + 1} workers were killed by the same piece of work, perhaps for lack of memory; "
+            "their logs may say why"
         ) from error
     except CancelledError as error:
-        raise WorkerError(f"the Dask scheduler is gone: {error}; start it and run the same again") from error
+        raise WorkerError(f"the Dask scheduler is gone: {error}; start it and run the command again") from error
 
 
 def _work(terms: _Terms, call: _Call) -> Any:
-    """Do on a worker, which may have come after all others were looked at, what it is to do."""
+    """Run one call on a worker, checking the worker first: it may have joined after the initial check."""
     from distributed import get_worker
 
     worker = get_worker()
     if objection := _objection(terms, worker.state.nthreads):
         raise WorkerError(f"worker {worker.address}: {objection}")
-    os.chdir(terms.folder)  # it may have worked for another since
+    os.chdir(terms.folder)  # another call may have changed it
     cv2.setNumThreads(1)
     return call.function(call.item)

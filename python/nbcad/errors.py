@@ -1,37 +1,37 @@
-"""The exceptions that a user can meet; a tool prints one as a single line and ends with exit code 1."""
+"""Errors that a user can meet. A command prints one as a single line and ends with exit code 1."""
 
 
 class NbcadError(Exception):
-    """Base of all errors of this package. The message says what, where and what to do."""
+    """Base of all errors of this package; the message says what is wrong, where, and what to do."""
 
 
 class InputError(NbcadError):
-    """A file or folder given by the user is missing, unreadable or not what it should be."""
+    """A file or folder from the user that is missing, unreadable or of the wrong kind."""
 
 
 class OutputError(NbcadError):
-    """Output cannot be written."""
+    """Output that cannot be written."""
 
 
 class OutputExistsError(OutputError):
-    """Output stands there already and ``--force`` was not given."""
+    """Output that exists already, without ``--force``."""
 
 
 class DatabaseError(NbcadError):
-    """The sample database or an LMDB is missing, incomplete or inconsistent."""
+    """A sample database or an LMDB that is missing, incomplete or inconsistent."""
 
 
 class SplitError(DatabaseError):
-    """A patient or an identical image stands on two sides of a split."""
+    """A patient, or one image twice, on two sides of a split."""
 
 
 class ModelError(NbcadError):
-    """A net, a solver or a trained model is missing, malformed or does not fit."""
+    """A net, a solver or a trained model that is missing, malformed or does not fit."""
 
 
 class DeviceError(NbcadError):
-    """The device asked for is not there."""
+    """A device that was asked for and is not available."""
 
 
 class WorkerError(NbcadError):
-    """A process or machine that shares the work is gone, or does not fit."""
+    """A process or machine sharing the work that is lost or unfit."""

@@ -31,7 +31,7 @@ def svm(samples):
 
 def test_svm_sorts_features_into_regions(svm, samples):
     features, labels, _ = samples
-    regions, probabilities = svm.sort(features)
+    regions, probabilities = svm.classify(features)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert np.mean([svm.labels[label] == region for label, region in zip(labels, regions, strict=True)]) > 0.95
 
@@ -39,8 +39,8 @@ def test_svm_sorts_features_into_regions(svm, samples):
 def test_slice_unlike_any_region_is_other(svm):
     far = np.full((1, 6), 40, np.float32)
     between = 4 / 3 * np.eye(3, 6).sum(axis=0, keepdims=True)
-    assert svm.sort(far)[0] == ["other"]
-    assert dataclasses.replace(svm, thresholds=svm.thresholds | {"probability": 0.99}).sort(between)[0] == ["other"]
+    assert svm.classify(far)[0] == ["other"]
+    assert dataclasses.replace(svm, thresholds=svm.thresholds | {"probability": 0.99}).classify(between)[0] == ["other"]
 
 
 def test_no_patient_is_in_two_folds_of_the_cross_validation(samples, monkeypatch):
@@ -83,7 +83,7 @@ def test_c_and_gamma_are_those_that_cross_validation_of_the_svm_itself_prefers(s
 def test_saved_svm_gives_the_same_probabilities(svm, samples, tmp_path):
     organ.save(svm, tmp_path)
     loaded = organ.load(tmp_path)
-    for old, new in zip(svm.sort(samples[0]), loaded.sort(samples[0]), strict=True):
+    for old, new in zip(svm.classify(samples[0]), loaded.classify(samples[0]), strict=True):
         np.testing.assert_array_equal(old, new)
     assert (loaded.blob, loaded.labels, loaded.info) == (svm.blob, svm.labels, svm.info)
 
@@ -108,11 +108,11 @@ def large(samples, tmp_path_factory):
 
 def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, samples):
     assert (svm.info["kernel"], large.info["kernel"]) == ("exact", "Nystroem, 40 landmarks")
-    regions, _ = large.sort(samples[0])
-    exact, _ = svm.sort(samples[0])
+    regions, _ = large.classify(samples[0])
+    exact, _ = svm.classify(samples[0])
     assert np.mean([one == other for one, other in zip(regions, exact, strict=True)]) > 0.95
     far = np.full((1, 6), 40, np.float32)
-    assert large.sort(far)[0] == ["other"]
+    assert large.classify(far)[0] == ["other"]
 
 
 def test_choice_and_familiarity_of_many_samples_come_from_a_few_whole_patients(svm, large, samples):
@@ -129,7 +129,7 @@ def test_choice_and_familiarity_of_many_samples_come_from_a_few_whole_patients(s
 def test_saved_approximate_svm_gives_the_same_probabilities(large, samples, tmp_path):
     organ.save(large, tmp_path)
     loaded = organ.load(tmp_path)
-    for old, new in zip(large.sort(samples[0]), loaded.sort(samples[0]), strict=True):
+    for old, new in zip(large.classify(samples[0]), loaded.classify(samples[0]), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
@@ -149,7 +149,7 @@ def test_one_patient_is_too_few_for_cross_validation(samples):
 
 
 def test_thresholds_leave_nearly_all_validation_slices_a_region(svm, samples):
-    regions, _ = svm.sort(samples[0])
+    regions, _ = svm.classify(samples[0])
     assert 0 < regions.count("other") <= 0.02 * len(regions) + 2
 
 

@@ -123,7 +123,7 @@ def _features(net: caffe_net.caffe.Net, samples: Samples) -> dict[str, np.ndarra
 def _sorted_right(svm: organ.OrganSvm, features: np.ndarray, samples: Samples) -> Figure:
     """As the models do: ``other`` is wrong."""
     names = np.array(svm.labels)[samples["test"][1]]
-    return _share(np.array(svm.sort(features)[0]) == names, samples)
+    return _share(np.array(svm.classify(features)[0]) == names, samples)
 
 
 def _most_frequent(samples: Samples) -> Figure:

@@ -40,7 +40,7 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
     features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
     heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
-    organs, probabilities = models.svm.sort(features)
+    organs, probabilities = models.svm.classify(features)
     lesions = find_lesions(heat, slices, models.point)
     return SeriesAnalysis(
         series=series,
@@ -49,5 +49,5 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
         organs=organs,
         organ_probabilities=probabilities,
         heat=heat,
-        lesions=[models.calibration.lesion(lesion) for lesion in lesions],
+        lesions=[models.calibration.calibrate_lesion(lesion) for lesion in lesions],
     )

@@ -1,7 +1,8 @@
-"""Probabilities that mean what they say: fitted on the validation patients, stored with the operating point.
+"""Calibrated probabilities, fitted on the validation patients and stored with the operating point.
 
-How probable a net finds a tumour depends on how many of its samples were normal, and how sure it is of the stage on how
-long it was trained. Lesions get Platt's sigmoid on the log odds of their peak, stages a temperature (Guo et al. 2017).
+A net's tumour probability depends on the share of normal samples in its training, its certainty about the stage on the
+length of the training. Lesions get Platt's sigmoid on the log odds of their peak, stages a temperature (Guo et al.
+2017).
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,15 @@ LEAST_PROBABILITY = 1e-6
 
 @dataclass(frozen=True)
 class Calibration:
-    """From what the net says to probabilities; as it stands by default it changes nothing."""
+    """A map from the net's outputs to probabilities; the default changes nothing."""
 
     slope: float = 1.0  # of a lesion's log odds
     intercept: float = 0.0
     lesion_temperature: float = 1.0
     patient_temperature: float = 1.0
 
-    def lesion(self, lesion: Lesion) -> Lesion:
-        """The same lesion with calibrated probability and stages."""
+    def calibrate_lesion(self, lesion: Lesion) -> Lesion:
+        """Return the lesion with calibrated probability and stages."""
         odds = log_odds(lesion.probability)
         return replace(
             lesion,
@@ -33,20 +34,20 @@ class Calibration:
             stages=tempered(lesion.stages, self.lesion_temperature),
         )
 
-    def patient(self, stages: np.ndarray) -> np.ndarray:
-        """Calibrated stages of a patient, of the mean of the lesions' stages; shape (tumour stages,)."""
+    def calibrate_patient(self, stages: np.ndarray) -> np.ndarray:
+        """Return the calibrated stages of a patient from the mean of the lesions' stages; shape (tumour stages,)."""
         return tempered(stages, self.patient_temperature)
 
     def as_dict(self) -> dict[str, float]:
-        """Ready for JSON."""
+        """Return the numbers by name, ready for JSON."""
         return asdict(self)
 
 
 def tempered(stages: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities, shape (..., stages), whose logarithms are divided by ``temperature``; they sum to 1."""
+    """Divide the logarithms of probabilities, shape (..., stages), by a temperature; the result sums to 1."""
     return softmax(np.log(np.maximum(stages, LEAST_PROBABILITY)) / temperature, axis=-1)
 
 
 def log_odds(probability: float | Sequence[float]) -> np.ndarray:
-    """Of probabilities short of certainty, whose log odds are infinite."""
+    """Return log odds, with probabilities kept short of certainty, where they are infinite."""
     return logit(np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))

@@ -1,4 +1,4 @@
-"""Placing (paper 3, 3.1(3), 3.2): the trained LeNet-5 over whole slices, its heat maps to lesions."""
+"""Heat maps (paper 3, 3.1(3), 3.2: placing): the trained LeNet-5 run over whole slices."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ SLICES_AT_ONCE = 8
 
 
 def to_fully_convolutional(weights: str | Path) -> caffe.Net:
-    """Net surgery: the trained numbers in the fully convolutional net, inner products as convolutions.
+    """Load trained weights into the fully convolutional net, inner products recast as convolutions (net surgery).
 
     Raises:
-        ModelError: the weights are missing, no caffemodel, or of another net.
+        ModelError: the weights are missing, not a caffemodel, or belong to another net.
     """
     stored = caffe_net.read_weights(weights)
     net = caffe.Net(str(FCN), caffe.TEST)
@@ -39,7 +39,7 @@ def to_fully_convolutional(weights: str | Path) -> caffe.Net:
 
 
 def heat_maps(net: caffe.Net, transform: Transform, slices: list[Slice], volume: np.ndarray) -> np.ndarray:
-    """Class probabilities at places all over each slice: the net sees each slice once.
+    """Return class probabilities at places all over each slice; the net sees each slice once.
 
     Args:
         net: result of `to_fully_convolutional`.

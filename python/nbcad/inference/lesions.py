@@ -14,28 +14,26 @@ from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import stage_grid_shape
 
 STRIDE = 4  # pixels between windows: the product of the net's two pooling strides
-SMOOTHING = (0.6, 0.3, 0.3)  # standard deviations in slices and in places; chosen on patients held out
-PROMINENCE = 0.25  # by how much, in log odds, two peaks must stand out from the saddle between them to be two lesions
-SURE = 3.0  # log odds from which on heat is one lesion whatever its ripples: else a large tumour would be many
-EXTENT_BELOW = 1.25  # log odds below the threshold down to which places belong to a lesion
-LEAST_PROBABILITY = 1e-4  # so that one place cannot outvote its neighbours
+SMOOTHING = (0.6, 0.3, 0.3)  # standard deviations in slices and in places; chosen on held-out patients
+PROMINENCE = 0.25  # log odds by which two peaks must exceed the saddle between them to count as two lesions
+SURE = 3.0  # log odds above which ripples do not split a lesion; otherwise a large tumour would become many
+EXTENT_BELOW = 1.25  # a lesion extends to places this far, in log odds, below the threshold
+LEAST_PROBABILITY = 1e-4  # keeps one place from outvoting its neighbours
 _NEIGHBOURS = np.ones((3, 3, 3))
-
-
-# Evenly spaced in log odds: how probable a net finds tumours depends on how many of its samples were normal.
+# Evenly spaced in log odds, as a net's tumour probability depends on the share of normal samples in its training.
 THRESHOLDS = tuple(np.round(expit(np.arange(-3, 4.1, 0.125)), 4).tolist())
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What makes heat a lesion; chosen on the validation patients. Both are smoothed tumour probabilities."""
+    """The thresholds that turn heat into lesions: smoothed tumour probabilities, chosen on the validation patients."""
 
     threshold: float  # of a lesion's peak
     extent: float  # of every place that belongs to it
 
     @classmethod
     def of(cls, threshold: float) -> "OperatingPoint":
-        """With the extent that goes with a threshold."""
+        """Return the operating point of a threshold, with the extent that goes with it."""
         return cls(threshold, float(expit(logit(threshold) - EXTENT_BELOW)))
 
 
@@ -51,7 +49,7 @@ class Lesion:
 
 
 def smoothed_log_odds(heat: np.ndarray) -> np.ndarray:
-    """Log odds of tumour, averaged over neighbouring places and slices.
+    """Return the log odds of tumour, averaged over neighbouring places and slices.
 
     Args:
         heat: shape (n, classes, height, width), class 0 is normal.
@@ -64,14 +62,14 @@ def smoothed_log_odds(heat: np.ndarray) -> np.ndarray:
 
 
 class Peaks:
-    """Heat of one series, divided at its valleys: each peak with the places that lead up to it.
+    """The heat of one series, divided at its valleys: each peak with the places that lead up to it.
 
-    Neighbouring metastases are as near to each other as the places of the heat map are. Connected heat would make one
-    lesion of them.
+    Neighbouring metastases can be as close to each other as the places of the heat map; taking connected heat as a
+    lesion would merge them.
     """
 
     def __init__(self, heat: np.ndarray, slices: list[Slice]):
-        """Divide the result of `heat_maps` on n slices."""
+        """Divide the result of `heat.heat_maps` on n slices."""
         self._heat, self._image = heat, slices[0]
         odds = smoothed_log_odds(heat)
         self._tumour = expit(odds)
@@ -80,7 +78,7 @@ class Peaks:
         self._peaks = ndimage.maximum(self._tumour, self._basins, self._numbers)
 
     def lesions(self, point: OperatingPoint) -> list[Lesion]:
-        """The peaks that are lesions, most probable first."""
+        """Return the peaks that are lesions, most probable first."""
         lesions = [
             _lesion((self._basins == number) & (self._tumour >= point.extent), self._tumour, self._heat, self._image)
             for number in self._numbers[self._peaks >= point.threshold]
@@ -89,22 +87,22 @@ class Peaks:
 
 
 def find_lesions(heat: np.ndarray, slices: list[Slice], point: OperatingPoint) -> list[Lesion]:
-    """Lesions of one series, most probable first.
+    """Return the lesions of one series, most probable first.
 
     Args:
-        heat: result of `heat_maps`.
+        heat: result of `heat.heat_maps`.
         slices: the same n slices.
-        point: what makes heat a lesion.
+        point: the thresholds of a lesion.
     """
     return Peaks(heat, slices).lesions(point)
 
 
 def _basins(odds: np.ndarray) -> np.ndarray:
-    """For each place the number, from 1, of the peak that it leads up to; shape of ``odds``."""
-    # Peaks lowered by the prominence and filled up again from below: smaller ones are then part of a plateau.
+    """Return for each place the number, from 1, of the peak that it leads up to; the shape is that of ``odds``."""
+    # Lower the peaks by the prominence and fill up again from below: smaller peaks become part of a plateau.
     capped = np.minimum(odds, SURE)
     flattened = morphology.reconstruction(capped - PROMINENCE, capped, footprint=_NEIGHBOURS)
-    # Padded, since heat that is even all over has no maximum of its own.
+    # Pad, since perfectly even heat has no maximum.
     highest = morphology.local_maxima(np.pad(flattened, 1, constant_values=flattened.min() - 1), footprint=_NEIGHBOURS)[
         1:-1, 1:-1, 1:-1
     ]
@@ -113,7 +111,7 @@ def _basins(odds: np.ndarray) -> np.ndarray:
 
 
 def place_in_stored(place: Sequence[float] | np.ndarray, image: Slice) -> tuple[float, float]:
-    """Row and column of the stored image, from its upper left corner, on which a place of its heat map lies."""
+    """Return row and column in the stored image, from its upper left corner, of a place of its heat map."""
     turn, shape = Canonical.of(image.geometry), (image.rows, image.columns)
     cell = _cell_in_pixels(image, turn)
     row, column = place[0] * cell[0], place[1] * cell[1]
@@ -143,14 +141,14 @@ def _lesion(region: np.ndarray, tumour: np.ndarray, heat: np.ndarray, image: Sli
 
 
 def _cell_in_pixels(image: Slice, turn: Canonical) -> tuple[float, float]:
-    """Distance between neighbouring places of the heat map, in pixels of the turned slice."""
+    """Return the distance between neighbouring places of the heat map, in pixels of the turned slice."""
     shape = turn.shape((image.rows, image.columns))
     grid = stage_grid_shape(shape, turn.spacing(image.spacing))
     return STRIDE * shape[0] / grid[0], STRIDE * shape[1] / grid[1]
 
 
 def _box(rows: slice, columns: slice, cell: tuple[float, float]) -> Box:
-    """Places stand for the cells around them."""
+    """Return the box of the cells around some places."""
     return (
         (rows.start - 0.5) * cell[0],
         (columns.start - 0.5) * cell[1],
@@ -160,6 +158,6 @@ def _box(rows: slice, columns: slice, cell: tuple[float, float]) -> Box:
 
 
 def _clip(box: Box, shape: tuple[int, int]) -> Box:
-    """Inside the image and at least up to its last pixel: the last places may lie beyond the edge."""
+    """Clip a box to the image, keeping at least the last pixel: the last places may lie beyond the edge."""
     row0, col0 = (float(np.clip(box[i], 0, shape[i] - 1)) for i in (0, 1))
     return row0, col0, min(box[2], float(shape[0])), min(box[3], float(shape[1]))

@@ -1,4 +1,4 @@
-"""The folders of trained models: sealed with a hash of every file when complete, and loaded only as sealed."""
+"""Folders of trained models, sealed with a hash of every file when complete and loaded only as sealed."""
 
 import hashlib
 import json
@@ -29,16 +29,16 @@ _REMEDY = {
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where trained models lie: what another process needs to load the same."""
+    """The location of trained models, from which another process can load the same ones."""
 
     folder: Path
     stage_folder: Path
     device: str
-    sha256: tuple[tuple[str, str], ...]  # by what a file is
+    sha256: tuple[tuple[str, str], ...]  # by a file's role
 
     @property
     def paths(self) -> list[Path]:
-        """All files."""
+        """Return the paths of all files."""
         return [
             *(self.folder / "organ" / name for name in (*ORGAN_FILES.values(), SEAL)),
             *(self.stage_folder / name for name in (*STAGE_FILES.values(), SEAL)),
@@ -47,7 +47,7 @@ class ModelFiles:
 
 @dataclass
 class Models:
-    """Everything that was trained, ready to use."""
+    """All trained models, ready to use."""
 
     organ_net: caffe_net.caffe.Net
     organ_transform: caffe_net.Transform
@@ -59,7 +59,7 @@ class Models:
     stages: list[str]
     n4: bool
     sha256: dict[str, str]
-    files: ModelFiles | None = None  # None: made in memory
+    files: ModelFiles | None = None  # None: built in memory
 
 
 def seal_organ(folder: Path) -> None:
@@ -76,13 +76,13 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
     """Load trained models.
 
     Args:
-        folder: what ``make train-organ`` and ``make train-stage`` left, in ``organ`` and ``stage``.
+        folder: the results of ``make train-organ`` and ``make train-stage``, in ``organ`` and ``stage``.
         device: "cpu" or "cuda:N".
-        stage_folder: of another stager than ``folder/stage``.
+        stage_folder: the stager's folder, if not ``folder/stage``.
 
     Raises:
-        ModelError: a file is missing, not the one that was sealed, or does not fit.
-        DeviceError: the device is not there.
+        ModelError: a file is missing, differs from the sealed one, or does not fit.
+        DeviceError: the device is not available.
     """
     stage_folder = stage_folder or folder / "stage"
     sha256 = _checked(folder / "organ", "organ", ORGAN_FILES, organ_labels())
@@ -116,11 +116,11 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
 
 @lru_cache(maxsize=1)
 def kept_models(files: ModelFiles) -> Models:
-    """Load trained models, once in a process.
+    """Load trained models once per process.
 
     Raises:
-        ModelError: see `load_models`; or they are not the very ones.
-        DeviceError: the device is not there.
+        ModelError: see `load_models`; or the files are not those that the caller sees.
+        DeviceError: the device is not available.
     """
     models = load_models(files.folder, files.device, files.stage_folder)
     if models.files != files:
@@ -129,15 +129,15 @@ def kept_models(files: ModelFiles) -> Models:
 
 
 def _fit(kind: str, what: str, outputs: int, labels: Sequence[str]) -> None:
-    """Refuse a model that has not one output for each label.
+    """Refuse a model whose number of outputs differs from the number of labels.
 
     Raises:
         ModelError: see `load_models`.
     """
     if outputs != len(labels):
         raise ModelError(
-            f"{what} has {outputs} outputs, config/labels/{kind}.txt has {len(labels)} names; make them as many and "
-            "train anew"
+            f"{what} has {outputs} outputs, config/labels/{kind}.txt has {len(labels)} names; make the numbers equal "
+            "and train again"
         )
 
 
@@ -149,7 +149,7 @@ def _seal(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str])
 
 
 def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of each file, by what it is.
+    """Return the SHA-256 of each file by its role, after checking the seal.
 
     Raises:
         ModelError: see `load_models`.
@@ -167,7 +167,7 @@ def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[st
         raise ModelError(f"{folder / SEAL} cannot be read: {error}; {_REMEDY[kind]}") from error
     for name, wanted in hashes.items():
         if _sha256(folder / name) != wanted:
-            raise ModelError(f"model file {folder / name} is not the one that {SEAL} names; {_REMEDY[kind]}")
+            raise ModelError(f"model file {folder / name} differs from the one that {SEAL} names; {_REMEDY[kind]}")
     return {what: hashes[name] for what, name in files.items()}
 
 

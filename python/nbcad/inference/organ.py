@@ -1,4 +1,4 @@
-"""The region of a slice: features of the organ net, sorted by an SVM (paper 3.1(2), 3.2)."""
+"""The region of a slice: features of the organ net, classified by an SVM (paper 3.1(2), 3.2)."""
 
 import json
 from collections.abc import Callable
@@ -21,31 +21,31 @@ from nbcad.runtime.paths import ORGAN_NET
 
 TRAIN_VAL = ORGAN_NET / "train_val.prototxt"
 DEPLOY = ORGAN_NET / "deploy.prototxt"
-_SCHEMA = "schema.json"  # of a file by skops: what its parts are and how they hang together
-# What skops may load besides NumPy and scikit-learn's own defaults.
+_SCHEMA = "schema.json"  # in a file by skops: its parts and how they belong together
+# Types that skops may load besides its defaults of NumPy and scikit-learn.
 _TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
 
 
 @dataclass
 class OrganSvm:
-    """The fitted SVMs with what is needed to use them."""
+    """The fitted SVMs, with their thresholds and labels."""
 
     classifier: CalibratedClassifierCV  # which of the three regions
-    familiarity: Pipeline  # one-class SVM: how much a slice is like those of the three regions
+    familiarity: Pipeline  # one-class SVM: how like a slice is to those of the three regions
     thresholds: dict[str, float]  # least "probability" and least "familiarity" of a slice that gets a region
     blob: str
     labels: list[str]
     info: dict  # of the fit: chosen C and gamma, accuracy in cross-validation, numbers of samples
 
-    def sort(self, features: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Regions of slices.
+    def classify(self, features: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return the regions of slices.
 
         Args:
             features: shape (n, d), of `extract_features`.
 
         Returns:
-            n labels, ``other`` where the most probable region is not probable enough or the slice is like none, and the
-            calibrated probabilities of the regions, shape (n, regions).
+            n labels, and the calibrated probabilities of the regions, shape (n, regions). A label is ``other`` where
+            the most probable region is not probable enough or the slice resembles none of them.
         """
         probabilities = self.classifier.predict_proba(features)
         sure = probabilities.max(axis=1) >= self.thresholds["probability"]
@@ -55,7 +55,7 @@ class OrganSvm:
 
 
 def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, blob: str) -> np.ndarray:
-    """Features of slices, rasterised.
+    """Return the rasterised features of slices.
 
     Args:
         net: the organ net, deployed.
@@ -71,7 +71,7 @@ def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, b
 
 
 def save(svm: OrganSvm, folder: Path) -> None:
-    """Write ``svm.skops`` and, readable, ``svm.json`` into ``folder``; the same bytes for the same SVM."""
+    """Write ``svm.skops`` and the readable ``svm.json`` into ``folder``; the same SVM gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     model = skops.io.dumps({"classifier": svm.classifier, "familiarity": svm.familiarity})
     with replacing_file(folder / "svm.skops") as temporary:
@@ -82,7 +82,7 @@ def save(svm: OrganSvm, folder: Path) -> None:
 
 
 def _write_reproducibly(model: bytes, path: Path) -> None:
-    """Write what skops made, with numbers for the addresses in memory by which it names parts, and without the time."""
+    """Write a file of skops with numbers in place of memory addresses, and without times."""
     numbers: dict[str, int] = {}
 
     def number(address: str) -> int:
@@ -108,10 +108,10 @@ def _renamed(name: str, number: Callable[[str], int]) -> str:
 
 
 def load(folder: Path) -> OrganSvm:
-    """Read what `save` wrote; nothing in the file can run code.
+    """Read the files of `save`; nothing in them can run code.
 
     Raises:
-        ModelError: a file is missing, damaged, or holds types that are not the SVM's.
+        ModelError: a file is missing, damaged, or holds types other than the SVM's.
     """
     model, description = folder / "svm.skops", folder / "svm.json"
     for path in (model, description):

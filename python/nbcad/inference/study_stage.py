@@ -21,7 +21,7 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
-        mean = models.calibration.patient(stage.mean_stage(stages, _lesion_sizes(found)))
+        mean = models.calibration.calibrate_patient(stage.mean_stage(stages, _lesion_sizes(found)))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
         probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
         label, undetermined = stage.suggested(probabilities[1:], models.stages[1:])

@@ -1,4 +1,4 @@
-"""Output that appears in one piece or not at all, and files that only their owner reads."""
+"""Output that appears as a whole or not at all, and files that only their owner can read."""
 
 import ctypes
 import errno
@@ -16,10 +16,15 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota
 
 
 def existing(path: str | Path, what: str, remedy: str = "") -> Path:
-    """Return ``path`` if something stands there.
+    """Return ``path`` if it exists.
+
+    Args:
+        path: file or folder.
+        what: the noun for it in the message.
+        remedy: what the user can do, for the message.
 
     Raises:
-        InputError: nothing stands there; the message names ``what`` and the ``remedy``.
+        InputError: it does not exist.
     """
     path = Path(path)
     if not path.exists():
@@ -34,7 +39,7 @@ def refuse_existing(path: Path, force: bool) -> None:
 
 
 def secret_key(path: Path) -> bytes:
-    """32 secret bytes, made on first use and readable by their owner only.
+    """Return 32 secret bytes from a file, created on first use and readable by its owner only.
 
     Raises:
         InputError: the file holds something else.
@@ -45,13 +50,13 @@ def secret_key(path: Path) -> bytes:
             file.write(secrets.token_bytes(32))
     key = path.read_bytes()
     if len(key) != 32:
-        raise InputError(f"key {path} has {len(key)} bytes, not 32; give another or let it be made")
+        raise InputError(f"key {path} has {len(key)} bytes, not 32; name another file, or a new one to create a key")
     return key
 
 
 @contextmanager
 def telling_no_space(error: type[NbcadError], where: Path, remedy: str) -> Iterator[None]:
-    """Raise ``error``, which says what to do, in place of what a full disk makes Python raise while writing there."""
+    """Turn the OSError of a full disk into ``error``, whose message names the place and the remedy."""
     try:
         yield
     except OSError as failure:
@@ -62,7 +67,7 @@ def telling_no_space(error: type[NbcadError], where: Path, remedy: str) -> Itera
 
 @contextmanager
 def replacing_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; on success it is renamed to ``path``, on failure removed."""
+    """Yield a temporary name beside ``path``, renamed to ``path`` on success and removed on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -75,7 +80,7 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; on success it takes ``path``'s place, on failure it goes."""
+    """Yield an empty temporary folder beside ``path``, which replaces ``path`` on success and is removed on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     finish_replacing(path)
@@ -89,10 +94,10 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def take_place(folder: Path, path: Path) -> None:
-    """Give a complete folder the name ``path``; what stood there has the folder's old name afterwards, or is gone.
+    """Give a complete folder the name ``path``; the folder it replaces takes the other name, or is removed.
 
-    The names are exchanged in one step, so that at any moment the old or the new stands at ``path``. Where the file
-    system cannot (NFS), a process killed between two renames leaves nothing there until `finish_replacing`.
+    The two names are exchanged in one step, so that ``path`` is the old or the new folder at any moment. Where the file
+    system cannot do that (NFS), a process killed between two renames leaves no ``path`` until `finish_replacing`.
     """
     if not path.exists():
         folder.rename(path)
@@ -104,7 +109,7 @@ def take_place(folder: Path, path: Path) -> None:
 
 
 def finish_replacing(path: Path) -> None:
-    """Put back, or remove, what a process killed within `take_place` left beside ``path``."""
+    """Restore or remove the folder that a process killed within `take_place` left beside ``path``."""
     old = _set_aside(path)
     if old.exists() and path.exists():
         shutil.rmtree(old)
@@ -117,7 +122,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names by renameat2(2); false where the file system cannot."""
+    """Exchange two names by renameat2(2); return false where the file system cannot."""
     at_working_directory, rename_exchange = -100, 2
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)

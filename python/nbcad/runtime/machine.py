@@ -1,4 +1,4 @@
-"""On what, and by what software, something was computed or measured."""
+"""The processor and the software that a result was computed with."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "SimpleITK")  # what
 
 
 def processor() -> str:
-    """The processor's name as the kernel has it, or its architecture."""
+    """Return the processor's name as the kernel gives it, or else its architecture."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.machine())
 
 
 def describe() -> dict[str, str | int]:
-    """Processor, number of its cores that may be used, and Python's version."""
+    """Return the processor, the number of cores this process may use, and Python's version."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -30,9 +30,9 @@ def describe() -> dict[str, str | int]:
 
 @cache
 def software() -> dict[str, str]:
-    """This package's version, a hash of its sources, and the versions of the libraries that images depend on.
+    """Return this package's version, a hash of its sources, and the versions of the libraries that images depend on.
 
-    As they were when first asked for, which is what this process runs.
+    They are read once: a process keeps running the sources it started with.
     """
     sources = sorted(Path(nbcad.__file__).parent.rglob("*.py"))
     return {
@@ -43,7 +43,7 @@ def software() -> dict[str, str]:
 
 
 def sha256(files: Iterable[Path]) -> str:
-    """SHA-256 over the bytes of some files, one after the other."""
+    """Return the SHA-256 of the concatenated bytes of some files."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.read_bytes())

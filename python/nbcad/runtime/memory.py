@@ -1,4 +1,4 @@
-"""How much memory a process may take, and what the C library does with what is free again."""
+"""Limits on a process's memory, and the return of freed memory to the system."""
 
 import ctypes
 import resource
@@ -9,20 +9,20 @@ _LARGE = 1 << 20  # bytes
 
 
 def return_large_blocks() -> None:
-    """Have glibc return large blocks to the system as soon as they are free, in this whole process.
+    """Make glibc return large blocks to the system as soon as they are freed, in the whole process.
 
-    By itself it raises the limit of "large" to the largest block that was ever freed (mallopt(3)); images then lie
-    between small things that stay, and a process that analyses many patients grows by the holes they leave.
+    By default glibc raises its threshold for "large" to the largest block ever freed (mallopt(3)). Images then lie
+    among small, long-lived objects, and the holes they leave make a process that analyses many patients grow.
     """
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def limit_memory(more: int, for_good: bool) -> None:
-    """Let this process take so many bytes more than it has, and leave no core file: it would hold patients' images.
+    """Limit how much memory this process may add, and forbid core files, which would hold patients' images.
 
     Args:
-        more: bytes.
-        for_good: the limit cannot be raised again; else a process that is started may set its own.
+        more: bytes beyond what the process has now.
+        for_good: forbid raising the limit again; otherwise a child process may set its own.
     """
     limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + more
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

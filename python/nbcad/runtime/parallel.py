@@ -1,8 +1,8 @@
-"""A function of many items, its results in the items' order: in this process, on this machine's cores, or by Dask.
+"""One function applied to many items, in this process or on this machine's cores; `nbcad.cluster` adds Dask.
 
-However it is done, only a few items for each worker are on their way at a time, and what a function raises is raised
-here. Functions and items are sent to other processes, so they are what pickle can send by name and by value; images and
-models are files, which workers read by their paths.
+Results come in the order of the items, only a few items per worker are under way at a time, and an exception of the
+function is raised here. Functions and items travel to other processes by pickle; images and models are files that the
+workers read by path.
 """
 
 import multiprocessing
@@ -15,38 +15,34 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 
 from nbcad.errors import WorkerError
 
-if TYPE_CHECKING:
-    pass
-
-
-ITEMS_A_WORKER = 2  # items on their way: one in work, and one that waits
+ITEMS_A_WORKER = 2  # one under way and one waiting
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Map(Protocol):
-    """Calls a function for each item and yields the results in the items' order, as Python's ``map`` does here.
+    """A callable like Python's ``map``: calls a function for each item and yields the results in the items' order.
 
     Raises:
-        WorkerError: a worker was killed, or does not fit.
+        WorkerError: a worker was killed or is unfit.
     """
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
 
 
 def on_cores(workers: int) -> Map:
-    """A `Map` on so many processes, which are forked from this one and live while the results are read."""
+    """Return a `Map` on a number of processes, forked from this one and alive while the results are read."""
     return partial(_on_cores, workers)
 
 
 def in_order(submit: Callable[[Item], Any], items: Iterable[Item], most: Callable[[], int]) -> Iterator[Any]:
-    """Results of futures in the order of their items, of which at most ``most()`` are on their way."""
+    """Yield the results of futures in the order of their items, with at most ``most()`` of them under way."""
     items = iter(items)
     pending: deque[Any] = deque()
     while True:
@@ -57,21 +53,23 @@ def in_order(submit: Callable[[Item], Any], items: Iterable[Item], most: Callabl
 
 
 def _on_cores(workers: int, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
-    # Before the workers are forked: they would wait for OpenCV's threads, which do not live on in a forked process.
+    # Set before forking: a worker would wait for OpenCV's threads, which do not survive the fork.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     with ProcessPoolExecutor(workers, initializer=_begin_process) as pool:
         try:
             yield from in_order(lambda item: pool.submit(function, item), items, lambda: ITEMS_A_WORKER * workers)
         except BrokenProcessPool as error:
-            raise WorkerError("a worker process was killed, perhaps for want of memory; run the same again") from error
+            raise WorkerError(
+                "a worker process was killed, perhaps for lack of memory; run the command again"
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             cv2.setNumThreads(threads)
 
 
 def _begin_process() -> None:
-    """Ctrl-C is the parent's to handle; no worker outlives its parent, even if that is killed."""
+    """Leave Ctrl-C to the parent, and end this worker with its parent, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 def progress(
     items: Iterable | None = None, *, desc: str, unit: str, total: int | None = None, initial: int = 0
 ) -> tqdm:
-    """A progress bar with count, rate and ETA on stderr; on a stream that is no terminal one line every 10 s."""
+    """Return a progress bar with count, rate and ETA on stderr; outside a terminal it prints a line every 10 s."""
     terminal = {"file": sys.stderr, "dynamic_ncols": True}
     lines = {"file": _Lines(), "mininterval": 10, "ascii": True, "ncols": 100}
     look = terminal if sys.stderr.isatty() else lines
@@ -17,7 +17,7 @@ def progress(
 
 
 class _Lines:
-    """Stderr for a progress bar that shall not overwrite itself: each state a line."""
+    """A stderr on which each state of a progress bar gets a line of its own."""
 
     def write(self, text: str) -> None:
         state = text.strip("\r\n ")
