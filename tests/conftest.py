@@ -31,7 +31,7 @@ def _run_from_the_root():
 
 
 @pytest.fixture
-def chance():
+def rng():
     """A seeded generator of random numbers."""
     return np.random.default_rng(7)
 

@@ -16,8 +16,8 @@ from make_dicom import enhanced, mr_image, write
 from nbcad.errors import ModelError
 from nbcad.imaging.boxes import whole_pixels
 from nbcad.infer import analyse
-from nbcad.inference import heat as localise
 from nbcad.inference.calibration import Calibration
+from nbcad.inference.heat import to_fully_convolutional
 from nbcad.inference.lesions import OperatingPoint, find_lesions
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
@@ -287,7 +287,7 @@ def test_weights_of_another_net_are_not_taken_for_the_stagers(eager, tmp_path):
     path = tmp_path / "final.caffemodel"
     eager.organ_net.save(str(path))
     with pytest.raises(ModelError, match="does not fit"):
-        localise.to_fully_convolutional(path)
+        to_fully_convolutional(path)
 
 
 @pytest.mark.parametrize("rows", [61, 62, 63, 64])

@@ -23,13 +23,13 @@ EXPECTED = [[], [BOX], [BOX], [BOX, SMALL], [], []]  # of make_labels.lesion
 
 
 @pytest.fixture(params=[STRAIGHT, OBLIQUE, FLIPPED], ids=["straight", "oblique", "flipped"])
-def images(request, tmp_path, chance):
-    return make_labels.series(tmp_path / "dicom", chance, axes=request.param)
+def images(request, tmp_path, rng):
+    return make_labels.series(tmp_path / "dicom", rng, axes=request.param)
 
 
 @pytest.fixture
-def straight(tmp_path, chance):
-    return make_labels.series(tmp_path / "dicom", chance)
+def straight(tmp_path, rng):
+    return make_labels.series(tmp_path / "dicom", rng)
 
 
 def _read(path, images, patients=PATIENTS, **more):
@@ -81,8 +81,8 @@ def test_segments_that_are_no_lesions_are_left_out_or_refuse_the_seg(straight, t
     assert _read(path, straight, lesions="LIVER")[0].status == USED
 
 
-def test_seg_of_other_images_is_refused(straight, tmp_path, chance):
-    others = make_labels.series(tmp_path / "elsewhere", chance, number=2)
+def test_seg_of_other_images_is_refused(straight, tmp_path, rng):
+    others = make_labels.series(tmp_path / "elsewhere", rng, number=2)
     file, _ = _read(make_labels.seg(tmp_path / "x.dcm", others, lesion()), straight)
     assert file.status == REFUSED and "(0008,1115)" in file.reason
 
@@ -187,19 +187,19 @@ def test_mask_named_by_the_series_need_not_lie_beside_it(straight, tmp_path):
     assert file.status == REFUSED and "belongs to no series" in file.reason
 
 
-def test_mask_that_fits_two_patients_is_refused(straight, tmp_path, chance):
-    make_labels.series(tmp_path / "dicom" / "p2", chance, number=2)
+def test_mask_that_fits_two_patients_is_refused(straight, tmp_path, rng):
+    make_labels.series(tmp_path / "dicom" / "p2", rng, number=2)
     path = make_labels.mask(tmp_path / "dicom" / "x.mha", straight, lesion())
     (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == REFUSED and "2 patients" in file.reason
 
 
-def test_a_real_structure_set_without_preamble_and_image_references_is_placed_by_position(tmp_path, chance):
+def test_a_real_structure_set_without_preamble_and_image_references_is_placed_by_position(tmp_path, rng):
     path = Path(get_testdata_file("rtstruct.dcm"))
     series_uid = "1.2.826.0.1.3680043.8.498.2010020400001.2.1.1"
     for index in range(3):  # a contour lies at z = -200, -190 and -180 mm
         place = (-250, -200, -200 + 10 * index)
-        image = mr_image(chance.integers(50, 900, (200, 250)), place, SeriesInstanceUID=series_uid)
+        image = mr_image(rng.integers(50, 900, (200, 250)), place, SeriesInstanceUID=series_uid)
         write(image, tmp_path / "dicom" / str(index))
     archive = read_archive(tmp_path / "dicom")
     (file,) = read_labels([path], archive.series, PATIENTS, lesions="^patient EXTERNAL")
@@ -213,13 +213,13 @@ def test_a_real_structure_set_without_preamble_and_image_references_is_placed_by
     assert file.status == REFUSED and "patient EXTERNAL" in file.reason
 
 
-def test_a_real_seg_lies_on_the_images_that_it_was_drawn_on(tmp_path, chance):
+def test_a_real_seg_lies_on_the_images_that_it_was_drawn_on(tmp_path, rng):
     path = Path(get_testdata_file("liver_1frame.dcm"))
     stored = pydicom.dcmread(path)
     stem = "1.2.392.200103.20080913.113635.2.2009.6.22.21.43.10"
     for index, number in enumerate((23433, 23432, 23431)):
         place = stored.PerFrameFunctionalGroupsSequence[index].PlanePositionSequence[0].ImagePositionPatient
-        image = mr_image(chance.integers(50, 900, (512, 512)), place, PixelSpacing=[0.810547, 0.810547])
+        image = mr_image(rng.integers(50, 900, (512, 512)), place, PixelSpacing=[0.810547, 0.810547])
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{stem}.{number}.1"
         write(image, tmp_path / "dicom" / str(index))
     archive = read_archive(tmp_path / "dicom")
@@ -234,7 +234,7 @@ def test_a_real_seg_lies_on_the_images_that_it_was_drawn_on(tmp_path, chance):
     assert file.status == REFUSED and "Liver" in file.reason
 
 
-def test_damaged_label_files_are_refused_with_one_line(straight, tmp_path, chance):
+def test_damaged_label_files_are_refused_with_one_line(straight, tmp_path, rng):
     whole = make_labels.seg(tmp_path / "x.dcm", straight, lesion()).read_bytes()
     made = [whole[: len(whole) * n // 9] for n in range(3, 9)]
     made += [make_labels.structures(tmp_path / "y.dcm", straight, [(1, _rectangle(1, 1, 9, 9))]).read_bytes()[:900]]
@@ -264,7 +264,7 @@ def test_mask_whose_header_claims_more_than_memory_is_refused(straight, tmp_path
     assert file.status == REFUSED and "voxels, more than" in file.reason
 
 
-def test_mutated_label_files_are_used_or_refused_and_never_crash(straight, tmp_path, chance):
+def test_mutated_label_files_are_used_or_refused_and_never_crash(straight, tmp_path, rng):
     """Seeded: bytes changed, cut out and doubled."""
     corner = np.array([[9.5, 11.5], [9.5, 29.5], [19.5, 29.5], [19.5, 11.5]])
     sound = [
@@ -278,9 +278,9 @@ def test_mutated_label_files_are_used_or_refused_and_never_crash(straight, tmp_p
         content = path.read_bytes()
         for _ in range(80):
             mutated = bytearray(content)
-            for _ in range(int(chance.integers(1, 6))):
-                at = int(chance.integers(0, len(mutated)))
-                mutated[at : at + int(chance.integers(0, 5))] = chance.bytes(int(chance.integers(0, 5)))
+            for _ in range(int(rng.integers(1, 6))):
+                at = int(rng.integers(0, len(mutated)))
+                mutated[at : at + int(rng.integers(0, 5))] = rng.bytes(int(rng.integers(0, 5)))
             path.write_bytes(mutated)
             statuses += [file.status for file in read_labels([path.parent], series, PATIENTS) if file.path == path]
         path.write_bytes(content)

@@ -326,8 +326,8 @@ def test_every_layer_type_of_the_nets_is_there():
     assert used and used <= set(caffe.layer_type_list())
 
 
-def test_datum_round_trip_keeps_the_image_writable(chance):
-    image = chance.integers(0, 256, (1, 5, 7), dtype=np.uint8)
+def test_datum_round_trip_keeps_the_image_writable(rng):
+    image = rng.integers(0, 256, (1, 5, 7), dtype=np.uint8)
     datum = caffe_pb2.Datum.FromString(caffe.io.array_to_datum(image, label=2).SerializeToString())
     back = caffe.io.datum_to_array(datum)
     np.testing.assert_array_equal(back, image)
@@ -349,9 +349,9 @@ def run_net(text: str, tmp_path: Path, values: np.ndarray) -> np.ndarray:
 
 # Half a unit in the last place below 1, and two.
 @pytest.mark.parametrize(("layers", "error"), [("stock", 6e-8), ("fast", 1.2e-7)])
-def test_sigmoid_compiled_with_fast_math_keeps_nan_and_accuracy(tmp_path, chance, monkeypatch, layers, error):
+def test_sigmoid_compiled_with_fast_math_keeps_nan_and_accuracy(tmp_path, rng, monkeypatch, layers, error):
     monkeypatch.setenv("NBCAD_CAFFE_LAYERS", layers)
-    values = chance.normal(0, 4, 10_001).astype(np.float32)
+    values = rng.normal(0, 4, 10_001).astype(np.float32)
     values[:3] = np.nan, np.inf, -np.inf
     text = f"""
         layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: {values.size} }} }} }}

@@ -300,15 +300,15 @@ def test_no_number_of_images_is_left_to_onednns_reference_which_is_hundreds_of_t
     assert executed and not any("ref" in implementation for implementation in executed), executed
 
 
-def test_net_over_slices_is_reshaped_to_any_size(chance):
+def test_net_over_slices_is_reshaped_to_any_size(rng):
     with chosen("stock"):
         stock = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)
     fast = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)
     for name, own in stock.params.items():
         for mine, other in zip(fast.params[name], own, strict=True):
-            other.data[...] = mine.data[...] = chance.normal(size=other.data.shape) / np.sqrt(other.data[0].size)
+            other.data[...] = mine.data[...] = rng.normal(size=other.data.shape) / np.sqrt(other.data[0].size)
     for shape in ((1, 1, 96, 80), (8, 1, 33, 47), (1, 1, 32, 32), (3, 1, 61, 40), (1, 1, 96, 80)):
-        images = chance.normal(size=shape)
+        images = rng.normal(size=shape)
         results = []
         for net in (stock, fast):
             net.blobs["data"].reshape(*shape)

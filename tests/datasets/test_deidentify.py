@@ -92,8 +92,8 @@ SECRET_TEXTS = [
 
 
 @pytest.fixture
-def pixels(chance):
-    return chance.integers(50, 900, (24, 20))
+def pixels(rng):
+    return rng.integers(50, 900, (24, 20))
 
 
 @pytest.fixture(scope="module")

@@ -33,30 +33,28 @@ def _volume(values, spacing, origin, direction=AXIAL):
     return volume
 
 
-def _examination(folder, chance, lesion_mm=((-30, -20, 10), (10, 20, 40)), suffix=".nii.gz", scale=1):
+def _examination(folder, rng, lesion_mm=((-30, -20, 10), (10, 20, 40)), suffix=".nii.gz", scale=1):
     """T1 coronal of 2 x 2 x 4 mm, T2 axial of 2.5 x 2.5 x 5 mm, both over 200 x 150 x 100 mm; a cuboid lesion."""
     folder.mkdir(parents=True)
     t1 = _volume(
-        chance.integers(0, 900, (38, 50, 100)).astype(np.int16), (2, 2, 4), (-99, 73, 1), CORONAL
+        rng.integers(0, 900, (38, 50, 100)).astype(np.int16), (2, 2, 4), (-99, 73, 1), CORONAL
     )  # z rises with the rows, y falls with the layers
-    t2 = _volume(
-        (chance.integers(0, 900, (20, 60, 80)) * scale).astype(np.float32), (2.5, 2.5, 5), (-98.75, -73.75, 2.5)
-    )
+    t2 = _volume((rng.integers(0, 900, (20, 60, 80)) * scale).astype(np.float32), (2.5, 2.5, 5), (-98.75, -73.75, 2.5))
     i, j, k = np.meshgrid(np.arange(100), np.arange(50), np.arange(38), indexing="ij")
     x, y, z = -99 + 2.0 * i, 73 - 4.0 * k, 1 + 2.0 * j
     low, high = lesion_mm
     inside = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1]) & (z > low[2]) & (z < high[2])
     mask = _volume(inside.transpose(2, 1, 0).astype(np.uint8), (2, 2, 4), (-99, 73, 1), CORONAL)
-    dwi = _volume(chance.normal(1, 0.1, (10, 30, 40)).astype(np.float32), (5, 5, 10), (-97.5, -72.5, 5))
+    dwi = _volume(rng.normal(1, 0.1, (10, 30, 40)).astype(np.float32), (5, 5, 10), (-97.5, -72.5, 5))
     for name, volume in {"T1": t1, "T2": t2, "DWI_b0": dwi, "DWI_b100": dwi, "SEG": mask}.items():
         sitk.WriteImage(volume, str(folder / f"{folder.parts[-1]}_{name}{suffix}"))
 
 
 @pytest.fixture
-def sppin(tmp_path, chance):
-    _examination(tmp_path / "in" / "PT_1", chance)
-    _examination(tmp_path / "in" / "PT_2" / "before", chance, suffix=".mha")
-    _examination(tmp_path / "in" / "PT_2" / "after", chance, lesion_mm=((0, 0, 0), (0, 0, 0)))
+def sppin(tmp_path, rng):
+    _examination(tmp_path / "in" / "PT_1", rng)
+    _examination(tmp_path / "in" / "PT_2" / "before", rng, suffix=".mha")
+    _examination(tmp_path / "in" / "PT_2" / "after", rng, lesion_mm=((0, 0, 0), (0, 0, 0)))
     return tmp_path
 
 
@@ -119,13 +117,13 @@ def test_one_command_each_makes_the_database_of_the_challenges_layout(sppin):
         np.testing.assert_allclose(tuple(box)[2:], expected, atol=1)
 
 
-def test_each_file_that_is_not_converted_has_its_reason(sppin, chance):
-    _examination(sppin / "in" / "PT_3", chance)
+def test_each_file_that_is_not_converted_has_its_reason(sppin, rng):
+    _examination(sppin / "in" / "PT_3", rng)
     (sppin / "in" / "PT_3" / "PT_3_T2.nii.gz").unlink()
     (sppin / "in" / "PT_1" / "T2.mha").write_bytes((sppin / "in" / "PT_2" / "before" / "before_T2.mha").read_bytes())
     (sppin / "in" / "PT_1" / "other.mha").write_bytes(b"x")
     (sppin / "in" / "readme.txt").write_text("x")
-    _examination(sppin / "in" / "PT_4", chance)
+    _examination(sppin / "in" / "PT_4", rng)
     (sppin / "in" / "PT_4" / "PT_4_T2.nii.gz").write_bytes(b"damaged")
     done = run_tool("convert_sppin", sppin / "in", "--out", sppin / "out")
     assert done.returncode == 3
@@ -137,8 +135,8 @@ def test_each_file_that_is_not_converted_has_its_reason(sppin, chance):
     assert len(done.stdout.splitlines()) == 3
 
 
-def test_a_mask_on_no_images_grid_is_refused_with_the_sizes(tmp_path, chance):
-    _examination(tmp_path / "in" / "PT_1", chance)
+def test_a_mask_on_no_images_grid_is_refused_with_the_sizes(tmp_path, rng):
+    _examination(tmp_path / "in" / "PT_1", rng)
     path = tmp_path / "in" / "PT_1" / "PT_1_SEG.nii.gz"
     sitk.WriteImage(sitk.ReadImage(str(path))[:-1], str(path))
     with pytest.raises(InputError, match=r"\(99, 50, 38\).*T1 \(100, 50, 38\)"):
@@ -146,8 +144,8 @@ def test_a_mask_on_no_images_grid_is_refused_with_the_sizes(tmp_path, chance):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_lesion_outside_t2_is_refused(tmp_path, chance):
-    _examination(tmp_path / "in" / "PT_1", chance, lesion_mm=((-100, 50, 0), (-90, 80, 10)))
+def test_a_lesion_outside_t2_is_refused(tmp_path, rng):
+    _examination(tmp_path / "in" / "PT_1", rng, lesion_mm=((-100, 50, 0), (-90, 80, 10)))
     volume = sitk.ReadImage(str(tmp_path / "in" / "PT_1" / "PT_1_T2.nii.gz"))
     volume.SetOrigin((-98.75, -173.75, 2.5))
     sitk.WriteImage(volume, str(tmp_path / "in" / "PT_1" / "PT_1_T2.nii.gz"))

@@ -51,13 +51,13 @@ def lesions(draw, shape, spacing):
     return row0, col0, row1, col1
 
 
-def _stored(folder, shape, spacing, plane, step_mm, chance):
+def _stored(folder, shape, spacing, plane, step_mm, rng):
     """A series written slice by slice, in no order, and read again."""
     along_row, along_column, up = plane
-    for n in chance.permutation(COUNT):
+    for n in rng.permutation(COUNT):
         write(
             mr_image(
-                chance.integers(0, 900, shape),
+                rng.integers(0, 900, shape),
                 np.round(np.array([10.0, -20.0, 30.0]) + n * step_mm * up, 6),
                 ImageOrientationPatient=np.round([*along_row, *along_column], 9).tolist(),
                 PixelSpacing=list(spacing),

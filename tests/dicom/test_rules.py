@@ -1,8 +1,7 @@
 import pytest
 
 from nbcad.dicom import Series
-from nbcad.dicom import rules as series_rules
-from nbcad.dicom.rules import decide, read_rules
+from nbcad.dicom.rules import Decision, decide, read_rules
 from nbcad.errors import InputError
 
 GOOD = '[[take]]\nname = "x"\n'
@@ -58,7 +57,7 @@ def test_every_condition_takes_or_refuses_with_its_reason(tmp_path, condition, f
 
 def test_series_is_taken_by_the_first_rule_that_does_and_refused_by_all(tmp_path):
     rules = _rules(tmp_path, '[[take]]\nname = "a"\nweighting = ["T1"]\n[[take]]\nname = "b"\nmin_slices = 2\n')
-    assert decide(_series(), rules) == series_rules.Decision("b", "")
+    assert decide(_series(), rules) == Decision("b", "")
     refused = decide(_series(slices=[]), rules)
     assert refused.rule == "a; b" and "rule 'a': weighting" in refused.reason and "rule 'b': 0 slices" in refused.reason
 

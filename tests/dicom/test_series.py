@@ -139,8 +139,8 @@ def test_every_encoding_gives_the_same_pixels(tmp_path, syntax, signed):
 
 
 @pytest.mark.parametrize("syntax", [*SYNTAXES[:5], JPEGLSLossless, JPEG2000Lossless])
-def test_frames_of_an_enhanced_object_are_read_in_every_encoding(tmp_path, syntax, chance):
-    frames = chance.integers(0, 900, (4, 40, 36))
+def test_frames_of_an_enhanced_object_are_read_in_every_encoding(tmp_path, syntax, rng):
+    frames = rng.integers(0, 900, (4, 40, 36))
     images = [mr_image(f, (0, 0, -5 * n), RescaleSlope=n + 1, RescaleIntercept=n) for n, f in enumerate(frames)]
     write(as_stored(enhanced(images), syntax), tmp_path / "x")
     (series,) = read_archive(tmp_path).series
@@ -155,8 +155,8 @@ def _with_bad_spacing(item):
     item.PixelMeasuresSequence[0].PixelSpacing = [-1, 1]
 
 
-def test_frame_that_cannot_be_analysed_is_refused_by_number_and_the_rest_is_used(tmp_path, chance):
-    images = [mr_image(chance.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(6)]
+def test_frame_that_cannot_be_analysed_is_refused_by_number_and_the_rest_is_used(tmp_path, rng):
+    images = [mr_image(rng.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(6)]
     images[4].PixelData = bytes(24)
     dataset = enhanced(images)
     for number in (1, 2):
@@ -168,8 +168,8 @@ def test_frame_that_cannot_be_analysed_is_refused_by_number_and_the_rest_is_used
     assert "; frame 4 refused: (7FE0,0010) Pixel Data: all pixels are equal" in record.reason
 
 
-def test_frame_without_a_plane_gets_none_from_the_rest_of_the_object(tmp_path, chance):
-    images = [mr_image(chance.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(3)]
+def test_frame_without_a_plane_gets_none_from_the_rest_of_the_object(tmp_path, rng):
+    images = [mr_image(rng.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(3)]
     dataset = enhanced(images)
     del dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
     dataset.ImagePositionPatient = [1, 2, 3]  # of no frame in particular
@@ -188,8 +188,8 @@ def test_frame_without_a_plane_gets_none_from_the_rest_of_the_object(tmp_path, c
         (lambda d: setattr(d, "NumberOfFrames", 10**8), 0, "(0028,0008) Number of Frames is 100000000; at most"),
     ],
 )  # fmt: skip
-def test_frames_and_functional_groups_must_agree(tmp_path, chance, edit, used, reason):
-    dataset = enhanced([mr_image(chance.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(3)])
+def test_frames_and_functional_groups_must_agree(tmp_path, rng, edit, used, reason):
+    dataset = enhanced([mr_image(rng.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(3)])
     edit(dataset)
     write(dataset, tmp_path / "x")
     record, pixels = _only(tmp_path)

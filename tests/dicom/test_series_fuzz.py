@@ -66,43 +66,43 @@ def sound() -> list[bytes]:
     return [*files, packed.getvalue()]
 
 
-def _mutated(data: bytes, chance: np.random.Generator) -> bytes:
+def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
     """Bytes changed, cut off, put in, taken out, or lengths made evil; half of the changes hit the first 1000 bytes."""
     changed = bytearray(data)
-    reach = len(changed) if chance.random() < 0.5 else min(1000, len(changed))
-    at = int(chance.integers(reach))
-    match chance.integers(5):
+    reach = len(changed) if rng.random() < 0.5 else min(1000, len(changed))
+    at = int(rng.integers(reach))
+    match rng.integers(5):
         case 0:
-            for place in chance.integers(reach, size=int(chance.integers(1, 9))):
-                changed[place] = chance.integers(256)
+            for place in rng.integers(reach, size=int(rng.integers(1, 9))):
+                changed[place] = rng.integers(256)
         case 1:
             del changed[at:]
         case 2:
-            changed[at:at] = chance.bytes(int(chance.integers(1, 64)))
+            changed[at:at] = rng.bytes(int(rng.integers(1, 64)))
         case 3:
-            del changed[at : at + int(chance.integers(1, 64))]
+            del changed[at : at + int(rng.integers(1, 64))]
         case 4:
-            evil = EVIL_LENGTHS[chance.integers(len(EVIL_LENGTHS))]
+            evil = EVIL_LENGTHS[rng.integers(len(EVIL_LENGTHS))]
             changed[at : at + len(evil)] = evil
     return bytes(changed)
 
 
-def _with_evil_value(data: bytes, chance: np.random.Generator) -> bytes:
+def _with_evil_value(data: bytes, rng: np.random.Generator) -> bytes:
     """One or two elements of the header replaced by what no scanner writes."""
     if data[128:132] != b"DICM":
-        return _mutated(data, chance)
+        return _mutated(data, rng)
     dataset = pydicom.dcmread(io.BytesIO(data))
     try:
-        for keyword in chance.choice(list(EVIL_VALUES), size=int(chance.integers(1, 3))):
+        for keyword in rng.choice(list(EVIL_VALUES), size=int(rng.integers(1, 3))):
             values = EVIL_VALUES[keyword]
             where = dataset
             if "PerFrameFunctionalGroupsSequence" in dataset and keyword.startswith("Image"):
                 where = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
             with pydicom.config.disable_value_validation():
-                setattr(where, keyword, values[chance.integers(len(values))])
+                setattr(where, keyword, values[rng.integers(len(values))])
         return _bytes(dataset)
     except (TypeError, ValueError, OverflowError, AttributeError, pydicom.errors.BytesLengthException):
-        return _mutated(data, chance)  # pydicom does not write it
+        return _mutated(data, rng)  # pydicom does not write it
 
 
 def _read(path) -> None:
@@ -123,14 +123,14 @@ def _read(path) -> None:
 
 
 def test_damaged_file_is_accounted_for_in_bounded_time_and_memory(sound, tmp_path):
-    chance = np.random.default_rng(20190704)
+    rng = np.random.default_rng(20190704)
     path = tmp_path / "x"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for case in range(CASES):
         data = sound[case % len(sound)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of what is written here on purpose
-            data = _with_evil_value(data, chance) if chance.random() < 0.25 else _mutated(data, chance)
+            data = _with_evil_value(data, rng) if rng.random() < 0.25 else _mutated(data, rng)
         path.write_bytes(data)
         started = time.monotonic()
         try:

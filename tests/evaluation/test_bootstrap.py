@@ -15,8 +15,8 @@ def test_a_ratio_is_that_of_the_sums_and_not_the_mean_of_the_patients_ratios():
 def test_an_interval_is_that_of_patients_drawn_with_replacement():
     part, whole = np.array([1, 0, 5, 3, 2]), np.array([4, 4, 5, 6, 2])
     figure = ratio(part, whole, "none")
-    chance = np.random.default_rng(0)
-    drawn = [chance.integers(0, 5, 5) for _ in range(20_000)]
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(0, 5, 5) for _ in range(20_000)]
     low, high = np.percentile([part[d].sum() / whole[d].sum() for d in drawn], [2.5, 97.5])
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=0.02)
 
@@ -64,11 +64,11 @@ def test_the_same_seed_gives_the_same_interval_and_each_draw_as_many_patients_as
     assert first.mean(axis=0) == pytest.approx(np.ones(7), abs=0.1)
 
 
-def test_a_median_is_drawn_by_patient(chance):
+def test_a_median_is_drawn_by_patient(rng):
     values, patient = np.array([1.0, 2, 3, 10, 11, 12, 20]), np.array([0, 0, 0, 1, 1, 1, 2])
     figure = median(values[::-1], patient[::-1], "")
     assert (figure.value, figure.n, figure.patients) == (10, 7, 3)
-    drawn = [chance.integers(0, 3, 3) for _ in range(4000)]
+    drawn = [rng.integers(0, 3, 3) for _ in range(4000)]
     medians = [
         np.quantile(np.concatenate([values[patient == p] for p in d]), 0.5, method="inverted_cdf") for d in drawn
     ]

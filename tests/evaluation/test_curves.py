@@ -6,9 +6,9 @@ from nbcad.evaluation.bootstrap import RESAMPLES, draws
 from nbcad.evaluation.curves import FALSE_A_PATIENT, calibration, froc, roc
 
 
-def _cases(chance, count=120, decimals=1):
-    truth = chance.random(count) < 0.4
-    return truth, np.round(chance.normal(truth, 1.0), decimals), chance.integers(0, 9, count)
+def _cases(rng, count=120, decimals=1):
+    truth = rng.random(count) < 0.4
+    return truth, np.round(rng.normal(truth, 1.0), decimals), rng.integers(0, 9, count)
 
 
 def test_roc_of_a_hand_made_case():
@@ -17,8 +17,8 @@ def test_roc_of_a_hand_made_case():
     assert curve["false_positive_rate"] == [0, 0, 0.5, 1] and curve["sensitivity"] == [0, 0.5, 1, 1]
 
 
-def test_roc_is_scikit_learns(chance):
-    truth, score, patient = _cases(chance)
+def test_roc_is_scikit_learns(rng):
+    truth, score, patient = _cases(rng)
     curve = roc(truth, score, patient)
     assert curve["auc"].value == pytest.approx(roc_auc_score(truth, score))
     fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
@@ -26,8 +26,8 @@ def test_roc_is_scikit_learns(chance):
     assert curve["sensitivity"] == pytest.approx(tpr, abs=1e-4)
 
 
-def test_auc_interval_is_that_of_patients_drawn_whole(chance):
-    truth, score, patient = _cases(chance)
+def test_auc_interval_is_that_of_patients_drawn_whole(rng):
+    truth, score, patient = _cases(rng)
     resampled = []
     for drawn in draws(9)[:400]:
         rows = np.concatenate([np.flatnonzero(patient == p) for p in range(9) for _ in range(int(drawn[p]))])
@@ -38,8 +38,8 @@ def test_auc_interval_is_that_of_patients_drawn_whole(chance):
     assert (auc.n, auc.patients) == (120, 9)
 
 
-def test_long_curves_are_thinned_and_stay_on_the_curve(chance):
-    truth, score, patient = _cases(chance, 3000, decimals=9)
+def test_long_curves_are_thinned_and_stay_on_the_curve(rng):
+    truth, score, patient = _cases(rng, 3000, decimals=9)
     curve = roc(truth, score, patient)
     fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
     assert len(curve["sensitivity"]) <= 201 and curve["sensitivity"][-1] == curve["false_positive_rate"][-1] == 1
@@ -56,14 +56,14 @@ def test_roc_of_one_kind_of_case_is_not_defined(truth, reason):
     assert list(curve) == ["auc"] and (curve["auc"].value, curve["auc"].reason) == (None, reason)
 
 
-def _sweep(chance, patients=8, thresholds=12):
-    true = chance.integers(0, 5, patients)
-    hit = np.array([[chance.integers(0, n + 1) for n in true] for _ in range(thresholds)])
-    return list(np.linspace(0.1, 0.9, thresholds)), true, hit, chance.integers(0, 6, (thresholds, patients))
+def _sweep(rng, patients=8, thresholds=12):
+    true = rng.integers(0, 5, patients)
+    hit = np.array([[rng.integers(0, n + 1) for n in true] for _ in range(thresholds)])
+    return list(np.linspace(0.1, 0.9, thresholds)), true, hit, rng.integers(0, 6, (thresholds, patients))
 
 
-def test_froc_is_the_most_that_any_threshold_finds_and_never_falls(chance):
-    thresholds, true, hit, false = _sweep(chance)
+def test_froc_is_the_most_that_any_threshold_finds_and_never_falls(rng):
+    thresholds, true, hit, false = _sweep(rng)
     found = froc(thresholds, true, hit, false)
     for x in FALSE_A_PATIENT:
         allowed = [h.sum() / true.sum() for h, f in zip(hit, false, strict=True) if f.sum() / len(true) <= x]
@@ -76,8 +76,8 @@ def test_froc_is_the_most_that_any_threshold_finds_and_never_falls(chance):
     assert found["points"][3]["false_per_patient"] == pytest.approx(false[3].mean(), abs=1e-4)
 
 
-def test_froc_interval_draws_lesions_and_false_ones_of_a_patient_together(chance):
-    thresholds, true, hit, false = _sweep(chance)
+def test_froc_interval_draws_lesions_and_false_ones_of_a_patient_together(rng):
+    thresholds, true, hit, false = _sweep(rng)
     false = np.minimum(false, np.arange(12)[::-1, None] // 3)
     resampled = []
     for drawn in draws(8):

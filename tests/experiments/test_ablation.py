@@ -137,9 +137,9 @@ def test_digits_are_split_anew_for_every_seed_without_overlap(source, dataset):
     np.testing.assert_allclose(shares, np.bincount(pool.labels) / len(pool.labels), atol=0.01)
 
 
-def test_split_by_patient_keeps_patients_apart_and_split_by_image_does_not(chance):
+def test_split_by_patient_keeps_patients_apart_and_split_by_image_does_not(rng):
     patients = np.repeat(np.arange(20), 10)
-    images = chance.integers(0, 256, (200, 3, 4, 4)).astype(np.uint8)
+    images = rng.integers(0, 256, (200, 3, 4, 4)).astype(np.uint8)
     pool = datasets.Pool(images, np.arange(200) % 3, patients, {i: "L1" for i in range(20)}, 3)
     for by, apart in ((BY_PATIENT, True), (BY_IMAGE, False)):
         drawn = pool.draw(1, by)

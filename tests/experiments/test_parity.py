@@ -18,10 +18,10 @@ def answers(request, tmp_path_factory):
     deploy = NETS[request.param]
     caffe.set_random_seed(5)
     made = caffe_net.load_net(deploy)
-    chance = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     for blobs in made.params.values():
         for blob in blobs:
-            blob.data[...] += chance.normal(0, 0.02, blob.data.shape)
+            blob.data[...] += rng.normal(0, 0.02, blob.data.shape)
     weights = tmp_path_factory.mktemp(request.param) / "net.caffemodel"
     made.save(str(weights))
     size = caffe_net.input_size(deploy)
@@ -41,9 +41,9 @@ def test_other_implementations_answer_as_caffes_own_layers(answers, implementati
 def test_caffe_train_and_our_driver_have_the_same_losses_with_stock_and_fast_layers(
     tmp_path, rewritten_solver, net, size, labels
 ):
-    chance = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     for split in ("train", "val"):
-        images, truth = chance.integers(0, 255, (40, size, size), np.uint8), chance.integers(0, labels, 40)
+        images, truth = rng.integers(0, 255, (40, size, size), np.uint8), rng.integers(0, labels, 40)
         lmdb_io.write(tmp_path / split, images, truth)
     edits = [(r"batch_size: 64", "batch_size: 8")]
     solver = rewritten_solver(tmp_path / "given", net, (tmp_path / "train", tmp_path / "val"), edits)

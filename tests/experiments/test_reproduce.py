@@ -14,9 +14,9 @@ from repository import run_tool
 @pytest.fixture
 def trained(tmp_path, rewritten_solver):
     """Folder of a short training of the stager, dropout and all."""
-    chance = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     for split in ("train", "val"):
-        lmdb_io.write(tmp_path / split, chance.integers(0, 255, (40, 32, 32), np.uint8), chance.integers(0, 5, 40))
+        lmdb_io.write(tmp_path / split, rng.integers(0, 255, (40, 32, 32), np.uint8), rng.integers(0, 5, 40))
     edits = [(r"batch_size: 64", "batch_size: 8")], [(r"test_iter: 10", "test_iter: 2")]
     solver = rewritten_solver(tmp_path / "given", "stage", (tmp_path / "train", tmp_path / "val"), *edits)
     driver.train(solver, tmp_path / "run", max_iter=7)

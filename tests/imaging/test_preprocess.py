@@ -26,8 +26,8 @@ def _plane(along_row, along_column) -> Geometry:
     return Geometry(np.zeros(3), np.asarray(along_row, float), np.asarray(along_column, float), 2.0, 3.0)
 
 
-def test_enhance_clips_at_percentiles_so_that_hot_pixels_do_not_set_the_scale(chance):
-    volume = chance.uniform(100, 200, (4, 50, 50)).astype(np.float32)
+def test_enhance_clips_at_percentiles_so_that_hot_pixels_do_not_set_the_scale(rng):
+    volume = rng.uniform(100, 200, (4, 50, 50)).astype(np.float32)
     volume[0, 0, 0] = 1e6
     enhanced = enhance(volume)
     assert enhanced.dtype == np.uint8
@@ -35,8 +35,8 @@ def test_enhance_clips_at_percentiles_so_that_hot_pixels_do_not_set_the_scale(ch
     assert np.median(enhanced) == pytest.approx(127, abs=8)
 
 
-def test_enhance_takes_no_more_memory_than_one_copy_of_the_series(chance):
-    volume = chance.uniform(100, 200, (40, 100, 100)).astype(np.float32)
+def test_enhance_takes_no_more_memory_than_one_copy_of_the_series(rng):
+    volume = rng.uniform(100, 200, (40, 100, 100)).astype(np.float32)
     tracemalloc.start()
     enhance(volume)
     _, peak = tracemalloc.get_traced_memory()
@@ -45,9 +45,9 @@ def test_enhance_takes_no_more_memory_than_one_copy_of_the_series(chance):
 
 
 @pytest.mark.parametrize("slices", [1, 6])
-def test_enhance_with_n4_flattens_a_bias_field(chance, slices):
+def test_enhance_with_n4_flattens_a_bias_field(rng, slices):
     rows = np.linspace(0.5, 1.5, 64)[None, :, None]
-    volume = (1000 * rows + chance.normal(0, 5, (slices, 64, 64))).astype(np.float32)
+    volume = (1000 * rows + rng.normal(0, 5, (slices, 64, 64))).astype(np.float32)
     volume[:, :8] = volume[:, -8:] = 0
     uneven, even = enhance(volume), enhance(volume, n4=True)
     inside = np.s_[:, 10:-10]
@@ -111,8 +111,8 @@ def test_jitter_moves_a_mark_to_where_it_says(jitter, place):
     np.testing.assert_allclose(centre, place, atol=0.51)
 
 
-def test_jittered_organ_input_is_enhanced_after_it_is_moved(chance):
-    image, jitter = chance.integers(0, 255, (128, 128), dtype=np.uint8), Jitter(5, 1.1, 0.1, 0)
+def test_jittered_organ_input_is_enhanced_after_it_is_moved(rng):
+    image, jitter = rng.integers(0, 255, (128, 128), dtype=np.uint8), Jitter(5, 1.1, 0.1, 0)
     expected = preprocess._clahe(jitter.apply(preprocess._resize(image, 64, 64)))
     np.testing.assert_array_equal(organ_input(image, (1, 1), 64, jitter), expected)
 
@@ -121,8 +121,8 @@ def test_stage_grid_has_fixed_millimetres():
     assert stage_grid(np.zeros((120, 90), np.uint8), (1.0, 1.5)).shape == (60, 68)
 
 
-def test_window_is_centred_and_stays_on_the_grid(chance):
-    grid = chance.integers(1, 255, (50, 60), dtype=np.uint8)
+def test_window_is_centred_and_stays_on_the_grid(rng):
+    grid = rng.integers(1, 255, (50, 60), dtype=np.uint8)
     padded = pad_for_windows(grid)
     np.testing.assert_array_equal(stage_window(padded, 20, 30), grid[4:36, 14:46])
     corner = stage_window(padded, 0, 0)

@@ -30,9 +30,9 @@ def test_certainty_stays_a_number(probability):
     assert 0 < after.probability < 1
 
 
-def test_calibrated_lesions_are_true_as_often_as_they_say(chance):
-    odds = chance.normal(-1, 1.5, 20_000)
-    slope, intercept = fit_lesions(expit(odds), chance.random(len(odds)) < expit(1.7 * odds + 1.2))
+def test_calibrated_lesions_are_true_as_often_as_they_say(rng):
+    odds = rng.normal(-1, 1.5, 20_000)
+    slope, intercept = fit_lesions(expit(odds), rng.random(len(odds)) < expit(1.7 * odds + 1.2))
     assert (slope, intercept) == pytest.approx((1.7, 1.2), abs=0.1)
 
 
@@ -43,9 +43,9 @@ def test_too_few_lesions_of_either_kind_calibrate_nothing():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_temperature_that_made_a_net_too_sure_or_unsure_is_found_again(chance, temperature):
-    right = softmax(chance.normal(0, 2, (5_000, 4)), axis=1)
-    truth = [int(chance.choice(4, p=p)) for p in right]
+def test_temperature_that_made_a_net_too_sure_or_unsure_is_found_again(rng, temperature):
+    right = softmax(rng.normal(0, 2, (5_000, 4)), axis=1)
+    truth = [int(rng.choice(4, p=p)) for p in right]
     assert fit_temperature(list(tempered(right, 1 / temperature)), truth) == pytest.approx(temperature, rel=0.1)
 
 

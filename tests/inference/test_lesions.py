@@ -1,3 +1,5 @@
+"""Lesions: which of the hot places make one, where it lies and how sure it is."""
+
 from itertools import pairwise
 
 import numpy as np
@@ -6,40 +8,8 @@ from scipy.special import expit, logit
 
 import make_slices
 from nbcad.imaging.orientation import Canonical
-from nbcad.imaging.preprocess import STAGE_WINDOW
-from nbcad.inference import heat as localise
-from nbcad.inference.lesions import STRIDE, SURE, OperatingPoint, find_lesions, smoothed_log_odds
-from nbcad.nets import caffe_net
-from nbcad.nets.caffe_net import caffe
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """The deploy net with the values of its fillers, saved as if it were trained."""
-    caffe.set_random_seed(3)
-    path = tmp_path_factory.mktemp("stage") / "final.caffemodel"
-    net = caffe_net.load_net(localise.DEPLOY)
-    net.save(str(path))
-    return path
-
-
-def test_fully_convolutional_net_equals_the_deployed_net_on_every_window(weights, chance):
-    image = chance.uniform(-1, 3, (STAGE_WINDOW + 3 * STRIDE, STAGE_WINDOW + 5 * STRIDE)).astype(np.float32)
-    (heat,) = caffe_net.forward(localise.to_fully_convolutional(weights), image[None, None], ["prob"])
-    windows = np.lib.stride_tricks.sliding_window_view(image, (STAGE_WINDOW, STAGE_WINDOW))[::STRIDE, ::STRIDE]
-    flat = windows.reshape(-1, 1, STAGE_WINDOW, STAGE_WINDOW)
-    (single,) = caffe_net.forward(caffe_net.load_net(localise.DEPLOY, weights), flat, ["prob"])
-    assert heat.shape[2:] == (4, 6)
-    np.testing.assert_allclose(heat[0].reshape(5, -1).T, single, atol=1e-5)
-
-
-def test_heat_map_is_a_probability_at_every_place_of_every_slice(weights, chance):
-    volume = chance.integers(0, 255, (2, 60, 80), dtype=np.uint8)
-    net = localise.to_fully_convolutional(weights)
-    transform = caffe_net.transform_of(localise.TRAIN_VAL)
-    heat = localise.heat_maps(net, transform, make_slices.slices(2, 60, 80), volume)
-    assert heat.shape == (2, 5, 60 // STRIDE + 1, 80 // STRIDE + 1)
-    np.testing.assert_allclose(heat.sum(axis=1), 1, atol=1e-5)
+from nbcad.inference import lesions
+from nbcad.inference.lesions import SURE, OperatingPoint, find_lesions, smoothed_log_odds
 
 
 def _heat_with_blob(shape, blob, stage=2) -> np.ndarray:
@@ -89,22 +59,22 @@ def _two_peaks(valley) -> np.ndarray:
     return heat
 
 
-@pytest.mark.parametrize(("valley", "lesions"), [(0.85, 2), (0.89, 1), (0.9, 1)])
-def test_connected_heat_is_divided_at_a_valley_and_not_at_a_ripple(monkeypatch, valley, lesions):
-    monkeypatch.setattr(localise, "SMOOTHING", (0, 0, 0))
+@pytest.mark.parametrize(("valley", "count"), [(0.85, 2), (0.89, 1), (0.9, 1)])
+def test_connected_heat_is_divided_at_a_valley_and_not_at_a_ripple(monkeypatch, valley, count):
+    monkeypatch.setattr(lesions, "SMOOTHING", (0, 0, 0))
     found = find_lesions(_two_peaks(valley), make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))
-    assert len(found) == lesions
+    assert len(found) == count
     columns = sorted((box[1], box[3]) for lesion in found for box in lesion.boxes.values())
     assert (columns[0][0], columns[-1][1]) == (30, 50)
     assert all(before[1] == after[0] for before, after in pairwise(columns))
 
 
 def test_ripples_of_what_is_tumour_beyond_doubt_do_not_divide_it(monkeypatch):
-    monkeypatch.setattr(localise, "SMOOTHING", (0, 0, 0))
+    monkeypatch.setattr(lesions, "SMOOTHING", (0, 0, 0))
     heat = _two_peaks(float(expit(SURE + 0.1)))
     heat[0, 0, 8, [8, 9, 11, 12]] = 1 - expit(SURE + 2)
     assert len(find_lesions(heat, make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))) == 1
-    monkeypatch.setattr(localise, "SURE", 9.0)
+    monkeypatch.setattr(lesions, "SURE", 9.0)
     assert len(find_lesions(heat, make_slices.slices(1, 64, 80), OperatingPoint(0.5, 0.5))) == 2
 
 

@@ -18,9 +18,9 @@ from nbcad.training.organ_svm import choose, fit, folds, some_patients
 @pytest.fixture(scope="module")
 def samples():
     """Three clouds of features, eight patients."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 80)
-    features = chance.normal(0, 1, (240, 6)) + 4 * np.eye(3, 6)[labels]
+    features = rng.normal(0, 1, (240, 6)) + 4 * np.eye(3, 6)[labels]
     return features.astype(np.float32), labels, np.tile(np.arange(8), 30)
 
 
@@ -154,9 +154,9 @@ def test_thresholds_leave_nearly_all_validation_slices_a_region(svm, samples):
 
 
 @pytest.mark.parametrize(("blob", "length"), [("fc7", 1024), ("pool3", 4096)])
-def test_features_are_the_nets_blob_rasterised_whatever_the_batch(blob, length, chance):
+def test_features_are_the_nets_blob_rasterised_whatever_the_batch(blob, length, rng):
     net, transform = caffe_net.load_net(organ.DEPLOY), caffe_net.transform_of(organ.TRAIN_VAL)
-    images = chance.integers(0, 255, (70, 64, 64), dtype=np.uint8)  # more than one batch
+    images = rng.integers(0, 255, (70, 64, 64), dtype=np.uint8)  # more than one batch
     features = organ.extract_features(net, transform, images, blob)
     assert features.shape == (70, length)
     alone = organ.extract_features(net, transform, images[66:67], blob)

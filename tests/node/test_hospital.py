@@ -136,14 +136,14 @@ def test_wrong_titles_and_large_objects_are_turned_away_and_the_node_answers_on(
 
 def test_malformed_associations_leave_the_node_answering(scanner):
     node, _ = scanner
-    chance = random.Random(5)
+    rng = random.Random(5)
     request = _association_request()
     sent = [bytes([kind]) + b"\x00\xff\xff\xff\xf0" for kind in range(1, 8)] + [request[:n] for n in (1, 6, 60)]
-    sent += [chance.randbytes(chance.randint(1, 2000)) for _ in range(40)]
+    sent += [rng.randbytes(rng.randint(1, 2000)) for _ in range(40)]
     for _ in range(60):
         broken = bytearray(request)
-        for _ in range(chance.randint(1, 5)):
-            broken[chance.randrange(len(broken))] = chance.randrange(256)
+        for _ in range(rng.randint(1, 5)):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
         sent.append(bytes(broken))
     for data in sent:
         with socket.create_connection(("127.0.0.1", node.port), timeout=10) as connection:
@@ -167,20 +167,20 @@ def _association_request() -> bytes:
 
 def test_fuzzed_commands_and_objects_leave_the_node_answering_and_sound_ones_are_analysed(scanner, tmp_path):
     node, numbers = scanner
-    chance = random.Random(6)
+    rng = random.Random(6)
     image = study(next(numbers))[0]
     sound = encode(image, False, True)
     assert sound
     statuses = Counter()
     for _ in range(150):
         broken = bytearray(sound)
-        for _ in range(chance.randint(1, 30)):
-            broken[chance.randrange(min(len(broken), 700))] = chance.randrange(256)
+        for _ in range(rng.randint(1, 30)):
+            broken[rng.randrange(min(len(broken), 700))] = rng.randrange(256)
         with association(node.port, SENDERS[0]) as made:
-            statuses[store(made, image, bytes(broken[: chance.randint(0, len(broken))]))] += 1
+            statuses[store(made, image, bytes(broken[: rng.randint(0, len(broken))]))] += 1
     for _ in range(30):
         with association(node.port, SENDERS[0]) as made:
-            data = chance.randbytes(200)
+            data = rng.randbytes(200)
             made.dul.socket.send(b"\x04\x00" + (len(data) + 6).to_bytes(4, "big") + (len(data) + 2).to_bytes(4, "big")
                                  + b"\x01\x03" + data)  # fmt: skip
             made.abort()
@@ -225,9 +225,9 @@ def test_killed_node_answers_every_study_once_when_it_is_started_again(flow, tmp
 
         sender = threading.Thread(target=send_all)
         sender.start()
-        chance = random.Random(7)
+        rng = random.Random(7)
         for kill in range(kills):
-            time.sleep(chance.uniform(0.2, 1.0))
+            time.sleep(rng.uniform(0.2, 1.0))
             if kill:
                 node.wait_for(2 * kill, 120)
             assert node.end(signal.SIGKILL) == -signal.SIGKILL

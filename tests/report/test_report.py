@@ -274,9 +274,9 @@ def test_viewer_of_a_series_without_geometry_places_nothing():
     assert data["lesions"][0]["boxes"][1] == [0.08333, 0.15, 0.41667, 0.35]
 
 
-def test_viewer_shows_the_heat_and_the_slices_that_the_nets_saw(chance):
+def test_viewer_shows_the_heat_and_the_slices_that_the_nets_saw(rng):
     series = analysis(shape=(48, 64), axes=(np.array([-1.0, 0, 0]), np.array([0, 1.0, 0])))
-    series.volume[:] = cv2.GaussianBlur(chance.normal(128, 200, (48, 64)), (0, 0), 3).clip(0, 255).astype(np.uint8)
+    series.volume[:] = cv2.GaussianBlur(rng.normal(128, 200, (48, 64)), (0, 0), 3).clip(0, 255).astype(np.uint8)
     series.heat[2, 0, 1, 3] = 0.2
     data = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])
     grids = np.frombuffer(base64.b64decode(data["heat"]["grids"]), np.uint8).reshape(3, *data["heat"]["shape"])
@@ -288,9 +288,9 @@ def test_viewer_shows_the_heat_and_the_slices_that_the_nets_saw(chance):
     assert np.abs(shown.astype(int) - series.volume[0, :, ::-1]).mean() < 2
 
 
-def test_viewer_pictures_keep_to_their_size_at_the_worst(chance):
+def test_viewer_pictures_keep_to_their_size_at_the_worst(rng):
     series = analysis(shape=(600, 800), count=2)
-    series.volume = chance.integers(0, 256, series.volume.shape).astype(np.uint8)
+    series.volume = rng.integers(0, 256, series.volume.shape).astype(np.uint8)
     pictures, quality = viewer.viewer_pictures(series)
     assert quality < 90 and sum(map(len, pictures)) <= 2 * viewer.BYTES_A_SLICE * 4 / 3 + 8
     shown = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -269,9 +269,9 @@ def test_without_javascript_the_evidence_stands_and_the_page_says_so(chromium, t
         chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-def test_300_slices_of_512_by_512_open_in_under_2_seconds_and_60_megabytes(chromium, tmp_path, chance):
+def test_300_slices_of_512_by_512_open_in_under_2_seconds_and_60_megabytes(chromium, tmp_path, rng):
     """Of nothing but noise, which no image compresses worse than."""
-    noise = chance.integers(0, 256, (812, 812))
+    noise = rng.integers(0, 256, (812, 812))
     series = analysis([lesion({n: (99, 99, 200, 200)}) for n in range(12)], 300, (512, 512), (0.7, 0.7), AXIAL, 1.0)
     for n in range(300):
         series.volume[n] = noise[n : n + 512, n : n + 512]

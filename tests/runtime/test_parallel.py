@@ -175,9 +175,9 @@ def _rows(path: Path) -> dict[str, list]:
         return {t: [tuple(row) for row in connection.execute(f"SELECT * FROM {t}")] for t in tables if t != "run"}
 
 
-def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster, chance, tmp_path, monkeypatch):
+def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster, rng, tmp_path, monkeypatch):
     monkeypatch.setattr("nbcad.dicom._FILES_A_PART", 7)
-    make_hospital.hospital(tmp_path / "in", chance, edit=_blacken_one)
+    make_hospital.hospital(tmp_path / "in", rng, edit=_blacken_one)
     for name, address in (("one", None), ("cluster", cluster.scheduler_address)):
         path = tmp_path / name / "samples.sqlite"
         with on(address, map, [tmp_path]) as each:
@@ -194,11 +194,11 @@ def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_features_of_a_cluster_are_those_of_one_process_to_the_last_bit(cluster, eager, chance, tmp_path, monkeypatch):
+def test_features_of_a_cluster_are_those_of_one_process_to_the_last_bit(cluster, eager, rng, tmp_path, monkeypatch):
     monkeypatch.setattr(organ, "_SLICES_A_PART", 64)
     weights = tmp_path / "final.caffemodel"
     eager.organ_net.save(str(weights))
-    images = chance.integers(0, 256, (150, 64, 64), np.uint8)
+    images = rng.integers(0, 256, (150, 64, 64), np.uint8)
     whole = organ.extract_features(eager.organ_net, eager.organ_transform, images, "fc7")
     for address in (None, cluster.scheduler_address):
         with on(address, map, [weights]) as each:

@@ -11,8 +11,8 @@ from repository import run_tool
 
 
 @pytest.fixture
-def database(tmp_path, chance):
-    make_hospital.hospital(tmp_path, chance, patients=range(7))
+def database(tmp_path, rng):
+    make_hospital.hospital(tmp_path, rng, patients=range(7))
     path = tmp_path / "out" / "samples.sqlite"
     build.build(tmp_path, [tmp_path / "annotations.csv"], path)
     return path

@@ -33,12 +33,12 @@ SECRETS = {
 def hospital(tmp_path_factory):
     """12 patients of six 180x180 slices whose headers are full of secrets, and their sample database."""
     folder = tmp_path_factory.mktemp("hospital")
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     lines = [",".join(HEADER)]
     for number in range(12):
         for index in range(6):
             secrets = SECRETS | {"PatientID": f"SECRETID{number}"}
-            image = mr_image(chance.integers(50, 900, (180, 180)), (0, 0, 5.0 * index), **secrets)
+            image = mr_image(rng.integers(50, 900, (180, 180)), (0, 0, 5.0 * index), **secrets)
             image.StudyInstanceUID, image.SeriesInstanceUID = f"2.25.77{number}", f"2.25.88{number}"
             image.PixelSpacing = [1.5, 1.5]
             write(image, folder / "dicom" / f"SECRETFOLDER{number}" / str(index))
@@ -125,7 +125,7 @@ def test_workers_do_not_wait_for_the_opencv_threads_of_the_process_that_forks_th
 
 
 def test_killed_at_random_moments_it_leaves_the_old_set_or_the_new_and_ends_at_the_same_bytes(
-    hospital, reference, tmp_path, chance
+    hospital, reference, tmp_path, rng
 ):
     out, work = tmp_path / "lmdb", tmp_path / ".lmdb.part"
     old = {"n4": False, "entries": {"organ_train": 2}}
@@ -137,7 +137,7 @@ def test_killed_at_random_moments_it_leaves_the_old_set_or_the_new_and_ends_at_t
         wait_until((work / "plan.json").exists)
         started = time.monotonic()
         try:
-            process.wait(chance.uniform(0, span))
+            process.wait(rng.uniform(0, span))
             span = time.monotonic() - started
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)

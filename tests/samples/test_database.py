@@ -22,8 +22,8 @@ from repository import run_tool
 
 
 @pytest.fixture
-def hospital(tmp_path, chance):
-    make_hospital.hospital(tmp_path, chance)
+def hospital(tmp_path, rng):
+    make_hospital.hospital(tmp_path, rng)
     return tmp_path
 
 
@@ -101,46 +101,46 @@ def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):
     assert annotated == 0 and sum(c["L1"] for c in counts.values()) > 0
 
 
-def test_patient_id_is_nowhere_in_the_database(tmp_path, chance):
+def test_patient_id_is_nowhere_in_the_database(tmp_path, rng):
     make_hospital.hospital(
-        tmp_path, chance, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}")
+        tmp_path, rng, edit=lambda number, index, image: setattr(image, "PatientID", f"SECRET{number}")
     )
     _build(tmp_path)
     assert b"SECRET" not in (tmp_path / "out" / "samples.sqlite").read_bytes()
     assert (tmp_path / "out" / "samples.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_path, chance):
-    same = chance.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
+def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_path, rng):
+    same = rng.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
 
     def one_slice_for_all(number, index, image):
         if index == 2:
             image.PixelData = same
 
-    make_hospital.hospital(tmp_path, chance, edit=one_slice_for_all)
+    make_hospital.hospital(tmp_path, rng, edit=one_slice_for_all)
     with pytest.raises(SplitError, match=r"p\d+/2 and .*p\d+/2"):
         _build(tmp_path)
     assert not (tmp_path / "out" / "samples.sqlite").exists()
 
 
-def test_identical_images_under_two_patient_ids_stop_the_build_also_on_one_side(tmp_path, chance):
-    same = chance.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
+def test_identical_images_under_two_patient_ids_stop_the_build_also_on_one_side(tmp_path, rng):
+    same = rng.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
 
     def copy(number, index, image):
         if (number, index) in ((2, 3), (9, 0)):
             image.PixelData = same
 
-    make_hospital.hospital(tmp_path, chance, edit=copy)
+    make_hospital.hospital(tmp_path, rng, edit=copy)
     with pytest.raises(SplitError, match=r"p2/3 and .*p9/0 hold one image under two patient IDs \(1 in all\)"):
         _build(tmp_path, Options(SplitPlan(shares=(1.0, 0.0, 0.0))))
 
 
-def test_one_study_under_two_patient_ids_stops_the_build_and_names_the_pair(tmp_path, chance):
+def test_one_study_under_two_patient_ids_stops_the_build_and_names_the_pair(tmp_path, rng):
     def one_study(number, index, image):
         if number in (4, 7):
             image.StudyInstanceUID = "2.25.99"
 
-    make_hospital.hospital(tmp_path, chance, edit=one_study)
+    make_hospital.hospital(tmp_path, rng, edit=one_study)
     with pytest.raises(SplitError, match=r"p4/0 and .*p7/0 are of one study, \(0020,000D\), under two patient IDs"):
         _build(tmp_path)
 
@@ -214,13 +214,13 @@ def _slices_of(folder, number):
 
 
 @pytest.fixture
-def labelled(tmp_path, chance):
+def labelled(tmp_path, rng):
     """Eight patients: SEGs outline the lesions of three, a structure set and a mask those of one each."""
     (tmp_path / "labels").mkdir()
     rectangle = np.array([[9.5, 11.5], [9.5, 29.5], [19.5, 29.5], [19.5, 11.5]])
     for number in range(8):
         folder = tmp_path / "dicom" / f"p{number}"
-        images = make_labels.series(folder, chance, number)
+        images = make_labels.series(folder, rng, number)
         if number < 3:
             make_labels.seg(tmp_path / "labels" / f"seg{number}", images, make_labels.lesion())
         elif number == 3:
@@ -338,10 +338,10 @@ def test_balance_leaves_as_many_training_samples_of_each_class_as_of_the_rarest(
     assert _samples(hospital) == first
 
 
-def test_balance_while_growing_takes_out_nothing_that_stands_there(hospital, chance):
+def test_balance_while_growing_takes_out_nothing_that_stands_there(hospital, rng):
     _build(hospital, Options(balance=True))
     before = _samples(hospital)
-    make_hospital.hospital(hospital, chance, patients=range(12, 20))
+    make_hospital.hospital(hospital, rng, patients=range(12, 20))
     built = _build(hospital, Options(balance=True))
     assert before <= _samples(hospital)
     assert len(set(built.counts["stage"]["train"][name] for name in ("normal", "L1"))) == 1
@@ -363,16 +363,16 @@ def test_split_by_image_says_what_it_does_to_the_figures(hospital):
     assert "the nearest training slice names the region of" in done.stdout
 
 
-def test_a_classifier_that_knows_patients_but_no_regions_shines_only_if_split_by_image(tmp_path, chance):
+def test_a_classifier_that_knows_patients_but_no_regions_shines_only_if_split_by_image(tmp_path, rng):
     """Every patient looks alike on all slices, unlike any other, and all slices of one bear one region."""
-    of_patient = [chance.integers(50, 900, (60, 60)) for _ in range(12)]
+    of_patient = [rng.integers(50, 900, (60, 60)) for _ in range(12)]
 
     def edit(number, index, image):
-        image.PixelData = (of_patient[number] + chance.integers(0, 9, (60, 60))).astype(np.uint16).tobytes()
+        image.PixelData = (of_patient[number] + rng.integers(0, 9, (60, 60))).astype(np.uint16).tobytes()
 
-    make_hospital.hospital(tmp_path, chance, edit=edit)
+    make_hospital.hospital(tmp_path, rng, edit=edit)
     lines = (tmp_path / "annotations.csv").read_text().splitlines()
-    regions = [make_hospital.ORGANS[n] for n in chance.integers(0, 3, 12)]
+    regions = [make_hospital.ORGANS[n] for n in rng.integers(0, 3, 12)]
     rows = [line.split(",") for line in lines[1:]]
     lines[1:] = [",".join([*row[:2], regions[n // 4], *row[3:]]) for n, row in enumerate(rows)]
     (tmp_path / "annotations.csv").write_text("\n".join(lines) + "\n")
@@ -391,12 +391,12 @@ def test_figures_by_patient_cannot_be_had_from_a_split_by_image(hospital):
         next(truth.of_split(connection, "test"))
 
 
-def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, chance):
+def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, rng):
     def still(number, index, image):
         if number == 4:
             image.PixelData = np.full((60, 60), 7, np.uint16).tobytes()[:-2] + b"\x09\x00"
 
-    make_hospital.hospital(tmp_path, chance, edit=still)
+    make_hospital.hospital(tmp_path, rng, edit=still)
     _build(tmp_path)
     with pytest.raises(SplitError, match=r"p4/\d and .*p4/\d hold one image, yet"):
         _build(tmp_path, Options(SplitPlan(shares=(0.4, 0.3, 0.3), by="image")), force=True)
@@ -414,12 +414,12 @@ def test_folds_are_kept_in_the_database_and_fit_together(hospital):
     assert len(tested) == len(set(tested)) == 12
 
 
-def test_series_without_patient_id_is_ignored_as_no_side_is_safe_for_it(tmp_path, chance):
+def test_series_without_patient_id_is_ignored_as_no_side_is_safe_for_it(tmp_path, rng):
     def edit(number, index, image):
         if number == 4:
             image.PatientID = " "
 
-    make_hospital.hospital(tmp_path, chance, edit=edit)
+    make_hospital.hospital(tmp_path, rng, edit=edit)
     _build(tmp_path)
     with closing(database.connect(tmp_path / "out" / "samples.sqlite")) as connection:
         (reason,) = connection.execute("SELECT DISTINCT reason FROM file WHERE status = 'ignored'").fetchone()

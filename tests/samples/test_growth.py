@@ -14,22 +14,21 @@ from make_dicom import mr_image, write
 from nbcad import dicom
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.nets.labels import stage_labels
-from nbcad.samples import build as building
-from nbcad.samples import database
+from nbcad.samples import build, database, ingest
 from nbcad.samples.build_run import Options
 from nbcad.samples.splitting import SplitPlan
 from repository import run_tool
 
 
 @pytest.fixture
-def hospital(tmp_path, chance):
-    make_hospital.hospital(tmp_path, chance)
+def hospital(tmp_path, rng):
+    make_hospital.hospital(tmp_path, rng)
     _build(tmp_path)
     return tmp_path
 
 
 def _build(folder, options=None, **more):
-    return building.build(folder, [folder / "annotations.csv"], _path(folder), options, **more)
+    return build.build(folder, [folder / "annotations.csv"], _path(folder), options, **more)
 
 
 def _path(folder):
@@ -50,17 +49,17 @@ def test_a_run_that_adds_nothing_leaves_every_byte_and_the_time(hospital):
     assert (_path(hospital).read_bytes(), _path(hospital).stat().st_mtime_ns) == (before, time)
 
 
-def test_pixels_of_what_stands_there_are_not_decoded_again(hospital, chance, monkeypatch):
-    make_hospital.hospital(hospital, chance, patients=[12])
+def test_pixels_of_what_stands_there_are_not_decoded_again(hospital, rng, monkeypatch):
+    make_hospital.hospital(hospital, rng, patients=[12])
     decoded = []
-    monkeypatch.setattr(building, "read_pixels", lambda s: decoded.append(s.patient_id) or dicom.read_pixels(s))
+    monkeypatch.setattr(ingest, "read_pixels", lambda s: decoded.append(s.patient_id) or dicom.read_pixels(s))
     _build(hospital)
     assert set(decoded) == {"P12"}
 
 
-def test_new_patients_come_after_and_every_old_row_stays(hospital, chance):
+def test_new_patients_come_after_and_every_old_row_stays(hospital, rng):
     before = _rows(hospital)
-    make_hospital.hospital(hospital, chance, patients=range(12, 22))
+    make_hospital.hospital(hospital, rng, patients=range(12, 22))
     built = _build(hospital)
     after = _rows(hospital)
     assert built.added["patient"] == 10 and built.added["annotation"] == 40
@@ -74,7 +73,7 @@ def test_new_patients_come_after_and_every_old_row_stays(hospital, chance):
     assert {side: sides.count(side) for side in set(sides)} == {"train": 16, "val": 3, "test": 3}
 
 
-def test_growing_is_seeded(tmp_path, chance):
+def test_growing_is_seeded(tmp_path, rng):
     for name in ("a", "b"):
         make_hospital.hospital(tmp_path / name, np.random.default_rng(1))
         _build(tmp_path / name)
@@ -85,13 +84,13 @@ def test_growing_is_seeded(tmp_path, chance):
     assert [row[:5] for row in first] == [row[:5] for row in second]
 
 
-def test_windows_of_earlier_lesions_keep_their_number_when_the_stages_shift(hospital, chance):
+def test_windows_of_earlier_lesions_keep_their_number_when_the_stages_shift(hospital, rng):
     before = _rows(hospital)["sample"]
     more = hospital.parent / f"{hospital.name}.more"
-    make_hospital.hospital(more, chance, patients=[13, 15])
+    make_hospital.hospital(more, rng, patients=[13, 15])
     path = more / "annotations.csv"
     path.write_text(path.read_text().replace(",L1,", ",M,"))
-    building.build(more, [path], _path(hospital))
+    build.build(more, [path], _path(hospital))
     new = _rows(hospital)["sample"] - before
     assert before <= _rows(hospital)["sample"]
     rare = [row for row in new if row[0] == "stage" and row[4] == stage_labels().index("M")]
@@ -126,22 +125,22 @@ def test_an_annotation_that_changed_or_went_is_named_and_not_taken(hospital, edi
     assert len(built.problems) == 1 and lesion.split(",")[0] in built.problems[0]
 
 
-def test_a_zip_grows_as_a_folder_does(tmp_path, chance):
-    make_hospital.hospital(tmp_path / "in", chance, patients=range(4))
+def test_a_zip_grows_as_a_folder_does(tmp_path, rng):
+    make_hospital.hospital(tmp_path / "in", rng, patients=range(4))
     labels, archive = tmp_path / "in" / "annotations.csv", tmp_path / "all.zip"
 
-    def build():
+    def built():
         with zipfile.ZipFile(archive, "w") as file:
             for path in sorted((tmp_path / "in").glob("p*/*")):
                 file.write(path, path.relative_to(tmp_path / "in"))
-        return building.build(archive, [labels], tmp_path / "out" / "samples.sqlite")
+        return build.build(archive, [labels], tmp_path / "out" / "samples.sqlite")
 
-    assert build().added["slice"] == 16
+    assert built().added["slice"] == 16
     made = (tmp_path / "out" / "samples.sqlite").read_bytes()
-    again = build()  # the zip's time is another
+    again = built()  # the zip's time is another
     assert not again.problems and (tmp_path / "out" / "samples.sqlite").read_bytes() == made
-    make_hospital.hospital(tmp_path / "in", chance, patients=[5])
-    more = build()
+    make_hospital.hospital(tmp_path / "in", rng, patients=[5])
+    more = built()
     assert not more.problems and more.added["slice"] == 4
 
 
@@ -161,18 +160,18 @@ def test_a_file_that_was_only_touched_is_no_problem(hospital):
     assert not _build(hospital).problems
 
 
-def test_a_file_that_went_is_named_and_a_folder_not_given_this_time_is_not(hospital, chance):
+def test_a_file_that_went_is_named_and_a_folder_not_given_this_time_is_not(hospital, rng):
     (hospital / "p3" / "0").unlink()
     built = _build(hospital)
     assert len(built.problems) == 1 and str(hospital / "p3" / "0") in built.problems[0]
     more = hospital.parent / "more"
-    make_hospital.hospital(more, chance, patients=[20])
-    built = building.build(more, [more / "annotations.csv"], _path(hospital))
+    make_hospital.hospital(more, rng, patients=[20])
+    built = build.build(more, [more / "annotations.csv"], _path(hospital))
     assert built.added["patient"] == 1 and len(built.problems) == 1
 
 
-def test_a_series_that_grew_is_named_and_stays_as_it_is(hospital, chance):
-    image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 20.0), PatientID="P3")
+def test_a_series_that_grew_is_named_and_stays_as_it_is(hospital, rng):
+    image = mr_image(rng.integers(50, 900, (60, 60)), (0, 0, 20.0), PatientID="P3")
     image.StudyInstanceUID, image.SeriesInstanceUID = "2.25.3", "2.25.3.1"
     write(image, hospital / "p3" / "further")
     before = _rows(hospital)
@@ -199,7 +198,7 @@ def test_copies_elsewhere_are_no_new_images(hospital, tmp_path):
     (copy / "p3").mkdir(parents=True)
     for path in (hospital / "p3").iterdir():
         (copy / "p3" / path.name).write_bytes(path.read_bytes())
-    built = building.build(copy, [hospital / "annotations.csv"], _path(hospital))
+    built = build.build(copy, [hospital / "annotations.csv"], _path(hospital))
     assert built.added["slice"] == 0 and not built.problems
     with closing(database.connect(_path(hospital))) as connection:
         reasons = [r[0] for r in connection.execute("SELECT reason FROM file WHERE status = 'ignored'")]
@@ -240,7 +239,7 @@ def test_two_builds_at_once_do_not_undo_each_other(hospital):
     _build(hospital)
 
 
-def test_a_leak_that_growing_would_bring_leaves_the_old_database(hospital, chance):
+def test_a_leak_that_growing_would_bring_leaves_the_old_database(hospital, rng):
     before = _path(hospital).read_bytes()
     same = pydicom.dcmread(hospital / "p3" / "0").PixelData
 
@@ -248,16 +247,16 @@ def test_a_leak_that_growing_would_bring_leaves_the_old_database(hospital, chanc
         if index == 2:
             image.PixelData = same
 
-    make_hospital.hospital(hospital, chance, patients=[12], edit=copy)
+    make_hospital.hospital(hospital, rng, patients=[12], edit=copy)
     with pytest.raises(SplitError, match=r"p3/0 and .*p12/2 hold one image under two patient IDs"):
         _build(hospital)
     assert _path(hospital).read_bytes() == before
     assert sorted(p.name for p in _path(hospital).parent.iterdir()) == ["samples.key", "samples.sqlite"]
 
 
-def test_a_phantom_and_patients_do_not_go_into_one_database(hospital, chance):
+def test_a_phantom_and_patients_do_not_go_into_one_database(hospital, rng):
     make_hospital.hospital(
-        hospital, chance, patients=[12], edit=lambda n, i, image: setattr(image, "QualityControlImage", "YES")
+        hospital, rng, patients=[12], edit=lambda n, i, image: setattr(image, "QualityControlImage", "YES")
     )
     with pytest.raises(DatabaseError, match="keep them in two databases"):
         _build(hospital)

@@ -17,8 +17,8 @@ layer {{ name: "data" type: "Data" top: "data" top: "label"
 """
 
 
-def test_caffes_data_layer_delivers_what_inference_feeds(tmp_path, chance):
-    images = chance.integers(0, 255, (5, 32, 32), dtype=np.uint8)
+def test_caffes_data_layer_delivers_what_inference_feeds(tmp_path, rng):
+    images = rng.integers(0, 255, (5, 32, 32), dtype=np.uint8)
     lmdb_io.write(tmp_path / "x", images, np.arange(5))
     (tmp_path / "net.prototxt").write_text(DATA_LAYER.format(tmp_path / "x"))
     net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
@@ -28,8 +28,8 @@ def test_caffes_data_layer_delivers_what_inference_feeds(tmp_path, chance):
     np.testing.assert_array_equal(net.blobs["label"].data, np.arange(5))
 
 
-def test_keys_are_zero_padded_and_datums_are_caffes_own(tmp_path, chance):
-    images = chance.integers(0, 255, (12, 4, 6), dtype=np.uint8)
+def test_keys_are_zero_padded_and_datums_are_caffes_own(tmp_path, rng):
+    images = rng.integers(0, 255, (12, 4, 6), dtype=np.uint8)
     lmdb_io.write(tmp_path / "x", images, np.arange(12))
     with lmdb.open(str(tmp_path / "x"), readonly=True, lock=False) as environment, environment.begin() as transaction:
         entries = list(transaction.cursor())
@@ -41,8 +41,8 @@ def test_keys_are_zero_padded_and_datums_are_caffes_own(tmp_path, chance):
     np.testing.assert_array_equal(read_labels, np.arange(12))
 
 
-def test_fingerprint_depends_on_every_entry_and_on_nothing_else(tmp_path, chance):
-    images = chance.integers(0, 255, (3, 4, 4), dtype=np.uint8)
+def test_fingerprint_depends_on_every_entry_and_on_nothing_else(tmp_path, rng):
+    images = rng.integers(0, 255, (3, 4, 4), dtype=np.uint8)
     for name in "ab":
         lmdb_io.write(tmp_path / name, images, np.arange(3))
     assert lmdb_io.fingerprint(tmp_path / "a") == lmdb_io.fingerprint(tmp_path / "b")
@@ -50,9 +50,9 @@ def test_fingerprint_depends_on_every_entry_and_on_nothing_else(tmp_path, chance
     assert lmdb_io.fingerprint(tmp_path / "a") != lmdb_io.fingerprint(tmp_path / "b")
 
 
-def test_lmdb_larger_than_its_map_is_written_whole(tmp_path, chance, monkeypatch):
+def test_lmdb_larger_than_its_map_is_written_whole(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(lmdb_io, "_FIRST_MAP", 1 << 16)
-    images = chance.integers(0, 255, (300, 32, 32), dtype=np.uint8)
+    images = rng.integers(0, 255, (300, 32, 32), dtype=np.uint8)
     lmdb_io.write(tmp_path / "x", images, np.arange(300))
     np.testing.assert_array_equal(lmdb_io.read(tmp_path / "x")[0], images)
 

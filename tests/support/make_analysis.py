@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from nbcad.dicom import USED, FileRecord, Geometry, Series, Slice
-from nbcad.inference import heat as localise
 from nbcad.inference import organ
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.calibration import Calibration
+from nbcad.inference.heat import FCN, TRAIN_VAL
 from nbcad.inference.lesions import Lesion, OperatingPoint
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
@@ -41,8 +41,8 @@ def untrained(threshold: float) -> Models:
         organ_net=caffe_net.load_net(organ.DEPLOY),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
         svm=svm,
-        stage_fcn=caffe.Net(localise.FCN, caffe.TEST),
-        stage_transform=caffe_net.transform_of(localise.TRAIN_VAL),
+        stage_fcn=caffe.Net(FCN, caffe.TEST),
+        stage_transform=caffe_net.transform_of(TRAIN_VAL),
         point=OperatingPoint(threshold, threshold),
         calibration=Calibration(),
         stages=stage_labels(),

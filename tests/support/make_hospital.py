@@ -6,7 +6,7 @@ from nbcad.annotation.annotations import HEADER
 ORGANS = ["thorax", "adrenal", "retroperitoneum", ""]
 
 
-def hospital(folder, chance, patients=range(12), edit=lambda number, index, image: None):
+def hospital(folder, rng, patients=range(12), edit=lambda number, index, image: None):
     """Patients of four 60x60 slices at 2 mm in ``folder``/pN/N; odd ones have one L1 lesion on slice 1.
 
     ``annotations.csv`` is appended to.
@@ -15,7 +15,7 @@ def hospital(folder, chance, patients=range(12), edit=lambda number, index, imag
     lines = path.read_text().splitlines() if path.exists() else [",".join(HEADER)]
     for number in patients:
         for index in range(4):
-            image = mr_image(chance.integers(50, 900, (60, 60)), (0, 0, 5.0 * index))
+            image = mr_image(rng.integers(50, 900, (60, 60)), (0, 0, 5.0 * index))
             image.PatientID = f"P{number}"
             image.StudyInstanceUID, image.SeriesInstanceUID = f"2.25.{number}", f"2.25.{number}.1"
             edit(number, index, image)

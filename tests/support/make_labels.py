@@ -21,14 +21,14 @@ OBLIQUE = ((0.8, 0.6, 0.0), (-0.6, 0.8, 0.0))
 FLIPPED = ((0, -1, 0), (-1, 0, 0))  # rows run to the right, columns to the front
 
 
-def series(folder: Path, chance, number=1, slices=6, shape=(40, 48), axes=STRAIGHT, step=5.0) -> list[Dataset]:
+def series(folder: Path, rng, number=1, slices=6, shape=(40, 48), axes=STRAIGHT, step=5.0) -> list[Dataset]:
     """One patient's series of 2 x 1.5 mm pixels, written to ``folder`` and returned from foot to head."""
     along_row, along_column = map(np.array, axes)
     normal = np.cross(along_row, along_column)
     normal = normal if normal[2] > 0 else -normal
     datasets = []
     for index in range(slices):
-        image = mr_image(chance.integers(50, 900, shape), np.array([-30.0, -20.0, 7.0]) + index * step * normal)
+        image = mr_image(rng.integers(50, 900, shape), np.array([-30.0, -20.0, 7.0]) + index * step * normal)
         image.PatientID = f"P{number}"
         image.PatientBirthDate, image.PatientSex, image.StudyID, image.StudyDate = "", "", "1", "20180101"
         image.StudyTime, image.AccessionNumber, image.ReferringPhysicianName = "", "", ""

@@ -31,12 +31,12 @@ QUIET_S = 3.0
 
 def study(number: int, slices: int = 3, pixels: int = 48) -> list[Dataset]:
     """Axial T2 slices of patient ``number``, always the same."""
-    chance = np.random.default_rng(number)
+    rng = np.random.default_rng(number)
     elements = {
         "StudyInstanceUID": f"2.25.{number}", "SeriesInstanceUID": f"2.25.{number}1", "FrameOfReferenceUID": "2.25.77",
         "PatientID": f"SECRET-ID{number}", "PatientName": "SECRET^NAME",
     }  # fmt: skip
-    images = [mr_image(chance.integers(0, 900, (pixels,) * 2), (0.0, 0.0, 5.0 * n), **elements) for n in range(slices)]
+    images = [mr_image(rng.integers(0, 900, (pixels,) * 2), (0.0, 0.0, 5.0 * n), **elements) for n in range(slices)]
     for n, image in enumerate(images):
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number}{n + 1000}"
     return images

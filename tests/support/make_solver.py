@@ -18,9 +18,9 @@ def solver_of(name: str, batch: int, rate: float, folder):
         f'lr_policy: "fixed" random_seed: 1 max_iter: 1000 snapshot_prefix: "{folder}/own"'
     )
     solver = caffe.get_solver(str(folder / "solver.prototxt"))
-    chance = np.random.default_rng(0)
-    solver.net.blobs["data"].data[...] = chance.normal(size=solver.net.blobs["data"].data.shape)
-    solver.net.blobs["label"].data[...] = chance.integers(0, 3, batch)
+    rng = np.random.default_rng(0)
+    solver.net.blobs["data"].data[...] = rng.normal(size=solver.net.blobs["data"].data.shape)
+    solver.net.blobs["label"].data[...] = rng.integers(0, 3, batch)
     return solver
 
 

@@ -25,11 +25,11 @@ SHORT = [(r"test_iter: 10", "test_iter: 2"), (r"test_interval: 50", "test_interv
 @pytest.fixture(scope="module")
 def lmdbs(tmp_path_factory):
     """Windows whose brightness tells their label."""
-    chance = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     folder = tmp_path_factory.mktemp("lmdb")
     for split in ("train", "val"):
-        labels = chance.integers(0, 5, 60)
-        images = chance.integers(0, 60, (60, 32, 32)) + 40 * labels[:, None, None]
+        labels = rng.integers(0, 5, 60)
+        images = rng.integers(0, 60, (60, 32, 32)) + 40 * labels[:, None, None]
         lmdb_io.write(folder / split, images.astype(np.uint8), labels)
     return folder / "train", folder / "val"
 
@@ -150,14 +150,14 @@ def test_signal_leaves_a_snapshot_to_resume_from(solver, tmp_path, number, code)
 
 
 def test_killed_at_any_moment_it_goes_on_and_loses_no_more_than_a_snapshot_interval(solver_without_dropout, tmp_path):
-    solver, run, chance = solver_without_dropout, tmp_path / "run", np.random.default_rng(3)
+    solver, run, rng = solver_without_dropout, tmp_path / "run", np.random.default_rng(3)
     command = [sys.executable, "tools/train.py", "--solver", str(solver), "--run", str(run), "--max-iter", "1000000"]
     before = 0
     for _ in range(3):
         process = subprocess.Popen([*command, *(["--resume"] if before else [])], stderr=subprocess.DEVNULL)
         while process.poll() is None and _newest(run) <= before:
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.3))
         process.kill()
         assert process.wait() == -signal.SIGKILL
         before = _newest(run)

@@ -9,7 +9,7 @@ from nbcad.dicom import Slice, read_pixels
 from nbcad.evaluation.truth import Truth, of_split
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import STAGE_WINDOW, enhance, pad_for_windows, stage_grid
-from nbcad.inference import heat as localise
+from nbcad.inference.heat import TRAIN_VAL, heat_maps, to_fully_convolutional
 from nbcad.inference.lesions import STRIDE, OperatingPoint, find_lesions, place_in_stored
 from nbcad.nets import caffe_net
 from nbcad.samples import database, lmdb_io
@@ -39,14 +39,14 @@ def _truth(lesions=(), looked_at=(True, True, True)) -> Truth:
 @pytest.mark.parametrize(
     ("along_row", "along_column"), [((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, -1, 0)), ((0, -1, 0), (1, 0, 0))]
 )
-def test_windows_are_cut_round_false_places_and_off_lesions_of_slices_however_stored(along_row, along_column, chance):
+def test_windows_are_cut_round_false_places_and_off_lesions_of_slices_however_stored(along_row, along_column, rng):
     slices = _slices(along_row, along_column)
     turn = Canonical.of(slices[0].geometry)
-    volume = chance.integers(0, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
+    volume = rng.integers(0, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
     false, true = (1, 8, 9), (1, 16, 18)
     row, column = place_in_stored(true[1:], slices[1])
     lesion = {1: (row - 5, column - 5, row + 5, column + 5)}
-    windows = hard_negatives.false_windows(_heat(slices, false, true), slices, volume, _truth([lesion]), chance)
+    windows = hard_negatives.false_windows(_heat(slices, false, true), slices, volume, _truth([lesion]), rng)
     assert len(windows) == hard_negatives.WINDOWS_PER_PLACE
     padded = pad_for_windows(stage_grid(turn.apply(volume[1]), (2.0, 2.0)))
     every = np.lib.stride_tricks.sliding_window_view(padded, (STAGE_WINDOW, STAGE_WINDOW))
@@ -63,11 +63,11 @@ def test_a_place_of_the_heat_map_lies_where_a_lesion_there_has_its_centre():
     assert lesion.centre[1:] == pytest.approx((row - 0.5, column - 0.5))
 
 
-def test_places_on_slices_that_nobody_looked_at_are_not_called_normal(chance):
+def test_places_on_slices_that_nobody_looked_at_are_not_called_normal(rng):
     slices = _slices()
-    volume = chance.integers(0, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
+    volume = rng.integers(0, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
     truth = _truth(looked_at=(True, False, True))
-    assert hard_negatives.false_windows(_heat(slices, (1, 8, 9)), slices, volume, truth, chance) == []
+    assert hard_negatives.false_windows(_heat(slices, (1, 8, 9)), slices, volume, truth, rng) == []
 
 
 def test_mined_windows_join_the_training_windows_as_normal_and_nothing_else_changes(flow, tmp_path):
@@ -89,12 +89,12 @@ def test_mined_windows_join_the_training_windows_as_normal_and_nothing_else_chan
 
 def _false_windows(flow) -> int:
     """How many hard negatives the training patients alone give."""
-    net = localise.to_fully_convolutional(flow.models / "stage" / "final.caffemodel")
-    transform, chance, count = caffe_net.transform_of(localise.TRAIN_VAL), np.random.default_rng(0), 0
+    net = to_fully_convolutional(flow.models / "stage" / "final.caffemodel")
+    transform, rng, count = caffe_net.transform_of(TRAIN_VAL), np.random.default_rng(0), 0
     with closing(database.connect(flow.database)) as connection:
         for number, truth in of_split(connection, "train"):
             slices, pixels = read_pixels(database.load_series(connection, number)[0])
             volume = enhance(pixels)
-            heat = localise.heat_maps(net, transform, slices, volume)
-            count += len(hard_negatives.false_windows(heat, slices, volume, truth, chance))
+            heat = heat_maps(net, transform, slices, volume)
+            count += len(hard_negatives.false_windows(heat, slices, volume, truth, rng))
     return count
