@@ -13,7 +13,7 @@ import make_labels
 from make_dicom import mr_image, write
 from make_labels import FLIPPED, OBLIQUE, STRAIGHT, lesion
 from nbcad.annotation.annotations import PatientLabel, read_patients
-from nbcad.annotation.files import boxes, read_labels
+from nbcad.annotation.files import boxes, read_label_files
 from nbcad.dicom import REFUSED, USED, read_archive
 from nbcad.errors import InputError
 
@@ -34,7 +34,7 @@ def straight(tmp_path, rng):
 
 def _read(path, images, patients=PATIENTS, **more):
     folder = Path(path).parent if (Path(path).parent / "dicom").is_dir() else Path(path)
-    (file,) = read_labels([path], read_archive(folder / "dicom").series, patients, **more)
+    (file,) = read_label_files([path], read_archive(folder / "dicom").series, patients, **more)
     return file, [file.slices.get((image.SOPInstanceUID, 0)) for image in images]
 
 
@@ -99,7 +99,7 @@ def test_a_lesion_whose_stage_is_not_known_or_normal_is_refused(straight, tmp_pa
     file, _ = _read(make_labels.seg(tmp_path / "x.dcm", straight, lesion()), straight, patients)
     assert file.status == REFUSED and "stage" in file.reason and "P1" not in file.reason
     empty = make_labels.mask(tmp_path / "dicom" / "x.mha", straight, lesion() * 0)
-    (file,) = read_labels([empty], read_archive(tmp_path / "dicom").series, patients)
+    (file,) = read_label_files([empty], read_archive(tmp_path / "dicom").series, patients)
     assert file.status == USED and len(file.slices) == 6
 
 
@@ -141,7 +141,7 @@ def test_a_contour_off_the_plane_of_its_image_refuses_the_structure_set(straight
 @pytest.mark.parametrize("name", ["x.mha", "x.nii.gz"])
 def test_mask_beside_the_images_gives_boxes(images, tmp_path, name):
     path = make_labels.mask(tmp_path / "dicom" / name, images, lesion())
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert (file.source, file.status, file.reason) == ("mask", USED, "")
     assert _lesions([file.slices[image.SOPInstanceUID, 0] for image in images]) == EXPECTED
 
@@ -151,7 +151,7 @@ def test_mask_whose_axes_run_otherwise_than_the_images_gives_the_same_boxes(stra
     volume = sitk.PermuteAxes(sitk.Flip(sitk.ReadImage(str(path)), [True, False, True], False), [2, 0, 1])
     assert volume.GetSize() != (48, 40, 6)
     sitk.WriteImage(volume, str(path))
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert _lesions([file.slices[image.SOPInstanceUID, 0] for image in straight]) == EXPECTED
 
 
@@ -173,24 +173,24 @@ def test_mask_on_another_grid_is_refused_with_the_numbers(straight, tmp_path, va
         volume = sitk.ReadImage(str(path))
         volume.SetSpacing((1.5, 2.0, 5.0))
         sitk.WriteImage(volume, str(path))
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == REFUSED
     assert re.search(message, file.reason), file.reason
 
 
 def test_mask_named_by_the_series_need_not_lie_beside_it(straight, tmp_path):
     path = make_labels.mask(tmp_path / "masks" / f"{straight[0].SeriesInstanceUID}.nii.gz", straight, lesion())
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == USED and len(file.slices) == 6
     path = path.rename(path.with_name("other.nii.gz"))
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == REFUSED and "belongs to no series" in file.reason
 
 
 def test_mask_that_fits_two_patients_is_refused(straight, tmp_path, rng):
     make_labels.series(tmp_path / "dicom" / "p2", rng, number=2)
     path = make_labels.mask(tmp_path / "dicom" / "x.mha", straight, lesion())
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == REFUSED and "2 patients" in file.reason
 
 
@@ -202,14 +202,14 @@ def test_a_real_structure_set_without_preamble_and_image_references_is_placed_by
         image = mr_image(rng.integers(50, 900, (200, 250)), place, SeriesInstanceUID=series_uid)
         write(image, tmp_path / "dicom" / str(index))
     archive = read_archive(tmp_path / "dicom")
-    (file,) = read_labels([path], archive.series, PATIENTS, lesions="^patient EXTERNAL")
+    (file,) = read_label_files([path], archive.series, PATIENTS, lesions="^patient EXTERNAL")
     assert (file.source, file.status, file.reason) == ("rtstruct", USED, "")
     found = [file.slices[image.sop_uid, 0].lesions for image in archive.series[0].slices]
     x0, y0, x1, y1 = -200, -150, 200, 150  # mm, of the first contour
     expected = ((y0 + 200) / 2, (x0 + 250) / 2, (y1 + 200) / 2, (x1 + 250) / 2)
     assert [len(boxes) for boxes in found] == [1, 1, 1]
     np.testing.assert_allclose(found[0][0][1], expected, atol=1)
-    (file,) = read_labels([path], archive.series, PATIENTS)
+    (file,) = read_label_files([path], archive.series, PATIENTS)
     assert file.status == REFUSED and "patient EXTERNAL" in file.reason
 
 
@@ -223,14 +223,14 @@ def test_a_real_seg_lies_on_the_images_that_it_was_drawn_on(tmp_path, rng):
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{stem}.{number}.1"
         write(image, tmp_path / "dicom" / str(index))
     archive = read_archive(tmp_path / "dicom")
-    (file,) = read_labels([path], archive.series, PATIENTS, lesions="liver")
+    (file,) = read_label_files([path], archive.series, PATIENTS, lesions="liver")
     assert (file.source, file.status, file.reason) == ("seg", USED, "")
     assert len(file.slices) == 3
     bits = np.unpackbits(np.frombuffer(stored.PixelData, np.uint8), bitorder="little")[: 512 * 512]
     largest = max(file.slices[f"{stem}.23433.1", 0].lesions, key=lambda lesion: lesion[1][2] - lesion[1][0])
     rows = np.flatnonzero(bits.reshape(512, 512).any(axis=1))
     assert rows[0] <= largest[1][0] < largest[1][2] <= rows[-1] + 1
-    (file,) = read_labels([path], archive.series, PATIENTS)
+    (file,) = read_label_files([path], archive.series, PATIENTS)
     assert file.status == REFUSED and "Liver" in file.reason
 
 
@@ -243,7 +243,7 @@ def test_damaged_label_files_are_refused_with_one_line(straight, tmp_path, rng):
     for number, content in enumerate(made):
         paths.append(tmp_path / f"cut{number}.dcm")
         paths[-1].write_bytes(content)
-    for file in read_labels(paths, read_archive(tmp_path / "dicom").series, PATIENTS):
+    for file in read_label_files(paths, read_archive(tmp_path / "dicom").series, PATIENTS):
         assert file.status == REFUSED and file.reason and "\n" not in file.reason, file
 
 
@@ -260,7 +260,7 @@ def test_mask_whose_header_claims_more_than_memory_is_refused(straight, tmp_path
     path = tmp_path / "dicom" / "x.mha"
     make_labels.mask(path, straight, lesion())
     path.write_bytes(path.read_bytes().replace(b"DimSize = 48 40 6", b"DimSize = 99999 99999 6"))
-    (file,) = read_labels([path], read_archive(tmp_path / "dicom").series, PATIENTS)
+    (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == REFUSED and "voxels, more than" in file.reason
 
 
@@ -282,7 +282,7 @@ def test_mutated_label_files_are_used_or_refused_and_never_crash(straight, tmp_p
                 at = int(rng.integers(0, len(mutated)))
                 mutated[at : at + int(rng.integers(0, 5))] = rng.bytes(int(rng.integers(0, 5)))
             path.write_bytes(mutated)
-            statuses += [file.status for file in read_labels([path.parent], series, PATIENTS) if file.path == path]
+            statuses += [file.status for file in read_label_files([path.parent], series, PATIENTS) if file.path == path]
         path.write_bytes(content)
     assert set(statuses) == {USED, REFUSED}
 
@@ -291,14 +291,14 @@ def test_folders_are_searched_and_what_is_no_label_is_passed_over(straight, tmp_
     make_labels.mask(tmp_path / "dicom" / "m.mha", straight, lesion())
     (tmp_path / "dicom" / "readme.txt").write_text("no label")
     (tmp_path / "dicom" / "other.csv").write_text("a,b\n1,2\n")
-    files = read_labels([tmp_path / "dicom"], read_archive(tmp_path / "dicom").series, PATIENTS)
+    files = read_label_files([tmp_path / "dicom"], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert [file.source for file in files] == ["mask"]
     twice = [tmp_path / "dicom", tmp_path / "dicom" / "m.mha"]
-    assert len(read_labels(twice, read_archive(tmp_path / "dicom").series, PATIENTS)) == 1
+    assert len(read_label_files(twice, read_archive(tmp_path / "dicom").series, PATIENTS)) == 1
     with pytest.raises(InputError, match="is neither"):
-        read_labels([tmp_path / "dicom" / "readme.txt"], [], {})
+        read_label_files([tmp_path / "dicom" / "readme.txt"], [], {})
     with pytest.raises(InputError, match="does not exist"):
-        read_labels([tmp_path / "nowhere"], [], {})
+        read_label_files([tmp_path / "nowhere"], [], {})
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ def test_figures_by_patient_cannot_be_had_from_a_split_by_image(hospital):
         closing(database.connect(hospital / "out" / "samples.sqlite")) as connection,
         pytest.raises(DatabaseError, match="split by patient"),
     ):
-        next(truth.of_split(connection, "test"))
+        next(truth.read_split(connection, "test"))
 
 
 def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, rng):

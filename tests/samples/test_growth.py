@@ -14,7 +14,7 @@ from make_dicom import mr_image, write
 from nbcad import dicom
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.nets.labels import stage_labels
-from nbcad.samples import build, database, ingest
+from nbcad.samples import build, database, existing, ingest
 from nbcad.samples.build_run import Options
 from nbcad.samples.splitting import SplitPlan
 from repository import run_tool
@@ -52,7 +52,8 @@ def test_a_run_that_adds_nothing_leaves_every_byte_and_the_time(hospital):
 def test_pixels_of_what_stands_there_are_not_decoded_again(hospital, rng, monkeypatch):
     make_hospital.hospital(hospital, rng, patients=[12])
     decoded = []
-    monkeypatch.setattr(ingest, "read_pixels", lambda s: decoded.append(s.patient_id) or dicom.read_pixels(s))
+    for module in (ingest, existing):
+        monkeypatch.setattr(module, "read_pixels", lambda s: decoded.append(s.patient_id) or dicom.read_pixels(s))
     _build(hospital)
     assert set(decoded) == {"P12"}
 

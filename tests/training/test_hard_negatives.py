@@ -6,7 +6,7 @@ import pytest
 
 import make_slices
 from nbcad.dicom import Slice, read_pixels
-from nbcad.evaluation.truth import Truth, of_split
+from nbcad.evaluation.truth import Truth, read_split
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import STAGE_WINDOW, enhance, pad_for_windows, stage_grid
 from nbcad.inference.heat import TRAIN_VAL, heat_maps, to_fully_convolutional
@@ -92,7 +92,7 @@ def _false_windows(flow) -> int:
     net = to_fully_convolutional(flow.models / "stage" / "final.caffemodel")
     transform, rng, count = caffe_net.transform_of(TRAIN_VAL), np.random.default_rng(0), 0
     with closing(database.connect(flow.database)) as connection:
-        for number, truth in of_split(connection, "train"):
+        for number, truth in read_split(connection, "train"):
             slices, pixels = read_pixels(database.load_series(connection, number)[0])
             volume = enhance(pixels)
             heat = heat_maps(net, transform, slices, volume)

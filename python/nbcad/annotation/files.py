@@ -46,7 +46,7 @@ class LabelFile:
     slices: dict[Key, SliceAnnotation] = field(default_factory=dict)
 
 
-def read_labels(
+def read_label_files(
     paths: Iterable[Path], series: list[Series], patients: dict[str, PatientLabel], lesions: str = LESIONS
 ) -> list[LabelFile]:
     """Read all label files among ``paths``.

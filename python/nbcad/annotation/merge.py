@@ -8,24 +8,24 @@ from nbcad.annotation.image_index import Key
 from nbcad.dicom import REFUSED
 from nbcad.imaging.boxes import holds_centre
 
-Said = list[tuple[LabelFile, SliceAnnotation]]  # of one slice
+SourcedAnnotations = list[tuple[LabelFile, SliceAnnotation]]  # of one slice
 
 
 def agree(
     files: list[LabelFile], standing: Mapping[Key, dict[str, SliceAnnotation]]
-) -> tuple[dict[Key, Said], list[str]]:
+) -> tuple[dict[Key, SourcedAnnotations], list[str]]:
     """What the label files say, without what contradicts an earlier file or the database.
 
     Files may complete each other: a CSV names the regions, a SEG outlines one lesion, a second SEG another.
 
     Args:
-        files: result of `files.read_labels`.
+        files: result of `files.read_label_files`.
         standing: of each slice that has annotations in the database, these by the path of their file. They stay.
 
     Returns:
         What is said of each slice, and a line for each file of which something is not taken.
     """
-    agreed: dict[Key, Said] = {}
+    agreed: dict[Key, SourcedAnnotations] = {}
     problems = []
     for file in files:
         path = str(file.path.absolute())

@@ -12,7 +12,7 @@ from sqlite3 import Connection
 import numpy as np
 
 from nbcad.evaluation.matching import LesionCount, match_lesions, meetings, paired
-from nbcad.evaluation.truth import Truth, check_unchanged, of_split
+from nbcad.evaluation.truth import Truth, check_unchanged, read_split
 from nbcad.imaging.boxes import Box, centre, overlap, volume
 from nbcad.inference.analysis import SeriesAnalysis, analyse_series
 from nbcad.inference.lesions import THRESHOLDS, Lesion, OperatingPoint, Peaks
@@ -145,7 +145,7 @@ def gather(sample_database: Path, models: Models) -> Records:
 
 
 def _analysed(connection: Connection, models: Models) -> Iterator[tuple[str, Truth, SeriesAnalysis]]:
-    for number, truth in of_split(connection, SPLIT):
+    for number, truth in read_split(connection, SPLIT):
         analysis = analyse_series(database.load_series(connection, number)[0], models)
         check_unchanged(number, truth, analysis.slices if analysis else [])
         assert analysis is not None  # else it would have other slices than the database knows

@@ -33,7 +33,7 @@ class Truth:
         return [lesion for lesion in found if self.looked_at[round(lesion.centre[0])]]
 
 
-def of_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
+def read_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
     """Every series of one side of the split, by its number in the database, with its truth; each patient's together.
 
     Raises:
@@ -88,7 +88,7 @@ def heat_of_split(
         ModelError: the weights are missing or of another net.
     """
     net, transform = heat.to_fully_convolutional(weights), caffe_net.transform_of(heat.TRAIN_VAL)
-    for number, truth in of_split(connection, split):
+    for number, truth in read_split(connection, split):
         slices, pixels = read_pixels(database.load_series(connection, number)[0])
         check_unchanged(number, truth, slices)
         volume = enhance(pixels, n4)

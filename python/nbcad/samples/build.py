@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbcad.annotation.annotations import PatientLabel, read_patients
-from nbcad.annotation.files import LabelFile, read_labels
+from nbcad.annotation.files import LabelFile, read_label_files
 from nbcad.annotation.merge import agree
 from nbcad.dicom import read_archive
 from nbcad.errors import DatabaseError
@@ -76,7 +76,7 @@ def build(
     options = options or Options()
     archive = read_archive(dicom, map_)
     patients: dict[str, PatientLabel] = read_patients(stages) if stages else {}
-    files = read_labels(labels, archive.series, patients, options.lesions)
+    files = read_label_files(labels, archive.series, patients, options.lesions)
     key = _key(database, force)
     with (
         _alone(database),

@@ -21,7 +21,7 @@ class Options:
 
     split: SplitPlan = field(default_factory=SplitPlan)
     balance: bool = False  # keep of each class of the training samples no more than of the rarest
-    lesions: str = LESIONS  # see `files.read_labels`
+    lesions: str = LESIONS  # see `files.read_label_files`
 
     def as_meta(self) -> dict[str, str]:
         """Texts for the table ``meta``."""

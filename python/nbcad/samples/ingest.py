@@ -6,7 +6,7 @@ from operator import itemgetter
 
 from nbcad.annotation.annotations import SliceAnnotation
 from nbcad.annotation.image_index import Key
-from nbcad.annotation.merge import Said, together
+from nbcad.annotation.merge import SourcedAnnotations, together
 from nbcad.dicom import IGNORED, FileRecord, Series, read_pixels
 from nbcad.dicom.rules import Rule, decide, read_rules
 from nbcad.errors import DatabaseError
@@ -45,7 +45,7 @@ class _ReadSlice:
     samples: list[Sample]  # with that place instead of a number
 
 
-def take_images(build: Build, labels: dict[Key, Said], held: dict[Key, ExistingSlice]) -> None:
+def take_images(build: Build, labels: dict[Key, SourcedAnnotations], held: dict[Key, ExistingSlice]) -> None:
     """Insert every annotated series that the nets are for, and annotations that are new; plan their samples."""
     rules, to_take = read_rules(), []
     for series in build.archive.series:
@@ -89,7 +89,7 @@ def _windows(build: Build, new: list[Series], annotated: dict[Key, SliceAnnotati
     return {key: n for row, found in zip(keys, counts, strict=True) for key, n in zip(row, found, strict=True)}
 
 
-def _reason_not_taken(series: Series, labels: dict[Key, Said], rules: list[Rule]) -> str:
+def _reason_not_taken(series: Series, labels: dict[Key, SourcedAnnotations], rules: list[Rule]) -> str:
     reason = decide(series, rules).reason
     if reason:
         return reason
@@ -133,7 +133,11 @@ def _read_series(reading: _Reading) -> tuple[list[FileRecord], list[_ReadSlice]]
 
 
 def _insert_read(
-    build: Build, series: Series, read: list[_ReadSlice], held: dict[Key, ExistingSlice], labels: dict[Key, Said]
+    build: Build,
+    series: Series,
+    read: list[_ReadSlice],
+    held: dict[Key, ExistingSlice],
+    labels: dict[Key, SourcedAnnotations],
 ) -> None:
     """Insert a series if it is new, and the annotations of those of its slices that had none."""
     number = None

@@ -5,7 +5,7 @@ import os
 import sqlite3
 
 from nbcad.annotation.files import LabelFile
-from nbcad.annotation.merge import Said
+from nbcad.annotation.merge import SourcedAnnotations
 from nbcad.dicom import IGNORED, REFUSED, USED, Series, Slice
 from nbcad.errors import DatabaseError
 from nbcad.nets.labels import NORMAL
@@ -49,7 +49,7 @@ def insert_slice(build: Build, series: int, image: Slice, pixel_sha256: str) -> 
         raise DatabaseError(f"{image.source}: (0008,0018) SOP Instance UID stands in two series") from error
 
 
-def insert_annotations(build: Build, number: int, said: Said) -> None:
+def insert_annotations(build: Build, number: int, said: SourcedAnnotations) -> None:
     for file, annotation in said:
         row = build.insert(
             "annotation",
