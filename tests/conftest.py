@@ -12,6 +12,8 @@ import pytest
 
 from repository import ROOT, run_tool
 
+pytest.register_assert_rewrite("map_work", "make_node")
+
 
 def pytest_collection_modifyitems(config, items):
     """Tests of minutes among a hospital's programs are for their own command."""
@@ -50,6 +52,23 @@ def blind():
     from make_analysis import untrained
 
     return untrained(threshold=1.1)
+
+
+@pytest.fixture(scope="session")
+def clouds():
+    """Three clouds of features, eight patients."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 80)
+    features = rng.normal(0, 1, (240, 6)) + 4 * np.eye(3, 6)[labels]
+    return features.astype(np.float32), labels, np.tile(np.arange(8), 30)
+
+
+@pytest.fixture(scope="session")
+def svm(clouds):
+    """An organ SVM of them."""
+    from nbcad.training.organ_svm import fit
+
+    return fit(clouds, clouds[0], "fc7", ["adrenal", "retroperitoneum", "thorax"])
 
 
 @pytest.fixture(scope="session")

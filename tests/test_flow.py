@@ -93,10 +93,10 @@ def test_baselines_are_of_the_same_samples_and_the_relu_net_is_only_used_if_trai
     net = caffe_net.read_net(tmp_path / "relu" / "deploy.prototxt")
     assert {layer.type for layer in net.layer} >= {"ReLU"} and "Sigmoid" not in {layer.type for layer in net.layer}
     samples = {"test": lmdb_io.read_samples(flow.database, flow.lmdbs, "organ", "test")}
-    assert 0 <= baselines._relu(tmp_path / "relu", samples, flow.lmdbs).value <= 1
+    assert 0 <= baselines.relu_accuracy(tmp_path / "relu", samples, flow.lmdbs).value <= 1
     shutil.copytree(flow.lmdbs, tmp_path / "lmdb")
     lmdb_io.write(tmp_path / "lmdb" / "organ_train", samples["test"][0], samples["test"][1])
-    assert "other samples" in baselines._relu(tmp_path / "relu", samples, tmp_path / "lmdb").reason
+    assert "other samples" in baselines.relu_accuracy(tmp_path / "relu", samples, tmp_path / "lmdb").reason
 
 
 def test_infer_writes_a_report_as_documented_and_accounts_for_every_file(flow, patient, tmp_path):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local:"  # before a number of workers: a cluster of Dask's on this machine
 GUIDE = "docs/cluster.md"
-_FIRST_WORKER_S = 60.0
+FIRST_WORKER_S = 60.0
 
 
 @contextmanager
@@ -57,10 +57,10 @@ def on(dask: str | None, otherwise: Map, needed: Iterable[Path] = ()) -> Iterato
         except OSError as error:
             raise WorkerError(f"no Dask scheduler answers at {address}; {GUIDE} tells how to start one") from error
         try:
-            client.wait_for_workers(1, _FIRST_WORKER_S)
+            client.wait_for_workers(1, FIRST_WORKER_S)
         except TimeoutError as error:
             raise WorkerError(f"the scheduler at {address} has no worker; {GUIDE} tells how to start some") from error
-        terms = _Terms(os.getcwd(), tuple(_software().items()), tuple(str(path.absolute()) for path in needed))
+        terms = _Terms(os.getcwd(), tuple(software().items()), tuple(str(path.absolute()) for path in needed))
         _refuse_unfit(client, terms)
         yield partial(_by_dask, client, terms)
 
@@ -70,7 +70,7 @@ class _Terms:
     """The conditions under which a worker can stand in for this process."""
 
     folder: str  # the working directory
-    software: tuple[tuple[str, str], ...]  # see `_software`
+    software: tuple[tuple[str, str], ...]  # see `software`
     needed: tuple[str, ...]  # paths
 
 
@@ -82,7 +82,7 @@ class _Call:
     item: Any
 
 
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
     """Return the versions and hashes that results depend on, as this process runs them."""
     return machine.software() | caffe_net.software() | {"models and config/labels": _nets_and_labels()}
 
@@ -112,7 +112,7 @@ def _objection(terms: _Terms, threads: int) -> str:
     if missing:
         return f"{missing[0]} does not exist there; every worker must see the same files under the same paths"
     os.chdir(terms.folder)
-    own = _software()
+    own = software()
     for name, wanted in terms.software:
         if own.get(name) != wanted:
             return f"{name} is {own.get(name)}, not {wanted}; bring it to the same state and restart it"

@@ -137,11 +137,11 @@ class Runtime:
     ],
 )
 def test_what_a_card_lacks_is_named(runtime, said):
-    assert re.search(said, caffe_net._reason_against_card(runtime, 2))
+    assert re.search(said, caffe_net.reason_against_card(runtime, 2))
 
 
 def test_a_card_that_is_there_is_taken():
-    assert caffe_net._reason_against_card(Runtime(driver=13000, cards=3), 2) is None
+    assert caffe_net.reason_against_card(Runtime(driver=13000, cards=3), 2) is None
 
 
 @without_card
@@ -202,7 +202,7 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess:
 # Which layer's it was, glibc tells: glog's own trace of the calls is empty on some machines.
 TO_THE_CARD = """
 import ctypes, signal, sys
-from nbcad.caffe_net import caffe
+from nbcad.nets.caffe_net import caffe
 
 libc = ctypes.CDLL(None)
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
@@ -255,7 +255,7 @@ import sys
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, "tests/support")
-from nbcad import caffe_net
+from nbcad.nets import caffe_net
 from make_solver import joined, solver_of
 caffe_net.use_device(sys.argv[1])
 solver = solver_of("organ", 8, 0.0001, Path(sys.argv[2]))

@@ -172,7 +172,7 @@ def test_dates_of_a_patient_move_together_and_times_stay(pixels):
     ],
 )  # fmt: skip
 def test_date_is_moved_and_what_cannot_be_goes(vr, text, moved):
-    assert deidentify._moved(text, vr, timedelta(days=-1)) == moved
+    assert deidentify.moved_date(text, vr, timedelta(days=-1)) == moved
 
 
 def test_uids_are_the_same_under_one_key_and_others_under_another():
@@ -340,9 +340,9 @@ def test_table_e_1_1_is_there_whole():
         "ReferencedImageSequence": "X/Z/U*", "ProtocolName": "X/D", "AcquisitionTime": "X/Z", "ContentSequence": "D",
         "PixelSpacing": "", "IconImageSequence": "X",
     }  # fmt: skip
-    assert {keyword: deidentify._action(pydicom.tag.Tag(keyword)) for keyword in expected} == expected
+    assert {keyword: deidentify.profile_action(pydicom.tag.Tag(keyword)) for keyword in expected} == expected
     for tag in (0x50003000, 0x601E3000, 0x60000010, 0x00290010, 0xFFFAFFFA, 0xFFFCFFFC, 0x0008FFF0):
-        assert deidentify._action(pydicom.tag.Tag(tag)) == "X"
+        assert deidentify.profile_action(pydicom.tag.Tag(tag)) == "X"
 
 
 def test_key_is_made_once_for_its_owner_only_and_never_among_the_copies(tmp_path, pixels):

@@ -16,7 +16,7 @@ from nbcad.datasets import phantom
 from nbcad.dicom import read_archive, read_pixels
 from nbcad.infer import analyse
 from nbcad.nets.labels import organ_labels
-from nbcad.samples import build, conversion, lmdb_io
+from nbcad.samples import build, conversion, ingest, lmdb_io
 
 ENCODINGS = ["enhanced", "rle", "jpeg2000", "big endian"]
 _SYNTAX = {"rle": RLELossless, "jpeg2000": JPEG2000Lossless, "big endian": ExplicitVRBigEndian}
@@ -95,7 +95,7 @@ def _samples(hospital: Path, key: bytes, classic_uid, monkeypatch) -> dict[str, 
         uid = classic_uid.get((image.sop_uid, image.frame), image.sop_uid)
         return plan(patient, number, dataclasses.replace(image, sop_uid=uid, frame=0), *rest)
 
-    monkeypatch.setattr(build, "plan_samples", planned)
+    monkeypatch.setattr(ingest, "plan_samples", planned)
     out = hospital / "out"
     out.mkdir()
     (out / "samples.key").write_bytes(key)

@@ -450,21 +450,21 @@ def test_syntax_that_is_not_read_is_refused_by_name(tmp_path):
 )
 def test_decoder_that_dies_or_never_ends_costs_one_file_and_no_more(tmp_path, monkeypatch, how, reason):
     bad = "import sys, nbcad.dicom.decoder as d\ndef hurt(frame, pixels):\n    " + how
-    monkeypatch.setattr(decoder, "_COMMAND", bad + "\nd.decode_here = hurt\nd.serve(int(sys.argv[1]))")
-    monkeypatch.setattr(decoder, "_running", [])
+    monkeypatch.setattr(decoder, "COMMAND", bad + "\nd.decode_here = hurt\nd.serve(int(sys.argv[1]))")
+    monkeypatch.setattr(decoder, "running", [])
     monkeypatch.setattr(sources, "SECONDS_A_FILE", 0.5)
     write(as_stored(mr_image(LARGE), JPEG2000Lossless), tmp_path / "x")
     started = time.monotonic()
     record, _ = _only(tmp_path)
     assert record.status == REFUSED and reason in record.reason
-    assert time.monotonic() - started < 5 and decoder._running == []
+    assert time.monotonic() - started < 5 and decoder.running == []
     monkeypatch.undo()
     assert _only(tmp_path)[0].status == USED
 
 
 def test_deflated_data_set_is_inflated_within_bounds(tmp_path, monkeypatch):
     path = write(as_stored(mr_image(PIXELS), DeflatedExplicitVRLittleEndian), tmp_path / "x")
-    monkeypatch.setattr(header, "_LARGEST_INFLATED", 1 << 20)
+    monkeypatch.setattr(header, "LARGEST_INFLATED", 1 << 20)
     assert _only(tmp_path)[0].status == USED
     data = path.read_bytes()
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -491,7 +491,7 @@ def test_deflated_data_set_at_an_unusual_place_is_never_inflated(tmp_path, monke
 
 def test_header_of_any_length_is_read(tmp_path):
     """Siemens' private headers take more than the bytes that are looked at first."""
-    for z, length in enumerate((2, header._MOST_HEADERS - 2000, header._MOST_HEADERS, 300_000)):
+    for z, length in enumerate((2, header.MOST_HEADERS - 2000, header.MOST_HEADERS, 300_000)):
         image = mr_image(PIXELS, (0, 0, z))
         image.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x20, "OB", bytes(length))
         write(image, tmp_path / str(z))
@@ -575,7 +575,7 @@ def test_file_that_grows_shorter_between_header_and_pixels_is_refused(tmp_path):
 def _decoded_by(path):
     """Number of the process that decoded a file's only image, and the image."""
     _, (pixels,) = _only(path)
-    return decoder._running[0].process.pid, pixels[0]
+    return decoder.running[0].process.pid, pixels[0]
 
 
 def test_reading_in_several_processes_shares_nothing(tmp_path):
@@ -584,7 +584,7 @@ def test_reading_in_several_processes_shares_nothing(tmp_path):
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         archive.write(path, "x")
     assert _only(tmp_path / "in.zip")[0].status == USED
-    ours = decoder._running[0].process.pid
+    ours = decoder.running[0].process.pid
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         theirs, pixels = pool.submit(_decoded_by, tmp_path / "in.zip").result()
     assert theirs not in (ours, None)

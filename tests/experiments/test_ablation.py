@@ -119,7 +119,7 @@ def test_the_untrained_net_is_the_one_that_training_starts_from(source, tmp_path
     (tmp_path / "runs").mkdir()
     prefix = (r"snapshot_prefix: .*", f'snapshot_prefix: "{tmp_path}/runs/x"')
     files = replace(PAPER, solver=(prefix,)).write(tmp_path, tmp_path, 10, 16, seed=3)
-    untrained = runs._untrained(files, 3)
+    untrained = runs.untrained_net(files, 3)
     solver = caffe_net.caffe.get_solver(str(files["solver"]))
     for name, blobs in untrained.params.items():
         np.testing.assert_array_equal(blobs[0].data, solver.net.params[name][0].data)
@@ -149,8 +149,10 @@ def test_split_by_patient_keeps_patients_apart_and_split_by_image_does_not(rng):
         assert all(image.tobytes() in first for image in drawn["test"][0])
 
 
-def test_slices_of_the_phantom_are_those_of_the_lmdbs_and_not_enhanced_ones_differ(flow):
-    pools = datasets._slices(flow.database, 64)
+def test_slices_of_the_phantom_are_those_of_the_lmdbs_and_not_enhanced_ones_differ(flow, monkeypatch):
+    monkeypatch.setattr(datasets, "SIZES", {PHANTOM: 64})
+    source = datasets.Source(flow.database, flow.lmdbs)
+    pools = {on: source.pool(PHANTOM, replace(PAPER, enhanced=on)) for on in (True, False)}
     shipped, labels, patients = lmdb_io.read_samples(flow.database, flow.lmdbs, "organ", "test")
     enhanced = pools[True]
     known = {
@@ -164,7 +166,7 @@ def test_slices_of_the_phantom_are_those_of_the_lmdbs_and_not_enhanced_ones_diff
     assert pools[False].images.shape == enhanced.images.shape == (count, 3, 64, 64)
     # Hot pixels set the scale of what is not clipped, and CLAHE spreads its grey levels no more.
     assert pools[False].images[:, 0].std() < enhanced.images[:, 0].std()
-    windows = datasets.Source(flow.database, flow.lmdbs).pool(PHANTOM, replace(PAPER, task=STAGE))
+    windows = source.pool(PHANTOM, replace(PAPER, task=STAGE))
     assert windows.classes == 5 and windows.images.shape[1:] == (1, 32, 32)
 
 

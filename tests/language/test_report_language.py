@@ -21,9 +21,10 @@ from repository import ROOT
 
 CODE = ROOT / "python/nbcad"
 WRITERS = [
-    *sorted((CODE / "series").glob("*.py")),
-    *(CODE / f"{name}.py" for name in ("pipeline", "series_rules", "stage", "report/dicom", "report/objects")),
-    *(CODE / f"node/{name}.py" for name in ("jobs", "analysis", "analyst", "sender")),
+    *(path for path in sorted((CODE / "dicom").glob("*.py")) if path.name != "web.py"),  # a command's errors
+    *(CODE / f"{name}.py" for name in ("infer", "inference/stage", "inference/study_stage", "report/dicom")),
+    *(CODE / f"{name}.py" for name in ("report/entries", "report/objects")),
+    *(CODE / f"node/{name}.py" for name in ("jobs", "analysis_server", "analysis_client", "sender")),
 ]
 # Functions that return reasons or notes.
 RETURNING = ("reason_against", "_alone", "why_not", "_write_series", "_how_ended", "_why_nothing")

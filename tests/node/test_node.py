@@ -410,7 +410,7 @@ def test_full_disk_is_answered_with_out_of_resources_and_nothing_is_left_behind(
 
 
 def test_transaction_that_cannot_be_written_is_not_half_there(queue, monkeypatch):
-    monkeypatch.setattr(jobs, "_move", _raising(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr(jobs.os, "replace", _raising(OSError(errno.ENOSPC, "full")))
     with pytest.raises(OSError):
         arrive(queue, study(1)[0])
     assert queue.studies() == []
@@ -455,7 +455,7 @@ def test_bytes_that_are_no_dicom_and_silence_hold_nothing_up(queue):
 
 def test_pdu_longer_than_any_sound_one_is_not_read():
     read = []
-    bounded = receiver._at_most(lambda count: read.append(count) or bytearray())
+    bounded = receiver.refusing_long_pdus(lambda count: read.append(count) or bytearray())
     bounded(6)
     with pytest.raises(OSError):  # by which pynetdicom ends the connection
         bounded(0xFFFFFFFF)
@@ -616,18 +616,18 @@ def test_analysis_answers_with_results_or_with_the_reason_for_none(eager, tmp_pa
 
     for n, image in enumerate(study(1)):
         write(image, tmp_path / "in" / str(n))
-    found = analysis_server._analyse(tmp_path / "in", tmp_path / "out", eager, Analyse())
+    found = analysis_server.analyse_study(tmp_path / "in", tmp_path / "out", eager, Analyse())
     assert {"0001.sr.dcm", "0001-01.sc.dcm"} <= {Path(path).name for path in found["results"]}
     assert found["lesions"] > 0 and found["reason"] == "" and found["stage"] in eager.stages
     image = study(2)[0]
     image.SeriesDescription = "T1"
     write(image, tmp_path / "t1" / "x")
-    found = analysis_server._analyse(tmp_path / "t1", tmp_path / "out1", eager, Analyse())
+    found = analysis_server.analyse_study(tmp_path / "t1", tmp_path / "out1", eager, Analyse())
     assert found["reason"].startswith("no series could be analysed: rule") and found["results"] == []
     assert (tmp_path / "out1" / "report.html").is_file()
-    assert "failed" in analysis_server._analyse(tmp_path / "none", tmp_path / "out2", eager, Analyse())
+    assert "failed" in analysis_server.analyse_study(tmp_path / "none", tmp_path / "out2", eager, Analyse())
     monkeypatch.setattr(analysis_server, "write_report", _raising(MemoryError))
-    assert "4 GiB" in analysis_server._analyse(tmp_path / "in", tmp_path / "out3", eager, Analyse())["failed"]
+    assert "4 GiB" in analysis_server.analyse_study(tmp_path / "in", tmp_path / "out3", eager, Analyse())["failed"]
 
 
 # --- sending
@@ -735,7 +735,7 @@ def test_log_is_lines_of_json_and_a_defect_tells_where_but_not_what_it_says(caps
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    monkeypatch.setattr(log._config, "LOG_HANDLER_LEVEL", "standard")
+    monkeypatch.setattr("pynetdicom._config.LOG_HANDLER_LEVEL", "standard")
     log.start()
     log.info("study complete", job=3, objects=40)
     try:

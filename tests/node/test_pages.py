@@ -113,9 +113,13 @@ def test_wrong_tokens_of_one_address_are_few_a_minute(client, monkeypatch):
 
 
 def test_addresses_that_tried_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(login, "_MOST_ADDRESSES", 10)
+    monkeypatch.setattr(login, "MOST_ADDRESSES", 10)
     door = login.Door(TOKEN)
-    assert [door.opens("wrong", f"10.0.0.{n}") for n in range(50)] == [False] * 50 and len(door._wrong) == 10
+    for n in (1, 2):
+        assert [door.opens("wrong", f"10.0.0.{n}") for _ in range(login.MOST_TRIES + 1)][-1] is None
+    assert [door.opens("wrong", f"10.0.0.{n}") for n in range(41, 50)] == [False] * 9
+    assert door.opens("wrong", "10.0.0.2") is None
+    assert door.opens("wrong", "10.0.0.1") is False  # the one that tried first was forgotten
     assert door.opens("\u4e2d", "10.0.0.49") is False and door.opens(TOKEN, "10.0.0.49") is True
 
 

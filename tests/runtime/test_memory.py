@@ -3,7 +3,7 @@ import sys
 
 FREED_BETWEEN_KEPT = """
 import numpy as np
-from nbcad.memory import return_large_blocks
+from nbcad.runtime.memory import return_large_blocks
 
 def kib_held():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import resource
@@ -213,9 +214,13 @@ def test_full_disk_is_one_line_and_leaves_the_old_set(hospital, reference, tmp_p
 
 
 def test_second_conversion_into_one_folder_is_refused(hospital, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_ORPHANS_END_S", 0.2)
-    with conversion._locked(tmp_path / ".x.part"), pytest.raises(DatabaseError, match="another process"):
+    monkeypatch.setattr(conversion, "ORPHANS_END_S", 0.2)
+    (tmp_path / ".x.part").mkdir()
+    held = os.open(tmp_path / ".x.part", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(DatabaseError, match="another process"):
         conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
+    os.close(held)
 
 
 def test_existing_output_is_kept_without_force_and_what_is_no_lmdb_always(hospital, reference, tmp_path):

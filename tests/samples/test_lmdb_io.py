@@ -51,7 +51,7 @@ def test_fingerprint_depends_on_every_entry_and_on_nothing_else(tmp_path, rng):
 
 
 def test_lmdb_larger_than_its_map_is_written_whole(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(lmdb_io, "_FIRST_MAP", 1 << 16)
+    monkeypatch.setattr(lmdb_io, "FIRST_MAP", 1 << 16)
     images = rng.integers(0, 255, (300, 32, 32), dtype=np.uint8)
     lmdb_io.write(tmp_path / "x", images, np.arange(300))
     np.testing.assert_array_equal(lmdb_io.read(tmp_path / "x")[0], images)

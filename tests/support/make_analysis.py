@@ -41,7 +41,7 @@ def untrained(threshold: float) -> Models:
         organ_net=caffe_net.load_net(organ.DEPLOY),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
         svm=svm,
-        stage_fcn=caffe.Net(FCN, caffe.TEST),
+        stage_fcn=caffe_net.load_net(FCN),
         stage_transform=caffe_net.transform_of(TRAIN_VAL),
         point=OperatingPoint(threshold, threshold),
         calibration=Calibration(),

@@ -265,7 +265,7 @@ def _actions() -> dict[tuple[int, int], str]:
     }
 
 
-def _action(tag: BaseTag) -> str:
+def profile_action(tag: BaseTag) -> str:
     """What the basic profile does with an attribute; empty: it stays."""
     curve_or_overlay = tag.group & 0xFF00 in (0x5000, 0x6000)  # whole: planes without their data are of no use
     padding_or_signature = tag.group in (0xFFFA, 0xFFFC) or tag == 0x4FFE0001
@@ -277,13 +277,13 @@ def _action(tag: BaseTag) -> str:
 def _clean(dataset: Dataset, rules: _Rules) -> None:
     for tag in list(dataset.keys()):
         element = dataset[tag]
-        action = _action(tag)
+        action = profile_action(tag)
         if element.keyword in rules.kept:
             continue
         if element.keyword in DESCRIPTORS:
             element.value = _kept_words(str(element.value))
         elif element.VR in _DATES and tag.group != 0x0010 and dictionary_has_tag(tag):
-            _each(element, partial(_moved, vr=element.VR, shift=rules.shift))
+            _each(element, partial(moved_date, vr=element.VR, shift=rules.shift))
         elif action == "X" or element.VR == "UN":
             del dataset[tag]
         elif element.VR == "SQ":
@@ -315,7 +315,7 @@ def _each(element: DataElement, replace: Callable[[str], str]) -> None:
     element.value = replaced if element.VM > 1 else replaced[0]
 
 
-def _moved(text: str, vr: str, shift: timedelta) -> str:
+def moved_date(text: str, vr: str, shift: timedelta) -> str:
     """A DA or DT value on another day, a TM value as it is; empty where that cannot be told."""
     text = text.strip()
     if vr == "TM":

@@ -28,7 +28,7 @@ __all__ = [
     "geometries", "read_archive", "read_pixels", "read_sources", "read_study",
 ]  # fmt: skip
 
-_FILES_A_PART = 256  # whose headers are read at a time
+FILES_A_PART = 256  # whose headers are read at a time
 
 
 def read_archive(path: str | Path, map_: "Map" = map) -> Archive:
@@ -69,7 +69,7 @@ def read_sources(sources: Iterable[Source | FileRecord], map_: "Map" = map) -> A
 
 def _parts(sources: Iterable[Source | FileRecord]) -> Iterator[list[Source | FileRecord]]:
     sources = iter(sources)
-    while part := list(islice(sources, _FILES_A_PART)):
+    while part := list(islice(sources, FILES_A_PART)):
         yield part
 
 

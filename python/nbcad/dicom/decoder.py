@@ -24,7 +24,7 @@ from nbcad.dicom.types import StoredPixels
 from nbcad.runtime.memory import limit_memory
 
 _DECODED, _FAILED = b"\x00", b"\x01"  # first byte of an answer
-_COMMAND = "import sys; from nbcad.dicom.decoder import serve; serve(int(sys.argv[1]))"
+COMMAND = "import sys; from nbcad.dicom.decoder import serve; serve(int(sys.argv[1]))"
 
 
 class _Decoder:
@@ -34,7 +34,7 @@ class _Decoder:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, str(theirs.fileno())],
+                [sys.executable, "-c", COMMAND, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -48,7 +48,7 @@ class _Decoder:
         return self.process.wait()
 
 
-_running: list[_Decoder] = []
+running: list[_Decoder] = []
 
 
 def decode(frame: bytes, pixels: StoredPixels, seconds: float) -> np.ndarray:
@@ -57,14 +57,14 @@ def decode(frame: bytes, pixels: StoredPixels, seconds: float) -> np.ndarray:
     Raises:
         Refusal: it cannot be decoded, or not in ``seconds``.
     """
-    if not _running:
-        _running.append(_Decoder())
-    decoder = _running[0]
+    if not running:
+        running.append(_Decoder())
+    decoder = running[0]
     try:
         decoder.line.send((frame, pixels, max(seconds, 0.01)))
         answer = decoder.line.recv_bytes()
     except (EOFError, OSError):
-        _running.clear()
+        running.clear()
         code = decoder.close()
         how = f"more than {seconds:.1f} s" if code == -signal.SIGALRM else f"its decoder ended with code {code}"
         raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {how}") from None
@@ -122,16 +122,16 @@ def serve(line: int) -> None:
 
 @atexit.register
 def _close() -> None:
-    while _running:
-        _running.pop().close()
+    while running:
+        running.pop().close()
 
 
 def _leave_to_parent() -> None:
     """After a fork the process and the line to it are the parent's alone."""
-    for decoder in _running:
+    for decoder in running:
         decoder.line.close()
         decoder.process.returncode = 0  # as far as this process is concerned
-    _running.clear()
+    running.clear()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)

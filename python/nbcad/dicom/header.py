@@ -58,11 +58,11 @@ _TAGS: list[BaseTag | int] = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _
 _PIXEL_DATA = 0x7FE00010
 _FIRST_PIXELS = 0x7FE00008  # (7FE0,0008) Float Pixel Data; the offset tables before it belong to the header
 _UNDEFINED = 0xFFFFFFFF
-_MOST_HEADERS = 64 << 10  # bytes that hold most of them
+MOST_HEADERS = 64 << 10  # bytes that hold most of them
 _SHORT = 256  # bytes of a value that is kept for the next file
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns")
-_LARGEST_INFLATED = BYTES_A_FILE // 4
+LARGEST_INFLATED = BYTES_A_FILE // 4
 # (0002,0010) Transfer Syntax UID: Explicit VR Little Endian, as it is encoded in a file's meta information
 _PLAIN_META = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode().ljust(20, b"\x00")
 # One frame is decoded at a time: stored, decoded, rescaled as float64; all frames of the file are kept as float32.
@@ -97,10 +97,10 @@ def without_deflation(file: BoundedFile) -> BoundedFile:
         file.seek(0)
         return file
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflater.decompress(file.read(), _LARGEST_INFLATED)
+    data = inflater.decompress(file.read(), LARGEST_INFLATED)
     if inflater.unconsumed_tail:
         raise Refusal(
-            f"(0002,0010) Transfer Syntax UID is deflated, and inflates to more than {_LARGEST_INFLATED} bytes"
+            f"(0002,0010) Transfer Syntax UID is deflated, and inflates to more than {LARGEST_INFLATED} bytes"
         )
     return in_memory(bytes(128) + b"DICM" + _PLAIN_META + data, file.budget)
 
@@ -113,7 +113,7 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
         Ignored: it is one, but none that holds images.
         Refusal: it is none that can be analysed.
     """
-    head = file.read(_MOST_HEADERS)
+    head = file.read(MOST_HEADERS)
     if head.startswith(_ZIP):
         raise Ignored("a zip within the input is not opened; give it by itself")
     preamble = head[128:132] == b"DICM"

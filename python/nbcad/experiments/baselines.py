@@ -54,7 +54,7 @@ def measure(sample_database: Path, lmdbs: Path, models: Models, relu: Path) -> d
             "always the most frequent region": _most_frequent(organs),
             "linear on pixels": _linear(organs),
             "SVM on the same net untrained": untrained(organs),
-            "SVM on the net with ReLU for Sigmoid": _relu(relu, organs, lmdbs),
+            "SVM on the net with ReLU for Sigmoid": relu_accuracy(relu, organs, lmdbs),
         },
         "stage by window": {
             "the models": _share(seen.reshape(len(seen), -1).argmax(axis=1) == windows["test"][1], windows),
@@ -104,7 +104,7 @@ def train_relu(
     return svm
 
 
-def _relu(folder: Path, samples: Samples, lmdbs: Path) -> Figure:
+def relu_accuracy(folder: Path, samples: Samples, lmdbs: Path) -> Figure:
     """Undefined where it was not trained, or on other samples, among which may be the test patients'."""
     if not (folder / "svm.json").is_file():
         return undefined("not trained; run `make baselines`")

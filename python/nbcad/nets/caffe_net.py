@@ -58,14 +58,14 @@ def use_device(device: str) -> None:
         caffe.set_mode_cpu()
         return
     number = int(device.removeprefix("cuda:"))
-    reason = _reason_against_card(ctypes.CDLL(caffe._caffe.__file__), number)
+    reason = reason_against_card(ctypes.CDLL(caffe._caffe.__file__), number)
     if reason:
         raise DeviceError(f"{device} cannot be used: {reason}; use --device cpu")
     caffe.set_device(number)
     caffe.set_mode_gpu()
 
 
-def _reason_against_card(library: ctypes.CDLL, number: int) -> str | None:
+def reason_against_card(library: ctypes.CDLL, number: int) -> str | None:
     """Why a card cannot be used, as far as it can be asked; None if it can.
 
     Args:

@@ -42,7 +42,7 @@ def serve(line: int) -> None:
             except EOFError:
                 return
             _log_to(Path(task["log"]))
-            _answer(connection, **_analyse(Path(task["images"]), Path(task["report"]), models, settings))
+            _answer(connection, **analyse_study(Path(task["images"]), Path(task["report"]), models, settings))
 
 
 def _answer(connection: Connection, **facts: object) -> None:
@@ -56,8 +56,8 @@ def _log_to(path: Path) -> None:
             os.dup2(file.fileno(), stream)
 
 
-def _analyse(images: Path, report: Path, models: Models, settings: Analyse) -> dict:
-    """What `analyst.Analyst.analyse` makes its answer from."""
+def analyse_study(images: Path, report: Path, models: Models, settings: Analyse) -> dict:
+    """Return the answer about one study, as `analysis_client.Analyst.analyse` reads it."""
     try:
         found = write_report(images, report, models, settings.device, settings.lang)
     except OutputError as error:

@@ -337,12 +337,14 @@ class _Handler(RequestHandler):
         association = super()._create_association()
         connection = association.dul.socket
         assert connection is not None
-        connection.recv = _at_most(connection.recv)  # type: ignore[assignment,method-assign]
+        connection.recv = refusing_long_pdus(connection.recv)  # type: ignore[assignment,method-assign]
         association.dimse = _BoundedDimse(association, self.server.most_bytes)
         return association
 
 
-def _at_most(receive: Callable[[int], bytearray]) -> Callable[[int], bytearray]:
+def refusing_long_pdus(receive: Callable[[int], bytearray]) -> Callable[[int], bytearray]:
+    """Return ``receive`` as a function that ends the connection before it reads a PDU longer than any sound one."""
+
     def bounded(count: int) -> bytearray:
         if count > _MOST_PDU:
             raise ConnectionError(f"a PDU of {count} bytes")

@@ -101,7 +101,7 @@ def take_place(folder: Path, path: Path) -> None:
     """
     if not path.exists():
         folder.rename(path)
-    elif not _exchange(folder, path):
+    elif not exchange(folder, path):
         old = _set_aside(path)
         path.rename(old)
         folder.rename(path)
@@ -121,7 +121,7 @@ def _set_aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Exchange two names by renameat2(2); return false where the file system cannot."""
     at_working_directory, rename_exchange = -100, 2
     libc = ctypes.CDLL(None, use_errno=True)

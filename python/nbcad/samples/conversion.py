@@ -42,7 +42,7 @@ from nbcad.runtime.progress import progress
 from nbcad.samples import database, lmdb_io
 
 ORGAN_DEPLOY = ORGAN_NET / "deploy.prototxt"
-_ORPHANS_END_S = 10.0
+ORPHANS_END_S = 10.0
 _PLAN, _DONE, _SET = "plan.json", "done", "set"  # in the working folder
 
 
@@ -187,7 +187,7 @@ def _working_folder(out: Path, info: dict) -> Iterator[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Make a folder and hold it alone; waits a little for the workers of a process that was killed."""
-    deadline = time.monotonic() + _ORPHANS_END_S
+    deadline = time.monotonic() + ORPHANS_END_S
     while (descriptor := _try_to_lock(folder)) is None:
         if time.monotonic() > deadline:
             raise DatabaseError(f"another process is writing to {folder}; wait for it")

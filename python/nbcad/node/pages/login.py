@@ -12,7 +12,7 @@ from nbcad.errors import InputError
 
 MOST_TRIES, SECONDS = 5, 60.0  # wrong tokens of one address, and within which time they count
 _SHORTEST = 20  # characters of a token
-_MOST_ADDRESSES = 10_000
+MOST_ADDRESSES = 10_000
 
 
 def read_token(path: Path) -> str:
@@ -50,6 +50,6 @@ class Door:
                 del self._wrong[address]
                 return True
             wrong.append(now)
-            if len(self._wrong) > _MOST_ADDRESSES:  # the one that tried first is forgotten
+            if len(self._wrong) > MOST_ADDRESSES:  # the one that tried first is forgotten
                 del self._wrong[next(iter(self._wrong))]
             return False
