@@ -1,8 +1,9 @@
 #!/bin/bash
-# Builds Caffe once for this recipe, source, Python, system and processor, and prints the root of the build, which
-# has build/tools/caffe, build/lib/libcaffe.so.1.0.0 and python/caffe. Later calls only print it.
-# Environment: PYTHON (/usr/bin/python3), CAFFE_SRC (see fetch.sh), NBCAD_CACHE (~/.cache/nbcad), CAFFE_CUDA (1: for
-# NVIDIA's cards, see cuda.sh).
+# Builds Caffe and prints the root of the build, which holds build/tools/caffe, build/lib/libcaffe.so.1.0.0 and
+# python/caffe. There is one build for each recipe, source, Python, system and processor architecture; if it already
+# exists, the script only prints its root.
+# Environment, with defaults: PYTHON (/usr/bin/python3), CAFFE_SRC (see fetch.sh), NBCAD_CACHE (~/.cache/nbcad),
+# CAFFE_CUDA (set to 1 to build for NVIDIA's cards, see cuda.sh).
 set -euo pipefail
 shopt -s inherit_errexit
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,7 +13,7 @@ cache=${NBCAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbcad}/caffe
 say() { echo "caffe: $*" >&2; }
 fail() { say "$@"; exit 1; }
 
-numpy_pin() {  # numpy's entry of the lock file, with its hashes
+numpy_pin() {  # prints numpy's entry in the lock file, with its hashes
     awk '/^[^ #]/ {numpy = /^numpy==/} numpy && !/^ *#/' "$here/../requirements.lock"
 }
 
@@ -29,7 +30,7 @@ key() {
     } | sha256sum | cut -c 1-16
 }
 
-build() {  # to the directory $1
+build() {  # builds Caffe in the directory $1
     work=$(mktemp -d "$cache/.build.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     say "fetching the sources"
@@ -39,11 +40,11 @@ build() {  # to the directory $1
     cp "$here/Makefile.config" "$work/root/"
     [ -z "$cuda" ] || echo "$cuda" >"$work/root/cuda.mk"
     numpy_pin >"$work/numpy.txt"
-    say "compiling on $(nproc) cores (two: $minutes minutes)"
+    say "compiling on $(nproc) cores (two take $minutes minutes)"
     if ! "$here/compile.sh" "$work/root" "$work/numpy.txt" >"$work/log" 2>&1; then
         mv "$work/log" "$1.log"
         grep -E -m 5 'error:|ERROR:|\*\*\* ' "$1.log" >&2 || tail -n 5 "$1.log" >&2
-        fail "compiling failed; the whole log: $1.log"
+        fail "compiling failed; the full log is $1.log"
     fi
     mv "$work/log" "$work/root/build.log"
     mv -T "$work/root" "$1"
@@ -59,10 +60,10 @@ mkdir -p "$cache"
 root=$cache/$(key)
 if [ ! -d "$root" ]; then
     for tool in dpkg-source g++ make protoc; do
-        command -v $tool >/dev/null || fail "$tool is missing: make setup installs the Debian packages needed."
+        command -v $tool >/dev/null || fail "$tool is missing: \`make setup\` installs the Debian packages."
     done
     exec 9>"$root.lock"
-    flock -n 9 || { say "another build is running: waiting for it"; flock 9; }
+    flock -n 9 || { say "waiting for another build of the same Caffe"; flock 9; }
 fi
 if [ ! -d "$root" ]; then
     build "$root"

@@ -1,17 +1,17 @@
 #!/bin/bash
-# Compiles the edited sources at DIR and tries the results: compile.sh DIR NUMPY_REQUIREMENT. Called by build.sh.
+# Compiles the edited sources in DIR and tries the results: compile.sh DIR NUMPY_REQUIREMENT. Called by build.sh.
 set -euo pipefail
 cd "$1"
 
-# pycaffe is compiled against the very NumPy of the lock file, without waiting for .venv.
+# pycaffe is compiled against the NumPy of the lock file, in its own environment so as not to wait for .venv.
 "$PYTHON" -m venv ../venv
 ../venv/bin/pip -q install --no-deps --only-binary :all: --require-hashes -r "$2"
 NUMPY_INCLUDE=$(../venv/bin/python -c 'import numpy; print(numpy.get_include())')
 export NUMPY_INCLUDE
 
-# A directory that Caffe's Makefile looks into, though nothing in it is built.
+# Caffe's Makefile lists this directory, although nothing in it is built.
 mkdir -p 'matlab/+caffe/private'
-# A calling make must not hand its own jobs and variables on.
+# A calling make must not pass its jobs and variables on.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 make .build_release/src/precompiled.hpp.gch
 CXXFLAGS="-include .build_release/src/precompiled.hpp" make -j"$(nproc)" \

@@ -137,40 +137,42 @@ EDITED = {
         '#include "caffe/common.hpp"\n#include "caffe/fast/chain.hpp"\n#include "caffe/fast/engine.hpp"\n'
         "    SetLossWeights(top);\n    fast_ = fast::Create<Dtype>(this, bottom, top);\n"
         "  LayerParameter layer_param_;\n"
-        "  /** The fast implementation; null: the stock one. */\n"
+        "  /** The fast implementation, or null if only the stock layer computes. */\n"
         "  boost::shared_ptr<fast::Implementation<Dtype> > fast_;\n"
         "  case Caffe::CPU:\n"
-        "    if (!fast_ || !fast_->Forward(bottom, top)) { fast::Finish(); Forward_cpu(bottom, top); }\n"
+        "    if (!fast_ || !fast_->Forward(bottom, top)) { fast::RunDeferred(); Forward_cpu(bottom, top); }\n"
         "  case Caffe::CPU:\n"
         "    if (!fast_ || !fast_->Backward(top, propagate_down, bottom)) "
-        "{ fast::Finish(); Backward_cpu(top, propagate_down, bottom); }\n"
+        "{ fast::RunDeferred(); Backward_cpu(top, propagate_down, bottom); }\n"
         "    return Forward_cpu(bottom, top);\n"
     ),
     "include/caffe/syncedmem.hpp": (
         '#include "caffe/common.hpp"\n#include "caffe/fast/memory.hpp"\n#include "caffe/fast/tensor.hpp"\n'
         "  *ptr = mkl_malloc(size ? size:1, 64);\n  *ptr = fast::Allocate(size);\n"
         "  SyncedHead head() { return tensor_ ? HEAD_AT_CPU : head_; }\n"
-        "  /** The values in the layout of the fast layers; null: they are in Caffe's. */\n"
+        "  /** Returns the values in the fast layers' layout, or null if they are in Caffe's. */\n"
         "  const boost::shared_ptr<fast::Tensor>& tensor() const { return tensor_; }\n"
-        "  /** Nobody has a pointer to values in Caffe's layout, which would have to be kept up to date. */\n"
+        "  /** Returns whether the fast layers may hold the values: not if somebody has a pointer to them. */\n"
         "  bool may_hold_tensor() const { return head_ == UNINITIALIZED; }\n"
         "  void set_tensor(const boost::shared_ptr<fast::Tensor>& tensor);\n"
-        "  void to_cpu();\n  void settle();\n  boost::shared_ptr<fast::Tensor> tensor_;\n"
+        "  void to_cpu();\n  void to_plain();\n  boost::shared_ptr<fast::Tensor> tensor_;\n"
     ),
     "include/caffe/layers/python_layer.hpp": (
-        '    fast::Finish(); self_.attr("reshape")(bottom, top);\n    self_.attr("forward")(bottom, top);\n'
+        '    fast::RunDeferred(); self_.attr("reshape")(bottom, top);\n    self_.attr("forward")(bottom, top);\n'
     ),
     "src/caffe/syncedmem.cpp": (
-        "inline void SyncedMemory::to_cpu() {\n  settle();\ninline void SyncedMemory::to_gpu() {\n  settle();\n"
+        "inline void SyncedMemory::to_cpu() {\n  to_plain();\ninline void SyncedMemory::to_gpu() {\n  to_plain();\n"
         "void SyncedMemory::set_cpu_data(void* data) {\n  tensor_.reset();\n"
         "void SyncedMemory::set_gpu_data(void* data) {\n  tensor_.reset();\n"
     ),
     "src/caffe/net.cpp": (
         '#include "caffe/common.hpp"\n#include "caffe/fast/chain.hpp"\n#include "caffe/fast/descent.hpp"\n'
         '#include "caffe/net.hpp"\n  fast::Chain chain;\n  for (int i = start; i <= end; ++i) {\n'
-        "      fast::Finish(); before_forward_[c]->run(i);\n      fast::Finish(); after_forward_[c]->run(i);\n"
+        "      fast::RunDeferred(); before_forward_[c]->run(i);\n"
+        "      fast::RunDeferred(); after_forward_[c]->run(i);\n"
         "  fast::Chain chain;\n  for (int i = start; i >= end; --i) {\n"
-        "      fast::Finish(); before_backward_[c]->run(i);\n      fast::Finish(); after_backward_[c]->run(i);\n"
+        "      fast::RunDeferred(); before_backward_[c]->run(i);\n"
+        "      fast::RunDeferred(); after_backward_[c]->run(i);\n"
         "      fast::Clear(blob->count(), blob->mutable_cpu_diff());\n"
     ),
     "src/caffe/solvers/sgd_solver.cpp": (

@@ -18,7 +18,7 @@ TOLERANCE = 1e-5  # of the largest value, or of the norm
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    """For which the batches here are large enough that layers leave work to later ones, on any machine."""
+    """Compute on two threads, for which the batches here are large enough that layers defer work, on any machine."""
     openmp = ctypes.CDLL("libgomp.so.1")
     before = openmp.omp_get_max_threads()
     openmp.omp_set_num_threads(2)
@@ -214,7 +214,7 @@ def branches(engine: str, folder, last: str = OVERWRITING["stock"]) -> caffe.Net
 
 
 @pytest.mark.parametrize("kind", OVERWRITING)
-def test_layers_that_leave_their_work_have_read_what_a_later_layer_overwrites(kind, tmp_path):
+def test_deferred_layers_have_read_what_a_later_layer_overwrites(kind, tmp_path):
     nets = [branches(engine, tmp_path, OVERWRITING[kind]) for engine in ("stock", "fast")]
     for net in nets:
         net.forward()
@@ -444,4 +444,4 @@ def test_another_choice_of_layers_ends_the_process():
     program = "import caffe; caffe.Net('models/stage_lenet5/deploy.prototxt', caffe.TEST)"
     done = run(program, NBCAD_CAFFE_LAYERS="quick")
     assert done.returncode != 0
-    assert "NBCAD_CAFFE_LAYERS is 'quick': fast or stock" in done.stderr
+    assert "NBCAD_CAFFE_LAYERS is 'quick', not fast or stock" in done.stderr

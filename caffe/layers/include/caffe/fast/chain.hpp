@@ -12,30 +12,30 @@ namespace fast {
 
 class Tensor;
 
-/// While one lives, layers in a row that compute image by image leave their work until the last of them has been
-/// called: then one image after the other passes through all, and stays in the caches on its way. What a thread has
-/// left is done before it reads values in Caffe's layout, before any other layer of it computes, and at the end. Until
-/// then its signals do no harm.
+/// The scope of one pass over a net, in which layers that compute image by image defer their work. The deferred work of
+/// several layers in a row then runs together: each image passes through all of them while its values are in the
+/// caches. A thread runs its deferred work before it reads values in Caffe's layout, before any other of its layers
+/// computes, and when its last Chain ends. The thread's signals are guarded meanwhile (signals.hpp).
 class Chain : boost::noncopyable {
  public:
   Chain();
   ~Chain();
 
  private:
-  const Signals signals_;
+  const SignalGuard signals_;
 };
 
-/// Calls task(i) for each image, now or, within a Chain and with enough images for all threads, after what was left
-/// before with the same image. It may write tensors only, or what its own layer's tasks alone read, and what it reads
-/// must stay as it is until then.
+/// Calls task(i) for each image. Within a Chain, and with at least two images for each thread, the calls are deferred:
+/// task(i) then follows the tasks that were deferred earlier for the same image. A task may write tensors and values
+/// that only its own layer's tasks read. The values it reads must not change before it runs.
 void ForImages(int images, const std::function<void(int)>& task);
 
-/// Leaves task(i) for each group of a tensor, as ForImages would, those of an image together; false: it cannot be left,
-/// and nothing was done.
-bool LeaveGroups(const Tensor& tensor, const std::function<void(int)>& task);
+/// Defers task(i) for every group of the tensor, grouped by image like ForImages. Returns false, having done nothing,
+/// if the work cannot be deferred.
+bool DeferGroups(const Tensor& tensor, const std::function<void(int)>& task);
 
-/// Does what the calling thread has left.
-void Finish();
+/// Runs the work that the calling thread has deferred.
+void RunDeferred();
 
 }  // namespace fast
 }  // namespace caffe

@@ -6,36 +6,38 @@
 namespace caffe {
 namespace fast {
 
-/// Images whose values stand side by side: those of one vector register of AVX-512.
+/// Number of interleaved images: as many as fill one AVX-512 register.
 const int kLanes = 16;
-/// Of a tile: channels of the output, and neighbouring places of a row. Their sums fit the 32 registers.
+/// Size of an output tile: channels, and neighbouring positions in a row. Its sums fit the 32 registers.
 const int kTileChannels = 10;
-const int kTilePlaces = 2;
-/// The same of the weights' gradients: channels of the output, and a row of the kernel.
+const int kTilePositions = 2;
+/// Size of a tile of the weights' gradients: output channels, and positions in a row of the kernel.
 const int kGradientChannels = 5;
 const int kKernelWidth = 5;
 
-/// A correlation of stride 1 of kLanes images: x (inputs, height, width, kLanes) gives y (outputs, out_height,
-/// out_width, kLanes). The rows of x begin and end with `pad_w` zeros; `pad_h` rows above and below are not there.
+/// The sizes of a correlation with stride 1 of kLanes images: x (inputs, height, width, kLanes) gives y (outputs,
+/// out_height, out_width, kLanes). Each row of x begins and ends with `pad_w` zeros, which `width` includes. The
+/// `pad_h` rows of zeros above and below are not stored.
 struct Correlation {
   int inputs, height, width;
   int outputs, out_height, out_width;
   int kernel_h, pad_h, pad_w;
 };
 
-// One thread's work each.
+// Each of the following functions does the work of one thread.
 
-/// Rows first..last-1 of y of `channels` output channels, at most a tile's: weight (inputs, kernel_h, kKernelWidth,
-/// kTileChannels), the bias of kTileChannels. The rows have kTilePlaces places or more.
+/// Computes rows first..last-1 of y for `channels` output channels, at most kTileChannels. `weight` is (inputs,
+/// kernel_h, kKernelWidth, kTileChannels), `bias` is (kTileChannels). A row of y has at least kTilePositions positions.
 void Correlate(const Correlation& c, int channels, int first, int last, const float* x, const float* weight,
     const float* bias, float* y);
 
-/// The weights' gradients of one input channel and `channels` output channels, at most kGradientChannels, images
-/// apart: added to sums (kernel_h, kGradientChannels, kKernelWidth, kLanes). x and dy begin at their first channel.
+/// Adds the weights' gradients of one input channel and `channels` output channels, at most kGradientChannels, to sums
+/// (kernel_h, kGradientChannels, kKernelWidth, kLanes), which keep the images apart. x and dy point to the first of
+/// these channels.
 void CorrelateGradient(const Correlation& c, int channels, const float* x, const float* dy, float* sums);
 
-/// sums (kLanes) += the sum of n such vectors x
-void AddUp(size_t n, const float* x, float* sums);
+/// Adds n vectors x (n, kLanes) to sums (kLanes).
+void AddVectors(size_t n, const float* x, float* sums);
 
 }  // namespace fast
 }  // namespace caffe

@@ -12,13 +12,14 @@
 namespace caffe {
 namespace fast {
 
-/// The stochastic gradient descent of one iteration, all of it in one pass over the parameters: gradients averaged,
-/// weight decay, momentum, and the weights' change. False: nothing was done, and the stock solver has to.
+/// Does one iteration of stochastic gradient descent in a single pass over the parameters: averages the gradients,
+/// applies weight decay and momentum, and changes the weights. Returns false, having done nothing, if the stock solver
+/// must do it.
 template <typename Dtype>
 bool Descend(Net<Dtype>* net, const SolverParameter& param, const std::string& type, Dtype rate,
     const std::vector<boost::shared_ptr<Blob<Dtype> > >& history);
 
-/// A parameter's gradient set to zero, before an iteration adds to it.
+/// Sets a parameter's gradient to zero, before an iteration adds to it.
 template <typename Dtype>
 void Clear(size_t n, Dtype* diff);
 

@@ -12,24 +12,25 @@ template <typename Dtype> class Layer;
 
 namespace fast {
 
-/// What a layer computes, a second time: on all cores and vector units, in place of Forward_cpu and Backward_cpu.
+/// A layer's fast implementation, which uses all cores and vector units in place of Forward_cpu and Backward_cpu.
 template <typename Dtype>
 class Implementation {
  public:
   typedef std::vector<Blob<Dtype>*> Blobs;
 
   virtual ~Implementation() {}
-  /// False: nothing was done, and the stock layer has to.
+  /// Returns false, having done nothing, if the stock layer must compute.
   virtual bool Forward(const Blobs& bottom, const Blobs& top) = 0;
-  /// As Forward; it is called only after a Forward of the same layer.
+  /// Like Forward. Called only after a Forward of the same layer.
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) = 0;
 };
 
-/// False for NBCAD_CAFFE_LAYERS=stock in the environment.
-bool Chosen();
+/// Returns whether the environment asks for the fast layers, which it does unless NBCAD_CAFFE_LAYERS=stock. A value
+/// other than fast and stock ends the process.
+bool FastLayersChosen();
 
-/// The fast implementation for a layer that has just been set up; null where the stock one is to be used: for double,
-/// for a layer or parameters that have none, and where it was chosen (read when a layer is set up).
+/// Returns the fast implementation of a layer that has just been set up, or null if the layer is to use the stock one:
+/// under NBCAD_CAFFE_LAYERS=stock, for double, and for layers and parameters without a fast implementation.
 template <typename Dtype>
 boost::shared_ptr<Implementation<Dtype> > Create(Layer<Dtype>* layer, const std::vector<Blob<Dtype>*>& bottom,
     const std::vector<Blob<Dtype>*>& top);

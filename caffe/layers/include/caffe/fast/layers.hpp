@@ -12,7 +12,7 @@ namespace fast {
 typedef boost::shared_ptr<Implementation<float> > ImplementationPtr;
 typedef std::vector<Blob<float>*> Blobs;
 
-// One function a layer type; null for parameters that only the stock layer knows.
+// One function for each layer type. It returns null for parameters that only the stock layer supports.
 ImplementationPtr NewConvolution(Layer<float>* layer, const Blobs& bottom);
 ImplementationPtr NewPooling(const LayerParameter& param, const Blobs& bottom, const Blobs& top);
 ImplementationPtr NewInnerProduct(Layer<float>* layer);

@@ -6,8 +6,9 @@
 namespace caffe {
 namespace fast {
 
-/// Memory for free(), aligned to a cache line; from 2 MB on in the system's large pages, where it gives them on
-/// request: in layers that memory bounds, fewer misses of translations. NULL: there is none.
+/// Allocates memory, aligned to a cache line, that free() releases. For 2 MB and more it asks the system for large
+/// pages: address translations then miss less often (TLB), which speeds up layers bound by memory. Returns NULL if
+/// there is no memory left.
 void* Allocate(size_t bytes);
 
 }  // namespace fast

@@ -9,11 +9,11 @@
 namespace caffe {
 namespace fast {
 
-/// Threads to be used: OMP_NUM_THREADS.
+/// Returns the number of threads to use: OMP_NUM_THREADS, or else one for each core.
 int Threads();
 
-/// While it lives, the calling thread's own calls of oneDNN start no threads: those of OpenMP would keep the cores from
-/// ours, and a forked process waits for them for ever.
+/// A scope in which the calling thread's own calls of oneDNN start no threads. OpenMP's threads would compete with
+/// ours for the cores, and a forked process would wait for them forever.
 class OneThread : boost::noncopyable {
  public:
   OneThread();
@@ -25,15 +25,15 @@ class OneThread : boost::noncopyable {
 
 void ParallelCalls(int count, void (*call)(const void*, int), const void* task);
 
-/// Calls task(i) for i in 0..count-1 on all threads. What each computes must not depend on the thread: then results
-/// are the same bytes for any number of threads. Calls from within a task, or from several threads at once, stay on
-/// the calling thread. What a Chain has left is done before.
+/// Runs the deferred work (chain.hpp), then calls task(i) for i in 0..count-1 on all threads. The result of task(i)
+/// must not depend on the thread that runs it: the results are then the same bytes for any number of threads. Parallel
+/// called within a task, or by several threads at once, stays on the calling thread.
 template <typename Task>
 void Parallel(int count, const Task& task) {
   ParallelCalls(count, [](const void* t, int i) { (*static_cast<const Task*>(t))(i); }, &task);
 }
 
-/// Calls task(first, last) for ranges that cover 0..count-1, none smaller than `least` but the last.
+/// Calls task(first, end) for ranges that together cover 0..count-1. All but the last hold at least `least` numbers.
 template <typename Task>
 void ParallelRanges(size_t count, size_t least, const Task& task) {
   const size_t kMostRanges = 64;

@@ -8,19 +8,20 @@
 namespace caffe {
 namespace fast {
 
-/// While one lives, the calling thread may multiply matrices by oneDNN. Before 3.11.2 (its issue 4845) oneDNN does so
-/// with the stack pointer in the heap, where the system would write the frame of a signal's handler. Handlers that may
-/// have a stack of their own (SA_ONSTACK, as all of Python's) get one; signals with others wait, or go to other threads.
-class Signals : boost::noncopyable {
+/// A scope in which the calling thread may multiply matrices with oneDNN. Before version 3.11.2 (its issue 4845),
+/// oneDNN does so with the stack pointer in the heap, where the system would write the frame of a signal handler.
+/// Handlers that allow a stack of their own (SA_ONSTACK, as all of Python's do) get one. Signals with other handlers
+/// wait, or go to other threads.
+class SignalGuard : boost::noncopyable {
  public:
-  Signals();
-  ~Signals();
+  SignalGuard();
+  ~SignalGuard();
 
  private:
   sigset_t before_;
 };
 
-/// The same for the whole life of a thread whose signals others can take.
+/// Blocks signals on the calling thread for the rest of its life. Other threads must be able to take them.
 void BlockSignals();
 
 }  // namespace fast

@@ -13,15 +13,16 @@ class SyncedMemory;
 
 namespace fast {
 
-/// Channels that stand side by side where that divides them, those of one vector register: 16 with AVX-512, else 8.
+/// Returns the number of channels in a block, if the layer's channels are a multiple of it: as many as fill one vector
+/// register, 16 with AVX-512 and otherwise 8.
 int BlockSize();
 
-/// Cache-line aligned floats.
+/// An array of floats, aligned to a cache line.
 class Buffer : boost::noncopyable {
  public:
   Buffer() : data_(NULL), size_(0) {}
   ~Buffer();
-  /// Room for `size` floats; what was in them is lost where it grows.
+  /// Returns room for `size` floats. The values are lost if the array has to grow.
   float* Get(size_t size);
   float* get() const { return data_; }
 
@@ -37,35 +38,36 @@ struct Shape {
 
 Shape ShapeOf(const Blob<float>& blob);
 
-/// In place of a block of channels: BlockSize() images are interleaved.
+/// The value of `block` for which BlockSize() images, and not channels, are interleaved.
 const int kImages = 0;
 
-/// Images whose channels are interleaved in blocks: (n, c / B, h, w, B), B being BlockSize() or all the channels; or,
-/// for the block kImages, images that are interleaved themselves: (n / B, c, h, w, B), B being BlockSize().
+/// A batch of images in an interleaved layout. Blocks of B channels are interleaved, (n, c / B, h, w, B), B being
+/// BlockSize() or all channels; or, if the block is kImages, B = BlockSize() images, (n / B, c, h, w, B).
 class Tensor : boost::noncopyable {
  public:
   Tensor(const Shape& shape, int block);
   const Shape& shape() const { return shape_; }
   int block() const { return block_; }
-  /// Values that stand side by side.
+  /// Returns the number of interleaved values at each position.
   int lanes() const { return block_ == kImages ? BlockSize() : block_; }
-  /// Groups of as many planes: each (h, w, lanes), one behind the other.
+  /// Returns the number of groups: each holds the interleaved planes (h, w, lanes), one group behind the other.
   int groups() const { return shape_.n * shape_.c / lanes(); }
   size_t group_size() const { return static_cast<size_t>(shape_.h) * shape_.w * lanes(); }
   float* group(int i) { return data_ + group_size() * i; }
   const float* group(int i) const { return data_ + group_size() * i; }
   size_t size() const { return image_size_ * shape_.n; }
-  /// Of blocks of channels.
+  /// Returns the values of image n. Not for the block kImages.
   float* image(int n) { return data_ + image_size_ * n; }
   const float* image(int n) const { return data_ + image_size_ * n; }
-  /// From and to Caffe's own layout (n, c, h, w).
+  /// Copies values from Caffe's own layout (n, c, h, w).
   void Pack(const float* plain);
+  /// Copies values to Caffe's own layout.
   void Unpack(float* plain) const;
 
  private:
-  /// The first of a group's planes in Caffe's layout.
+  /// Returns the offset of a group's first plane in Caffe's layout.
   size_t FirstPlane(int group) const;
-  /// From one of them to the next.
+  /// Returns the distance between two planes of a group in Caffe's layout.
   size_t PlanePitch() const;
 
   Shape shape_;
@@ -79,24 +81,27 @@ typedef boost::shared_ptr<Tensor> TensorPtr;
 
 enum Part { DATA, DIFF };
 
-/// True where the blob's part is held as a tensor of its present shape.
+/// Returns whether a tensor of the blob's present shape holds the blob's part.
 bool HasTensor(const Blob<float>& blob, Part part);
 
-/// True where nobody has a pointer to the blob's part in Caffe's layout, so that it may be held as a tensor.
+/// Returns whether a tensor may hold the blob's part. It may while nobody has a pointer to the part in Caffe's layout.
 bool MayHoldTensor(const Blob<float>& blob, Part part);
 
-/// The blob's part's tensor, which it has.
-TensorPtr Held(const Blob<float>& blob, Part part);
+/// Returns the tensor that holds the blob's part.
+TensorPtr TensorOf(const Blob<float>& blob, Part part);
 
-/// The block of a tensor that the blob's part holds, or else that which suits its channels.
+/// Returns the block of the tensor that holds the blob's part, or else the block that suits the blob's channels.
 int BlockOf(const Blob<float>& blob, Part part);
 
-/// A blob's part as a tensor of a block: the one that it holds, or else `scratch`, filled from what it holds.
+/// Returns a tensor of this block with the values of the blob's part: the one that holds them, or else `scratch`, into
+/// which they are copied.
 TensorPtr Read(const Blob<float>& blob, Part part, int block, TensorPtr* scratch);
 
-/// A tensor to be filled for a blob's part: one that the blob holds, or else `scratch`. Then call Written.
-TensorPtr Write(Blob<float>* blob, Part part, int block, TensorPtr* scratch);
-void Written(Blob<float>* blob, Part part, const Tensor& tensor);
+/// Returns a tensor of this block to be filled with new values of the blob's part: the one that holds them from now on,
+/// or else `scratch`. Call EndWrite once the tensor has been filled or its filling has been deferred.
+TensorPtr BeginWrite(Blob<float>* blob, Part part, int block, TensorPtr* scratch);
+/// Copies a tensor from BeginWrite into the blob's part, unless it holds the part.
+void EndWrite(Blob<float>* blob, Part part, const Tensor& tensor);
 
 }  // namespace fast
 }  // namespace caffe

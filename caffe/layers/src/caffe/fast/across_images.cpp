@@ -14,9 +14,10 @@ int Tiles(int channels, int most) { return (channels + most - 1) / most; }
 
 size_t InputSize(const Correlation& c) { return static_cast<size_t>(c.inputs) * c.height * c.width * kLanes; }
 
-size_t OutputPlane(const Correlation& c) { return static_cast<size_t>(c.out_height) * c.out_width * kLanes; }
+size_t OutputPlaneSize(const Correlation& c) { return static_cast<size_t>(c.out_height) * c.out_width * kLanes; }
 
-/// Sum of kLanes values, in pairs: one after the other they would wait for each other. They are overwritten.
+/// Returns the sum of kLanes values and overwrites them. It adds in pairs, since each addition to a single sum would
+/// wait for the one before.
 float SumOf(float* lanes) {
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int k = 0; k < half; ++k) { lanes[k] += lanes[k + half]; }
@@ -24,20 +25,20 @@ float SumOf(float* lanes) {
   return lanes[0];
 }
 
-size_t TileOfWeights(const Correlation& c) {
+size_t WeightTileSize(const Correlation& c) {
   return static_cast<size_t>(c.inputs) * c.kernel_h * kKernelWidth * kTileChannels;
 }
 
-/// The weights as Correlate takes them, tile by tile; kernel_of(output, input) is the first of a kernel's, of which
-/// each stands `step` floats behind the one before.
+/// Returns the weights as Correlate takes them, tile by tile. kernel_of(output, input) points to the first weight of a
+/// kernel, whose weights lie `step` floats apart.
 template <typename KernelOf>
 const float* PackWeights(const Correlation& c, Buffer* buffer, int step, const KernelOf& kernel_of) {
   const int tiles = Tiles(c.outputs, kTileChannels), size = c.kernel_h * kKernelWidth;
-  float* packed = buffer->Get(tiles * TileOfWeights(c));
+  float* packed = buffer->Get(tiles * WeightTileSize(c));
   Parallel(tiles, [&](int tile) {
     const int first = tile * kTileChannels, channels = std::min(kTileChannels, c.outputs - first);
-    float* to = packed + tile * TileOfWeights(c);
-    std::fill(to, to + TileOfWeights(c), 0.f);
+    float* to = packed + tile * WeightTileSize(c);
+    std::fill(to, to + WeightTileSize(c), 0.f);
     for (int i = 0; i < c.inputs; ++i, to += size * kTileChannels) {
       for (int o = 0; o < channels; ++o) {
         const float* from = kernel_of(first + o, i);
@@ -48,8 +49,8 @@ const float* PackWeights(const Correlation& c, Buffer* buffer, int step, const K
   return packed;
 }
 
-/// The whole batch: `groups` times kLanes images. Tiles of the same rows follow each other: the second cache keeps
-/// those.
+/// Correlates the whole batch, `groups` times kLanes images. Tiles of the same rows follow each other, since these rows
+/// stay in the second-level cache.
 void CorrelateAll(const Correlation& c, int groups, const float* x, const float* weights, const float* bias,
     float* y) {
   const int kBands = 4;
@@ -60,8 +61,8 @@ void CorrelateAll(const Correlation& c, int groups, const float* x, const float*
     float own_bias[kTileChannels] = {};
     if (bias) { std::copy(bias + first, bias + first + channels, own_bias); }
     Correlate(c, channels, c.out_height * band / kBands, c.out_height * (band + 1) / kBands, x + group * InputSize(c),
-        weights + tile * TileOfWeights(c), own_bias,
-        y + (static_cast<size_t>(group) * c.outputs + first) * OutputPlane(c));
+        weights + tile * WeightTileSize(c), own_bias,
+        y + (static_cast<size_t>(group) * c.outputs + first) * OutputPlaneSize(c));
   });
 }
 
@@ -69,10 +70,10 @@ void CorrelateAll(const Correlation& c, int groups, const float* x, const float*
 
 bool AcrossImages::Suits(const Shape& bottom, const Shape& top) const {
   const Geometry& g = geometry_;
-  const bool whole = bottom.c % kLanes == 0 || top.c % kLanes == 0;
+  const bool whole_vectors = bottom.c % kLanes == 0 || top.c % kLanes == 0;
   const bool plain = g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 && g.dilation_w == 1;
-  return BlockSize() == kLanes && bottom.n % kLanes == 0 && !whole && plain && g.kernel_w == kKernelWidth &&
-      g.pad_h < g.kernel_h && g.pad_w < g.kernel_w && std::min(top.w, bottom.w) >= kTilePlaces;
+  return BlockSize() == kLanes && bottom.n % kLanes == 0 && !whole_vectors && plain && g.kernel_w == kKernelWidth &&
+      g.pad_h < g.kernel_h && g.pad_w < g.kernel_w && std::min(top.w, bottom.w) >= kTilePositions;
 }
 
 Correlation AcrossImages::CorrelationOf(const Shape& bottom, const Shape& top) const {
@@ -83,7 +84,7 @@ Correlation AcrossImages::CorrelationOf(const Shape& bottom, const Shape& top) c
   return c;
 }
 
-/// The images with zeros left and right of their rows.
+/// Returns the images with `pad` zeros on both sides of each row.
 const float* AcrossImages::Padded(const Tensor& images, int pad) {
   if (pad == 0) { return images.group(0); }
   const size_t row = static_cast<size_t>(images.shape().w) * kLanes, side = static_cast<size_t>(pad) * kLanes;
@@ -103,17 +104,17 @@ const float* AcrossImages::Padded(const Tensor& images, int pad) {
 
 void AcrossImages::Forward(const Blob<float>& bottom, Blob<float>* top) {
   const Correlation c = CorrelationOf(ShapeOf(bottom), ShapeOf(*top));
-  const TensorPtr x = Read(bottom, DATA, kImages, &bottom_), y = Write(top, DATA, kImages, &top_);
+  const TensorPtr x = Read(bottom, DATA, kImages, &bottom_), y = BeginWrite(top, DATA, kImages, &top_);
   const float* plain = layer_->blobs()[0]->cpu_data();
   const float* weights = PackWeights(c, &weight_, 1, [&](int o, int i) {
     return plain + (o * c.inputs + i) * c.kernel_h * kKernelWidth;
   });
   const float* bias = geometry_.bias ? layer_->blobs()[1]->cpu_data() : NULL;
   CorrelateAll(c, bottom.num() / kLanes, Padded(*x, geometry_.pad_w), weights, bias, y->group(0));
-  Written(top, DATA, *y);
+  EndWrite(top, DATA, *y);
 }
 
-/// The correlation of the gradients with the kernel turned round, inputs and outputs changing places.
+/// Correlates the gradients with the rotated kernels (by 180 degrees), where inputs and outputs change places.
 void AcrossImages::BackwardData(const Blob<float>& top, Blob<float>* bottom) {
   const Geometry& g = geometry_;
   const int pad_w = g.kernel_w - 1 - g.pad_w;
@@ -121,13 +122,13 @@ void AcrossImages::BackwardData(const Blob<float>& top, Blob<float>* bottom) {
     top.channels(), top.height(), top.width() + 2 * pad_w, bottom->channels(), bottom->height(), bottom->width(),
     g.kernel_h, g.kernel_h - 1 - g.pad_h, pad_w,
   };
-  const TensorPtr dy = Read(top, DIFF, kImages, &top_), dx = Write(bottom, DIFF, kImages, &bottom_diff_);
+  const TensorPtr dy = Read(top, DIFF, kImages, &top_), dx = BeginWrite(bottom, DIFF, kImages, &bottom_diff_);
   const float* last = layer_->blobs()[0]->cpu_data() + g.kernel_h * g.kernel_w - 1;
   const float* weights = PackWeights(c, &weight_, -1, [&](int o, int i) {
     return last + (i * c.outputs + o) * g.kernel_h * g.kernel_w;
   });
   CorrelateAll(c, top.num() / kLanes, Padded(*dy, pad_w), weights, NULL, dx->group(0));
-  Written(bottom, DIFF, *dx);
+  EndWrite(bottom, DIFF, *dx);
 }
 
 void AcrossImages::BackwardParameters(const Blob<float>& top, const Blob<float>& bottom) {
@@ -163,7 +164,7 @@ void AcrossImages::BackwardBias(const Tensor& dy) {
   Parallel(shape.c, [&](int o) {
     float sums[kLanes] = {};
     for (int group = o; group < dy.groups(); group += shape.c) {
-      AddUp(dy.group_size() / kLanes, dy.group(group), sums);
+      AddVectors(dy.group_size() / kLanes, dy.group(group), sums);
     }
     gradient[o] += SumOf(sums);
   });

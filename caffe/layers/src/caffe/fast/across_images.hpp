@@ -11,14 +11,14 @@
 namespace caffe {
 namespace fast {
 
-/// A convolution whose vectors hold one place of kLanes images, so that any number of channels fills them; those of the
-/// LeNet-5 (1, 20 and 50) leave oneDNN's vectors, of channels, partly empty.
+/// A convolution whose vectors hold the same position of kLanes images, so that they are full for any number of
+/// channels. oneDNN's vectors hold channels, and those of the LeNet-5 (1, 20 and 50) would leave them partly empty.
 class AcrossImages {
  public:
   AcrossImages(Layer<float>* layer, const Geometry& geometry) : layer_(layer), geometry_(geometry) {}
 
-  /// True where this is the faster way and can be used: for channels that do not fill vectors, with AVX-512, for a
-  /// multiple of kLanes images and kernels of the right width.
+  /// Returns whether this convolution can be used and is faster than oneDNN's: with AVX-512, for channels that do not
+  /// fill vectors, a multiple of kLanes images and kernels kKernelWidth wide.
   bool Suits(const Shape& bottom, const Shape& top) const;
   void Forward(const Blob<float>& bottom, Blob<float>* top);
   void BackwardData(const Blob<float>& top, Blob<float>* bottom);

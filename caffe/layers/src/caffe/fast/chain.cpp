@@ -10,42 +10,42 @@ namespace fast {
 
 namespace {
 
-/// What a thread has left: each of the tasks for each image.
-struct Left {
+/// The work that a thread has deferred: each of the tasks is to run for each image.
+struct Deferred {
   int chains, images;
   std::vector<std::function<void(int)> > tasks;
 };
 
-Left& OfThread() {
-  static thread_local Left left = {};
-  return left;
+Deferred& DeferredByThread() {
+  static thread_local Deferred deferred = {};
+  return deferred;
 }
 
-bool Leaves(int images) { return OfThread().chains > 0 && images >= 2 * Threads(); }
+bool Defers(int images) { return DeferredByThread().chains > 0 && images >= 2 * Threads(); }
 
 }  // namespace
 
-Chain::Chain() { ++OfThread().chains; }
+Chain::Chain() { ++DeferredByThread().chains; }
 
 Chain::~Chain() {
-  Finish();
-  --OfThread().chains;
+  RunDeferred();
+  --DeferredByThread().chains;
 }
 
 void ForImages(int images, const std::function<void(int)>& task) {
-  if (!Leaves(images)) {
+  if (!Defers(images)) {
     Parallel(images, task);
     return;
   }
-  Left& left = OfThread();
-  if (left.images != images) { Finish(); }
-  left.images = images;
-  left.tasks.push_back(task);
+  Deferred& deferred = DeferredByThread();
+  if (deferred.images != images) { RunDeferred(); }
+  deferred.images = images;
+  deferred.tasks.push_back(task);
 }
 
-bool LeaveGroups(const Tensor& tensor, const std::function<void(int)>& task) {
+bool DeferGroups(const Tensor& tensor, const std::function<void(int)>& task) {
   const int images = tensor.shape().n;
-  if (tensor.block() == kImages || !Leaves(images)) { return false; }
+  if (tensor.block() == kImages || !Defers(images)) { return false; }
   const int groups = tensor.groups() / images;
   ForImages(images, [=](int image) {
     for (int i = image * groups; i < (image + 1) * groups; ++i) { task(i); }
@@ -53,11 +53,11 @@ bool LeaveGroups(const Tensor& tensor, const std::function<void(int)>& task) {
   return true;
 }
 
-void Finish() {
+void RunDeferred() {
   std::vector<std::function<void(int)> > tasks;
-  tasks.swap(OfThread().tasks);
+  tasks.swap(DeferredByThread().tasks);
   if (tasks.empty()) { return; }
-  Parallel(OfThread().images, [&](int i) {
+  Parallel(DeferredByThread().images, [&](int i) {
     for (size_t k = 0; k < tasks.size(); ++k) { tasks[k](i); }
   });
 }

@@ -21,10 +21,10 @@ namespace {
 
 typedef dnnl::memory::desc Desc;
 
-const int kPlanesOfPlainInput = 3;  // up to as many channels oneDNN takes in Caffe's own layout
-const size_t kMostPrimitives = 32;  // shapes that a layer remembers, of each direction
-const int kFew = 8;                 // images of which each is computed by several threads
-const int kPartsOfImage = 4;        // by as many
+const int kMostPlainChannels = 3;   // input channels that oneDNN takes in Caffe's own layout
+const size_t kMostPrimitives = 32;  // primitives that a layer keeps for each direction, one for each shape
+const int kFewImages = 8;           // a batch smaller than this has each image computed by several threads
+const int kSharesOfImage = 4;       // number of these threads
 
 const dnnl::engine& Engine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
@@ -40,15 +40,15 @@ dnnl::memory Wrap(const Desc& desc, const float* data) {
   return dnnl::memory(desc, Engine(), const_cast<float*>(data));
 }
 
-/// One thread's working memory.
+/// Returns the calling thread's working memory.
 float* Scratchpad(size_t bytes) {
   static thread_local Buffer buffer;
   return buffer.Get(bytes / sizeof(float) + 1);
 }
 
-/// A parameter of one, two or no numbers, or of two by name.
+/// Reads a parameter that consists of two named numbers, or of two, one or no numbers.
 template <typename Repeated>
-void Pair(const Repeated& both, bool named, int named_h, int named_w, int otherwise, int* h, int* w) {
+void ReadPair(const Repeated& both, bool named, int named_h, int named_w, int otherwise, int* h, int* w) {
   *h = named ? named_h : both.size() ? both.Get(0) : otherwise;
   *w = named ? named_w : both.size() > 1 ? both.Get(1) : *h;
 }
@@ -62,13 +62,13 @@ Geometry GeometryOf(Layer<float>* layer) {
   g.kernel_h = weight.shape(2);
   g.kernel_w = weight.shape(3);
   g.bias = p.bias_term();
-  Pair(p.stride(), p.has_stride_h() || p.has_stride_w(), p.stride_h(), p.stride_w(), 1, &g.stride_h, &g.stride_w);
-  Pair(p.pad(), p.has_pad_h() || p.has_pad_w(), p.pad_h(), p.pad_w(), 0, &g.pad_h, &g.pad_w);
-  Pair(p.dilation(), false, 0, 0, 1, &g.dilation_h, &g.dilation_w);
+  ReadPair(p.stride(), p.has_stride_h() || p.has_stride_w(), p.stride_h(), p.stride_w(), 1, &g.stride_h, &g.stride_w);
+  ReadPair(p.pad(), p.has_pad_h() || p.has_pad_w(), p.pad_h(), p.pad_w(), 0, &g.pad_h, &g.pad_w);
+  ReadPair(p.dilation(), false, 0, 0, 1, &g.dilation_h, &g.dilation_w);
   return g;
 }
 
-/// What a primitive computes with: images of these shapes, interleaved in these blocks (0: Caffe's own layout).
+/// The images that a primitive reads and writes: their shapes, and the blocks that are interleaved (0: Caffe's layout).
 struct Problem {
   Shape in, out;
   int in_block, out_block;
@@ -78,7 +78,7 @@ struct Problem {
   }
 };
 
-/// oneDNN's descriptions of a problem's four tensors and of the moves of the kernel.
+/// A problem in oneDNN's terms: its four tensors, and how the kernel moves over the images.
 struct Description {
   Desc source, weight, bias, target;
   dnnl::memory::dims stride, dilation, pad;
@@ -92,7 +92,7 @@ Desc ImageDesc(const Shape& shape, int block, bool vectors) {
 
 Description Describe(const Geometry& g, const Problem& p) {
   const auto type = dnnl::memory::data_type::f32;
-  // One block of channels is the same bytes as all of them interleaved, but oneDNN mixes the two only slowly.
+  // A single block of channels is stored just like all channels interleaved, but oneDNN is slow where tags are mixed.
   const bool vectors = p.out_block == BlockSize() && (p.in_block == 0 || p.in_block == BlockSize());
   const Description description = {
     ImageDesc(p.in, p.in_block, vectors),
@@ -139,12 +139,12 @@ struct WeightsKind {
   }
 };
 
-/// A primitive of one thread: several run beside each other.
+/// A primitive that computes on one thread, so that several can run at the same time.
 template <typename Kind>
 struct Plan {
   typename Kind::Primitive::primitive_desc desc;
   typename Kind::Primitive primitive;
-  bool slow;  // oneDNN has only its reference implementation: the stock layer is faster
+  bool slow;  // oneDNN has only its reference implementation, and the stock layer is faster
 
   explicit Plan(const Description& description) {
     const OneThread alone;
@@ -164,7 +164,7 @@ class Plans {
     }
     return found->second;
   }
-  /// Before plans are asked for: room for them.
+  /// Makes room for new plans. References to earlier plans may become invalid.
   void Limit() {
     if (plans_.size() > kMostPrimitives) { plans_.clear(); }
   }
@@ -181,11 +181,12 @@ void Reorder(const Desc& from, const float* source, const Desc& to, float* targe
   dnnl::reorder(a, b).execute(Stream(), a, b);
 }
 
-/// One call of a forward primitive.
-struct Part {
+/// One call of a forward primitive, which computes a share of an image.
+struct Share {
   const Plan<ForwardKind>* plan;
-  size_t from, to;         // floats into the images
-  size_t weight, channel;  // floats into the reordered weights; first output channel
+  size_t from, to;  // offsets in the images, in floats
+  size_t weight;    // offset in the reordered weights, in floats
+  size_t channel;   // first output channel
 };
 
 class ConvolutionImplementation : public Implementation<float> {
@@ -221,7 +222,8 @@ class ConvolutionImplementation : public Implementation<float> {
         (down && data_.Get(geometry_, DataProblemOf(*bottom[0], *top[0])).slow)) {
       return false;
     }
-    // The parameters first, as to sum them up finishes what was left: the other gradients are left for the next layer.
+    // Parameters first: adding up their gradients runs the deferred work, and the input's gradients can then be
+    // deferred.
     for (size_t i = 0; i < bottom.size(); ++i) {
       if (parameters) { BackwardParameters(*top[i], *bottom[i]); }
       if (propagate_down[i]) { BackwardData(*top[i], bottom[i]); }
@@ -230,28 +232,28 @@ class ConvolutionImplementation : public Implementation<float> {
   }
 
  private:
-  /// Whole vectors of channels on both sides are taken in blocks of them, all else with all channels interleaved:
-  /// channels that fill a block up would cost as much as others.
+  /// Describes one image. Channels are interleaved in blocks if they are whole vectors in both input and output, and
+  /// otherwise all together: channels added to fill a block would cost as much as real ones.
   Problem DataProblemOf(const Blob<float>& bottom, const Blob<float>& top) const {
     Problem problem = {ShapeOf(bottom), ShapeOf(top), 0, 0};
     problem.in.n = problem.out.n = 1;
-    const bool whole = problem.in.c % BlockSize() == 0 && problem.out.c % BlockSize() == 0;
-    problem.in_block = whole ? BlockSize() : problem.in.c;
-    problem.out_block = whole ? BlockSize() : problem.out.c;
+    const bool whole_vectors = problem.in.c % BlockSize() == 0 && problem.out.c % BlockSize() == 0;
+    problem.in_block = whole_vectors ? BlockSize() : problem.in.c;
+    problem.out_block = whole_vectors ? BlockSize() : problem.out.c;
     return problem;
   }
 
   Problem ProblemOf(const Blob<float>& bottom, const Blob<float>& top, int images) const {
     Problem problem = DataProblemOf(bottom, top);
     problem.in.n = problem.out.n = images;
-    if (problem.in.c <= kPlanesOfPlainInput && problem.out.c % BlockSize() == 0) {
+    if (problem.in.c <= kMostPlainChannels && problem.out.c % BlockSize() == 0) {
       problem.in_block = 0;
       problem.out_block = BlockSize();
     }
     return problem;
   }
 
-  /// The input in a layout; `tensor` keeps it.
+  /// Returns the input in the layout of a block. It is valid as long as `tensor`.
   const float* ReadInput(const Blob<float>& bottom, int block, TensorPtr* tensor) {
     if (block == 0 || bottom.channels() == 1) { return bottom.cpu_data(); }
     *tensor = Read(bottom, DATA, block, &bottom_);
@@ -263,68 +265,69 @@ class ConvolutionImplementation : public Implementation<float> {
         dnnl::memory::data_type::f32, dnnl::memory::format_tag::oihw);
   }
 
-  /// Reordered weights of some output channels.
+  /// Copies the weights of some output channels to oneDNN's layout.
   void ReorderWeight(int first, int outputs, const Desc& desc, float* to) const {
     const Blob<float>& weight = *layer_->blobs()[0];
     Reorder(PlainWeight(outputs), weight.cpu_data() + static_cast<size_t>(first) * weight.count(1), desc, to);
   }
 
-  /// An image of few in parts: some of its blocks of channels.
-  std::vector<Part> PartsByChannels(const Problem& whole) {
-    const int blocks = whole.out.c / whole.out_block, step = (blocks + kPartsOfImage - 1) / kPartsOfImage;
-    std::vector<Part> parts;
+  /// Divides an image by blocks of output channels.
+  std::vector<Share> SharesByChannels(const Problem& whole) {
+    const int blocks = whole.out.c / whole.out_block, step = (blocks + kSharesOfImage - 1) / kSharesOfImage;
+    std::vector<Share> shares;
     size_t weight = 0;
     for (int first = 0; first < blocks; first += step) {
       Problem problem = whole;
       problem.out.c = std::min(step, blocks - first) * whole.out_block;
       const Plan<ForwardKind>& plan = forward_.Get(geometry_, problem);
       const size_t channel = static_cast<size_t>(first) * whole.out_block;
-      const Part part = {&plan, 0, channel * whole.out.h * whole.out.w, weight, channel};
-      parts.push_back(part);
+      const Share share = {&plan, 0, channel * whole.out.h * whole.out.w, weight, channel};
+      shares.push_back(share);
       weight += plan.desc.weights_desc().get_size() / sizeof(float);
     }
-    return parts;
+    return shares;
   }
 
-  /// Some of its rows, which must not need rows that are not there.
-  std::vector<Part> PartsByRows(const Problem& whole) {
-    const int step = (whole.out.h + kPartsOfImage - 1) / kPartsOfImage;
-    std::vector<Part> parts;
+  /// Divides an image by rows. There must be no padding above and below.
+  std::vector<Share> SharesByRows(const Problem& whole) {
+    const int step = (whole.out.h + kSharesOfImage - 1) / kSharesOfImage;
+    std::vector<Share> shares;
     for (int first = 0; first < whole.out.h; first += step) {
       Problem problem = whole;
       problem.out.h = std::min(step, whole.out.h - first);
       problem.in.h = (problem.out.h - 1) * geometry_.stride_h + (geometry_.kernel_h - 1) * geometry_.dilation_h + 1;
-      const Part part = {
+      const Share share = {
         &forward_.Get(geometry_, problem), static_cast<size_t>(first) * geometry_.stride_h * whole.in.w * whole.in.c,
         static_cast<size_t>(first) * whole.out.w * whole.out.c, 0, 0,
       };
-      parts.push_back(part);
+      shares.push_back(share);
     }
-    return parts;
+    return shares;
   }
 
-  std::vector<Part> Parts(const Problem& whole, int images) {
-    std::vector<Part> parts;
-    if (images < kFew && whole.out_block < whole.out.c) {
-      parts = PartsByChannels(whole);
-    } else if (images < kFew && whole.in_block == whole.in.c && geometry_.pad_h == 0) {
-      parts = PartsByRows(whole);
+  std::vector<Share> Shares(const Problem& whole, int images) {
+    std::vector<Share> shares;
+    if (images < kFewImages && whole.out_block < whole.out.c) {
+      shares = SharesByChannels(whole);
+    } else if (images < kFewImages && whole.in_block == whole.in.c && geometry_.pad_h == 0) {
+      shares = SharesByRows(whole);
     }
-    const auto slow = [](const Part& part) { return part.plan->slow; };
-    if (parts.empty() || std::any_of(parts.begin(), parts.end(), slow)) {
-      const Part all = {&forward_.Get(geometry_, whole), 0, 0, 0, 0};
-      parts.assign(1, all);
+    const auto slow = [](const Share& share) { return share.plan->slow; };
+    if (shares.empty() || std::any_of(shares.begin(), shares.end(), slow)) {
+      const Share all = {&forward_.Get(geometry_, whole), 0, 0, 0, 0};
+      shares.assign(1, all);
     }
-    return parts;
+    return shares;
   }
 
-  float* PartWeights(const std::vector<Part>& parts) {
-    const Part& end = parts.back();
+  /// Returns the reordered weights of all shares. Shares by rows have the same weights.
+  float* ShareWeights(const std::vector<Share>& shares) {
+    const Share& end = shares.back();
     float* weight = weight_.Get(end.weight + end.plan->desc.weights_desc().get_size() / sizeof(float));
-    for (size_t k = 0; k < parts.size() && (k == 0 || parts[k].weight > 0); ++k) {
-      const Desc desc = parts[k].plan->desc.weights_desc();
-      ReorderWeight(static_cast<int>(parts[k].channel), static_cast<int>(desc.dims()[0]), desc,
-          weight + parts[k].weight);
+    for (size_t k = 0; k < shares.size() && (k == 0 || shares[k].weight > 0); ++k) {
+      const Desc desc = shares[k].plan->desc.weights_desc();
+      ReorderWeight(static_cast<int>(shares[k].channel), static_cast<int>(desc.dims()[0]), desc,
+          weight + shares[k].weight);
     }
     return weight;
   }
@@ -334,37 +337,37 @@ class ConvolutionImplementation : public Implementation<float> {
     const int images = bottom.num();
     TensorPtr keep;
     const float* x = ReadInput(bottom, problem.in_block, &keep);
-    const TensorPtr y = Write(top, DATA, problem.out_block, &top_);
-    const std::vector<Part> parts = Parts(problem, images);
-    const float* weight = PartWeights(parts);
+    const TensorPtr y = BeginWrite(top, DATA, problem.out_block, &top_);
+    const std::vector<Share> shares = Shares(problem, images);
+    const float* weight = ShareWeights(shares);
     const float* bias = geometry_.bias ? layer_->blobs()[1]->cpu_data() : NULL;
     const size_t image_size = bottom.count(1);
-    const auto compute = [=](int image, const Part& part) {
-      const dnnl::convolution_forward::primitive_desc& d = part.plan->desc;
+    const auto compute = [=](int image, const Share& share) {
+      const dnnl::convolution_forward::primitive_desc& d = share.plan->desc;
       std::unordered_map<int, dnnl::memory> arguments = {
-        {DNNL_ARG_SRC, Wrap(d.src_desc(), x + image * image_size + part.from)},
-        {DNNL_ARG_WEIGHTS, Wrap(d.weights_desc(), weight + part.weight)},
-        {DNNL_ARG_DST, Wrap(d.dst_desc(), y->image(image) + part.to)},
+        {DNNL_ARG_SRC, Wrap(d.src_desc(), x + image * image_size + share.from)},
+        {DNNL_ARG_WEIGHTS, Wrap(d.weights_desc(), weight + share.weight)},
+        {DNNL_ARG_DST, Wrap(d.dst_desc(), y->image(image) + share.to)},
         {DNNL_ARG_SCRATCHPAD, Scratch(d.scratchpad_desc())},
       };
-      if (bias) { arguments.insert({DNNL_ARG_BIAS, Wrap(d.bias_desc(), bias + part.channel)}); }
-      part.plan->primitive.execute(Stream(), arguments);
+      if (bias) { arguments.insert({DNNL_ARG_BIAS, Wrap(d.bias_desc(), bias + share.channel)}); }
+      share.plan->primitive.execute(Stream(), arguments);
     };
-    const int count = static_cast<int>(parts.size());
+    const int count = static_cast<int>(shares.size());
     if (count == 1) {
-      const Part whole = parts[0];
-      ForImages(images, [keep, compute, whole](int i) { compute(i, whole); });  // x lies in what is kept
+      const Share whole = shares[0];
+      ForImages(images, [keep, compute, whole](int i) { compute(i, whole); });  // keep: x points into it
     } else {
-      Parallel(images * count, [&](int i) { compute(i / count, parts[i % count]); });
+      Parallel(images * count, [&](int i) { compute(i / count, shares[i % count]); });
     }
-    Written(top, DATA, *y);
+    EndWrite(top, DATA, *y);
   }
 
   void BackwardData(const Blob<float>& top, Blob<float>* bottom) {
     const Problem problem = DataProblemOf(*bottom, top);
     const Plan<DataKind>& plan = data_.Get(geometry_, problem);
     const TensorPtr dy = Read(top, DIFF, problem.out_block, &top_);
-    const TensorPtr dx = Write(bottom, DIFF, problem.in_block, &bottom_diff_);
+    const TensorPtr dx = BeginWrite(bottom, DIFF, problem.in_block, &bottom_diff_);
     const Desc desc = plan.desc.weights_desc();
     float* weight = weight_.Get(desc.get_size() / sizeof(float));
     ReorderWeight(0, geometry_.outputs, desc, weight);
@@ -376,11 +379,11 @@ class ConvolutionImplementation : public Implementation<float> {
         {DNNL_ARG_SCRATCHPAD, Scratch(plan.desc.scratchpad_desc())},
       });
     });
-    Written(bottom, DIFF, *dx);
+    EndWrite(bottom, DIFF, *dx);
   }
 
   void BackwardParameters(const Blob<float>& top, const Blob<float>& bottom) {
-    // Sums of parts of the batch, then their sum: the parts do not depend on the number of threads.
+    // Each part of the batch is summed, then the sums are: parts that do not depend on the number of threads.
     const int kMostParts = 16;
     const int images = (bottom.num() + kMostParts - 1) / kMostParts, parts = (bottom.num() + images - 1) / images;
     const Problem problem = ProblemOf(bottom, top, images);

@@ -13,7 +13,7 @@ namespace fast {
 
 namespace {
 
-const size_t kLeast = 4096;  // floats for which another thread is worth its call
+const size_t kLeast = 4096;  // number of floats from which another thread is worth its call
 
 }  // namespace
 
@@ -35,7 +35,7 @@ template <>
 bool Descend(Net<float>* net, const SolverParameter& param, const std::string& type, float rate,
     const std::vector<boost::shared_ptr<Blob<float> > >& history) {
   const bool decays = param.weight_decay() != 0;
-  if (!Chosen() || Caffe::mode() != Caffe::CPU || type != "SGD" ||
+  if (!FastLayersChosen() || Caffe::mode() != Caffe::CPU || type != "SGD" ||
       (decays && param.regularization_type() != "L2")) {
     return false;
   }

@@ -1,8 +1,8 @@
 #ifndef CAFFE_FAST_DISPATCH_HPP_
 #define CAFFE_FAST_DISPATCH_HPP_
 
-// The build runs on any processor of the architecture, and yet uses what this one has: a body, always inlined, is
-// compiled three times, and the processor is asked once.
+// The build runs on any processor of the architecture and still uses the vector units of this one: each body is always
+// inlined and compiled three times, and the processor is asked once which of them it can run.
 #define FAST_INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__)

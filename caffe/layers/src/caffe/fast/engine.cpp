@@ -9,10 +9,10 @@
 namespace caffe {
 namespace fast {
 
-bool Chosen() {
+bool FastLayersChosen() {
   const char* value = getenv("NBCAD_CAFFE_LAYERS");
   const std::string choice = value ? value : "fast";
-  CHECK(choice == "fast" || choice == "stock") << "NBCAD_CAFFE_LAYERS is '" << choice << "': fast or stock";
+  CHECK(choice == "fast" || choice == "stock") << "NBCAD_CAFFE_LAYERS is '" << choice << "', not fast or stock";
   return choice == "fast";
 }
 
@@ -26,7 +26,7 @@ template <>
 ImplementationPtr Create(Layer<float>* layer, const Blobs& bottom, const Blobs& top) {
   const std::string type = layer->type();
   const LayerParameter& param = layer->layer_param();
-  if (!Chosen()) { return ImplementationPtr(); }
+  if (!FastLayersChosen()) { return ImplementationPtr(); }
   if (type == "Convolution") { return NewConvolution(layer, bottom); }
   if (type == "Pooling") { return NewPooling(param, bottom, top); }
   if (type == "InnerProduct") { return NewInnerProduct(layer); }

@@ -4,7 +4,7 @@
 namespace caffe {
 namespace fast {
 
-/// A convolution layer's numbers.
+/// The sizes of a convolution layer.
 struct Geometry {
   int outputs, inputs, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
   bool bias;

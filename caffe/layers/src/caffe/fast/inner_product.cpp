@@ -13,13 +13,14 @@ namespace fast {
 
 namespace {
 
-/// c (m, n) = a' b' + beta c, row by row; a' is a (m, k), or for 'T' that of a (k, m). On the calling thread.
+/// Computes c = a' b' + beta c on the calling thread, with c (m, n), a' (m, k) and b' (k, n) row by row. a' is a, or
+/// for 'T' the transpose of a; likewise b'.
 void Multiply(char transpose_a, char transpose_b, int m, int n, int k, const float* a, int lda, const float* b, int ldb,
     float beta, float* c, int ldc) {
   CHECK_EQ(dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.f, a, lda, b, ldb, beta, c, ldc), dnnl_success);
 }
 
-/// b (columns, rows) = that of a (rows, columns), in squares that stay in the first cache.
+/// Computes b (columns, rows), the transpose of a (rows, columns), in squares that stay in the first-level cache.
 void Transpose(int rows, int columns, const float* a, int lda, float* b, int ldb) {
   const int kSquare = 16;
   for (int i0 = 0; i0 < rows; i0 += kSquare) {
@@ -44,7 +45,8 @@ class InnerProductImplementation : public Implementation<float> {
     const float* weight = layer_->blobs()[0]->cpu_data();
     const float* bias = bias_ ? layer_->blobs()[1]->cpu_data() : NULL;
     float* y = top[0]->mutable_cpu_data();
-    // As the product of the weights and the transposed input, it is twice as fast: the weights are read as they stand.
+    // Weights times the transposed input is twice as fast as input times the transposed weights: oneDNN reads the
+    // weights in the order in which they are stored.
     float* columns = columns_.Get(static_cast<size_t>(rows) * (inputs + outputs_));
     float* products = columns + static_cast<size_t>(rows) * inputs;
     ForParts(inputs, [&](int first, int size) {
@@ -90,10 +92,10 @@ class InnerProductImplementation : public Implementation<float> {
  private:
   int Inputs() const { return layer_->blobs()[0]->count() / outputs_; }
 
-  /// task(first, size) for parts of 0..count-1 whose bounds do not depend on the number of threads.
+  /// Calls task(first, size) for parts of 0..count-1. Their bounds do not depend on the number of threads.
   template <typename Task>
   void ForParts(int count, const Task& task) {
-    // Of fc7's 1024 outputs, oneDNN takes a quarter less time for the gradients of 32 each than for those of 64.
+    // For the gradients of fc7's 1024 outputs, parts of 32 take oneDNN a quarter less time than parts of 64.
     const int kMostParts = 32, kLeast = 32;
     const int step = std::max(kLeast, ((count + kMostParts - 1) / kMostParts + kLeast - 1) / kLeast * kLeast);
     Parallel((count + step - 1) / step, [&](int i) { task(i * step, std::min(step, count - i * step)); });

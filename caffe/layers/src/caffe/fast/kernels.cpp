@@ -8,9 +8,9 @@
 namespace caffe {
 namespace fast {
 
-// The division is compiled here, without -ffast-math, where that of infinity is right.
+// The division stays in this file: -ffast-math, with which exp is compiled, could make a division by infinity wrong.
 FAST_INLINE void Sigmoid_body(size_t n, const float* x, float* y) {
-  const size_t kRun = 1024;  // stays in the first cache
+  const size_t kRun = 1024;  // floats that stay in the first-level cache
   for (size_t start = 0; start < n; start += kRun) {
     const size_t end = std::min(n, start + kRun);
     ExponentialOfMinus(end - start, x + start, y + start);
@@ -64,28 +64,28 @@ FAST_INLINE void Descend_body(size_t n, const Descent& step, float* __restrict__
 FAST_DISPATCH(Descend, (size_t n, const Descent& step, float* data, float* diff, float* history),
     (n, step, data, diff, history))
 
-/// Floats, or as many integers, of some neighbouring channels.
+/// Vector types for B neighbouring channels.
 template <int B> struct Vector {
   typedef float Floats __attribute__((vector_size(4 * B), aligned(4), may_alias));
   typedef int32_t Ints __attribute__((vector_size(4 * B)));
   typedef uint8_t Bytes __attribute__((vector_size(B), aligned(1), may_alias));
 };
 
-/// The greatest of B channels so far, and where it was found.
-template <int B, bool PLACES> struct Greatest {
-  typename Vector<B>::Floats most;
-  typename Vector<B>::Ints place;
+/// The maxima of B channels so far and, for POSITIONS, where they were found.
+template <int B, bool POSITIONS> struct Maxima {
+  typename Vector<B>::Floats values;
+  typename Vector<B>::Ints positions;
 
-  __attribute__((always_inline)) void Look(const float* x, int here) {
+  __attribute__((always_inline)) void Update(const float* x, int position) {
     const typename Vector<B>::Floats value = *reinterpret_cast<const typename Vector<B>::Floats*>(x);
-    const typename Vector<B>::Ints more = value > most;
-    most = more ? value : most;
-    if (PLACES) { place = more ? typename Vector<B>::Ints{} + here : place; }
+    const typename Vector<B>::Ints greater = value > values;
+    values = greater ? value : values;
+    if (POSITIONS) { positions = greater ? typename Vector<B>::Ints{} + position : positions; }
   }
 };
 
-// Channels of one place stand `pitch` floats before those of the next.
-template <int B, int KH, int KW, bool PLACES>
+/// Pools B channels. The channels of neighbouring positions lie `pitch` floats apart.
+template <int B, int KH, int KW, bool POSITIONS>
 FAST_INLINE void MaxPoolRows(const Pooling& p, int pitch, int first, int last, const float* x, float* y,
     uint8_t* mask) {
   typedef typename Vector<B>::Floats Floats;
@@ -99,38 +99,38 @@ FAST_INLINE void MaxPoolRows(const Pooling& p, int pitch, int first, int last, c
       const int w0 = std::max(-left, 0), w1 = std::min(kernel_w, p.width - left);
       const float* window = x + (static_cast<ptrdiff_t>(top) * p.width + left) * pitch;
       const ptrdiff_t row = static_cast<ptrdiff_t>(p.width) * pitch;
-      Greatest<B, PLACES> greatest = {typename Vector<B>::Floats{} - FLT_MAX, typename Vector<B>::Ints{} + 255};
+      Maxima<B, POSITIONS> maxima = {typename Vector<B>::Floats{} - FLT_MAX, typename Vector<B>::Ints{} + 255};
       if (KH && h0 == 0 && w0 == 0 && h1 == KH && w1 == KW) {
 #pragma GCC unroll 3
         for (int h = 0; h < KH; ++h) {
 #pragma GCC unroll 3
-          for (int w = 0; w < KW; ++w) { greatest.Look(window + h * row + w * pitch, h * KW + w); }
+          for (int w = 0; w < KW; ++w) { maxima.Update(window + h * row + w * pitch, h * KW + w); }
         }
       } else {
         for (int h = h0; h < h1; ++h) {
-          for (int w = w0; w < w1; ++w) { greatest.Look(window + h * row + w * pitch, h * kernel_w + w); }
+          for (int w = w0; w < w1; ++w) { maxima.Update(window + h * row + w * pitch, h * kernel_w + w); }
         }
       }
       const ptrdiff_t to = (static_cast<ptrdiff_t>(ph) * p.pooled_width + pw) * pitch;
-      *reinterpret_cast<Floats*>(y + to) = greatest.most;
-      if (PLACES) { *reinterpret_cast<Bytes*>(mask + to) = __builtin_convertvector(greatest.place, Bytes); }
+      *reinterpret_cast<Floats*>(y + to) = maxima.values;
+      if (POSITIONS) { *reinterpret_cast<Bytes*>(mask + to) = __builtin_convertvector(maxima.positions, Bytes); }
     }
   }
 }
 
-template <int B, bool PLACES>
+template <int B, bool POSITIONS>
 FAST_INLINE void MaxPoolVector(const Pooling& p, int pitch, int first, int last, const float* x, float* y,
     uint8_t* mask) {
   if (p.kernel_h == 3 && p.kernel_w == 3) {
-    MaxPoolRows<B, 3, 3, PLACES>(p, pitch, first, last, x, y, mask);
+    MaxPoolRows<B, 3, 3, POSITIONS>(p, pitch, first, last, x, y, mask);
   } else if (p.kernel_h == 2 && p.kernel_w == 2) {
-    MaxPoolRows<B, 2, 2, PLACES>(p, pitch, first, last, x, y, mask);
+    MaxPoolRows<B, 2, 2, POSITIONS>(p, pitch, first, last, x, y, mask);
   } else {
-    MaxPoolRows<B, 0, 0, PLACES>(p, pitch, first, last, x, y, mask);
+    MaxPoolRows<B, 0, 0, POSITIONS>(p, pitch, first, last, x, y, mask);
   }
 }
 
-// What is left after whole vectors is computed with the last channels before it, once more.
+/// Pools all channels, B at a time. The last vector ends with the last channel: it may compute some a second time.
 template <int B>
 FAST_INLINE void MaxPoolVectors(const Pooling& p, int channels, int first, int last, const float* x, float* y,
     uint8_t* mask) {
@@ -158,24 +158,25 @@ FAST_DISPATCH(MaxPool,
     (const Pooling& p, int channels, int first, int last, const float* x, float* y, uint8_t* mask),
     (p, channels, first, last, x, y, mask))
 
-/// First and last window, of `windows`, that hold a place of the input.
-FAST_INLINE int FirstWindow(int place, int pad, int kernel, int stride) {
-  return place + pad < kernel ? 0 : (place + pad - kernel) / stride + 1;
+/// Returns the first window that holds a position of the input.
+FAST_INLINE int FirstWindow(int position, int pad, int kernel, int stride) {
+  return position + pad < kernel ? 0 : (position + pad - kernel) / stride + 1;
 }
-FAST_INLINE int LastWindow(int place, int pad, int stride, int windows) {
-  return std::min((place + pad) / stride, windows - 1);
+/// Returns the last of `windows` that holds a position of the input.
+FAST_INLINE int LastWindow(int position, int pad, int stride, int windows) {
+  return std::min((position + pad) / stride, windows - 1);
 }
 
-/// The gradient that windows (of one place of the pooled image) hand to their place `here`.
+/// Adds to `sum` the gradients of B channels of one window whose maxima were found at `position` in the window.
 template <int B>
-FAST_INLINE void Gather(const float* dy, const uint8_t* mask, int here, typename Vector<B>::Floats* sum) {
+FAST_INLINE void Gather(const float* dy, const uint8_t* mask, int position, typename Vector<B>::Floats* sum) {
   typedef typename Vector<B>::Ints Ints;
-  const Ints is = __builtin_convertvector(*reinterpret_cast<const typename Vector<B>::Bytes*>(mask), Ints) == here;
+  const Ints is = __builtin_convertvector(*reinterpret_cast<const typename Vector<B>::Bytes*>(mask), Ints) == position;
   const typename Vector<B>::Floats value = *reinterpret_cast<const typename Vector<B>::Floats*>(dy);
   *sum = is ? *sum + value : *sum;
 }
 
-// Each place gathers from the windows that hold it: it is written once.
+/// Computes the gradients of row h. Each position gathers from the windows that hold it, and so is written only once.
 template <int B>
 FAST_INLINE void MaxPoolGradientRow(const Pooling& p, int pitch, int h, int ph0, int ph1, const float* dy,
     const uint8_t* mask, float* dx) {
@@ -194,16 +195,16 @@ FAST_INLINE void MaxPoolGradientRow(const Pooling& p, int pitch, int h, int ph0,
   }
 }
 
-// The same for windows of K x K every two places, without padding; `ROWS` rows of windows, from `ph`, hold the row.
+/// Does the same for K x K windows with stride 2 and without padding. ROWS rows of windows, from ph on, hold row h.
 template <int B, int K, int ROWS>
 FAST_INLINE void MaxPoolGradientPairs(const Pooling& p, int pitch, int h, int ph, const float* dy, const uint8_t* mask,
     float* dx) {
   typedef typename Vector<B>::Floats Floats;
   const size_t row = static_cast<size_t>(p.pooled_width) * pitch;
   const float* from = dy + ph * row;
-  const uint8_t* places = mask + ph * row;
-  const int here = (h - 2 * ph) * K;  // of the first column, in the first row of windows; in the next, two rows less
-  Floats before = {};                 // what the window before hands to the next pair's first place
+  const uint8_t* positions = mask + ph * row;
+  const int left = (h - 2 * ph) * K;  // position of row h's first column in a window of row ph
+  Floats before = {};                 // gradient from the third column of the window before
   int w = 0;
   for (int pw = 0; pw < p.pooled_width && w < p.width; ++pw, w += 2) {
     const size_t at = static_cast<size_t>(pw) * pitch;
@@ -211,9 +212,9 @@ FAST_INLINE void MaxPoolGradientPairs(const Pooling& p, int pitch, int h, int ph
     before = Floats{};
 #pragma GCC unroll 2
     for (int r = 0; r < ROWS; ++r) {
-      Gather<B>(from + r * row + at, places + r * row + at, here - 2 * K * r, &even);
-      Gather<B>(from + r * row + at, places + r * row + at, here - 2 * K * r + 1, &odd);
-      if (K == 3) { Gather<B>(from + r * row + at, places + r * row + at, here - 2 * K * r + 2, &before); }
+      Gather<B>(from + r * row + at, positions + r * row + at, left - 2 * K * r, &even);
+      Gather<B>(from + r * row + at, positions + r * row + at, left - 2 * K * r + 1, &odd);
+      if (K == 3) { Gather<B>(from + r * row + at, positions + r * row + at, left - 2 * K * r + 2, &before); }
     }
     *reinterpret_cast<Floats*>(dx + static_cast<size_t>(w) * pitch) = even;
     if (w + 1 < p.width) { *reinterpret_cast<Floats*>(dx + static_cast<size_t>(w + 1) * pitch) = odd; }

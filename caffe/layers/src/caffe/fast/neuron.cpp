@@ -1,4 +1,4 @@
-// Layers that compute each value from one value: Sigmoid, ReLU, Dropout; and Softmax.
+// The layers that compute each value from a single value (Sigmoid, ReLU, Dropout), and Softmax.
 #include <algorithm>
 #include <vector>
 
@@ -14,7 +14,8 @@ namespace fast {
 
 namespace {
 
-const size_t kLeast = 4096;  // floats for which another thread is worth its call
+const size_t kLeast = 4096;  // number of floats from which another thread is worth its call
+const size_t kRun = 1024;    // number of floats, a multiple of any vector's
 
 const float* Plain(const Blob<float>& blob, Part part) { return part == DATA ? blob.cpu_data() : blob.cpu_diff(); }
 
@@ -22,17 +23,15 @@ float* MutablePlain(Blob<float>* blob, Part part) {
   return part == DATA ? blob->mutable_cpu_data() : blob->mutable_cpu_diff();
 }
 
-const size_t kRun = 1024;  // floats, a multiple of any vector
-
-/// task(n, x, z, y) over the values of tensors. Runs begin at the same values for any number of threads: the last ones
-/// of a run, if they fill no vector, may be computed by another exp, and the bytes must not depend on the threads.
+/// Calls task(n, x, z, y) for runs of the values of tensors. A run begins at a multiple of kRun in its group, for any
+/// number of threads: if its last values do not fill a vector, another exp computes them, whose last bit may differ.
 template <typename Task>
 void ForGroups(const TensorPtr& x, const TensorPtr& z, const TensorPtr& y, const Task& task) {
   const size_t size = y->group_size();
   const auto part = [=](int i, size_t first, size_t end) {
     task(end - first, x->group(i) + first, z->group(i) + first, y->group(i) + first);
   };
-  if (LeaveGroups(*y, [=](int i) { part(i, 0, size); })) { return; }
+  if (DeferGroups(*y, [=](int i) { part(i, 0, size); })) { return; }
   const size_t kMostParts = 64, least = std::max(kLeast, y->size() / kMostParts);
   const size_t step = (least + kRun - 1) / kRun * kRun, parts = (size + step - 1) / step;
   Parallel(static_cast<int>(y->groups() * parts), [&](int i) {
@@ -41,14 +40,15 @@ void ForGroups(const TensorPtr& x, const TensorPtr& z, const TensorPtr& y, const
   });
 }
 
-/// task(n, x, z, y) over the values of x, z and y = to, in a layout in which all can be had as they are.
+/// Calls task(n, x, z, y) for runs of the values of x, z and y = to: in the fast layers' layout if all three can have
+/// the same, and otherwise in Caffe's.
 template <typename Task>
 void ForEach(const Blob<float>& x, Part x_part, const Blob<float>& z, Part z_part, Blob<float>* to, Part to_part,
     const Task& task) {
   if (HasTensor(x, x_part) && HasTensor(z, z_part) && MayHoldTensor(*to, to_part) &&
       BlockOf(x, x_part) == BlockOf(z, z_part)) {
     TensorPtr none;
-    ForGroups(Held(x, x_part), Held(z, z_part), Write(to, to_part, BlockOf(x, x_part), &none), task);
+    ForGroups(TensorOf(x, x_part), TensorOf(z, z_part), BeginWrite(to, to_part, BlockOf(x, x_part), &none), task);
     return;
   }
   const float *px = Plain(x, x_part), *pz = Plain(z, z_part);
@@ -100,7 +100,7 @@ class DropoutImplementation : public Implementation<float> {
       return true;
     }
     mask_.resize(bottom[0]->count());
-    // One generator, asked in the stock layer's order: the same seed drops the same values.
+    // The same seed drops the same values: Caffe's generator is asked in the stock layer's order.
     caffe_rng_bernoulli(static_cast<int>(mask_.size()), 1. - ratio_, mask_.data());
     Apply(bottom[0]->cpu_data(), top[0]->mutable_cpu_data());
     return true;

@@ -24,8 +24,8 @@ void Pause() {
 #endif
 }
 
-/// Threads that help the one that calls. It takes tasks as they do and waits only for those that another has begun:
-/// a helper that the system does not run for a while, on a busy machine, delays nothing.
+/// Helper threads for the calling thread. The caller takes tasks as the helpers do and waits only for tasks that a
+/// helper has begun, so a helper that a busy machine does not run for a while delays nothing.
 class Pool {
  public:
   Pool() : state_(0), done_(0), busy_(false), sleeping_(0), threads_(1), started_(1) {}
@@ -54,8 +54,8 @@ class Pool {
   static const int kMostTasks = 1 << 20;
   static const int kTurns = 2000;
 
-  /// Tasks left to take: of a state's two numbers, the count stands above the next. Both are read at once, so that what
-  /// a late thread takes is a task of the present loop or none.
+  /// Takes and runs tasks while there are any. The state holds the number of tasks in its upper bits and the next task
+  /// in the lower kBits. Both are read at once, so that a late thread takes a task of the current loop or none.
   void Work() {
     for (;;) {
       const uint64_t state = state_.fetch_add(1);
@@ -108,7 +108,7 @@ class Pool {
   std::condition_variable wake_;
 };
 
-// Never destroyed, as its threads are never ended. A forked process has none of them and starts its own.
+// Never destroyed, because its threads never end. A forked process has none of them and makes its own pool.
 Pool* pool = NULL;
 std::mutex pool_mutex;
 
@@ -121,9 +121,9 @@ void ForgetPool() {
 
 Pool& ThePool() {
   std::lock_guard<std::mutex> lock(pool_mutex);
-  static const int watching = pthread_atfork(LockPool, UnlockPool, ForgetPool);
+  static const int registered = pthread_atfork(LockPool, UnlockPool, ForgetPool);
   if (!pool) { pool = new Pool(); }
-  static_cast<void>(watching);
+  static_cast<void>(registered);
   return *pool;
 }
 
@@ -136,7 +136,7 @@ OneThread::OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1)
 OneThread::~OneThread() { omp_set_num_threads(before_); }
 
 void ParallelCalls(int count, void (*call)(const void*, int), const void* task) {
-  Finish();
+  RunDeferred();
   const int threads = Threads();
   const OneThread alone;
   ThePool().Run(count, threads, call, task);

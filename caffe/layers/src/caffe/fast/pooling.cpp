@@ -17,46 +17,46 @@ class PoolingImplementation : public Implementation<float> {
 
   virtual bool Forward(const Blobs& bottom, const Blobs& top) {
     block_ = BlockOf(*bottom[0], DATA);
-    const TensorPtr y = Write(top[0], DATA, block_, &top_);
+    const TensorPtr y = BeginWrite(top[0], DATA, block_, &top_);
     Pool(*bottom[0], *top[0], train_, y);
-    Written(top[0], DATA, *y);
+    EndWrite(top[0], DATA, *y);
     return true;
   }
 
   virtual bool Backward(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
     if (!propagate_down[0]) { return true; }
-    if (!train_) {  // there nobody asks for gradients, as a rule, and where the maxima are is found again
+    if (!train_) {  // the test phase rarely needs gradients, so Forward did not keep the maxima's positions
       block_ = BlockOf(*bottom[0], DATA);
       Pool(*bottom[0], *top[0], true, TensorPtr(new Tensor(ShapeOf(*top[0]), block_)));
     }
     const Pooling pooling = Geometry(*bottom[0], *top[0]);
-    const TensorPtr dy = Read(*top[0], DIFF, block_, &top_), dx = Write(bottom[0], DIFF, block_, &bottom_);
-    CHECK_EQ(places_.size(), dy->size()) << "backward without the forward pass that it belongs to";
+    const TensorPtr dy = Read(*top[0], DIFF, block_, &top_), dx = BeginWrite(bottom[0], DIFF, block_, &bottom_);
+    CHECK_EQ(mask_.size(), dy->size()) << "Backward was called without a Forward of the same shape";
     ForBands(*dx, pooling.height, [=](int i, int first, int last) {
-      MaxPoolGradient(pooling, dx->lanes(), first, last, dy->group(i), places_.data() + i * dy->group_size(),
+      MaxPoolGradient(pooling, dx->lanes(), first, last, dy->group(i), mask_.data() + i * dy->group_size(),
           dx->group(i));
     });
-    Written(bottom[0], DIFF, *dx);
+    EndWrite(bottom[0], DIFF, *dx);
     return true;
   }
 
  private:
-  void Pool(const Blob<float>& bottom, const Blob<float>& top, bool with_places, const TensorPtr& y) {
+  void Pool(const Blob<float>& bottom, const Blob<float>& top, bool with_mask, const TensorPtr& y) {
     const Pooling pooling = Geometry(bottom, top);
     const TensorPtr x = Read(bottom, DATA, block_, &bottom_);
-    if (with_places) { places_.resize(y->size()); }
+    if (with_mask) { mask_.resize(y->size()); }
     ForBands(*x, pooling.pooled_height, [=](int i, int first, int last) {
-      uint8_t* places = with_places ? places_.data() + i * y->group_size() : NULL;
-      MaxPool(pooling, x->lanes(), first, last, x->group(i), y->group(i), places);
+      uint8_t* mask = with_mask ? mask_.data() + i * y->group_size() : NULL;
+      MaxPool(pooling, x->lanes(), first, last, x->group(i), y->group(i), mask);
     });
   }
 
-  /// task(group of planes, first row, end of the rows)
+  /// Calls task(group, first, end) for bands of rows of every group of planes.
   template <typename Task>
   void ForBands(const Tensor& tensor, int rows, const Task& task) {
-    if (LeaveGroups(tensor, [=](int i) { task(i, 0, rows); })) { return; }
-    const int kFew = 8, kBands = 4;
-    const int groups = tensor.groups(), bands = groups < kFew ? kBands : 1;
+    if (DeferGroups(tensor, [=](int i) { task(i, 0, rows); })) { return; }
+    const int kFewGroups = 8, kBands = 4;
+    const int groups = tensor.groups(), bands = groups < kFewGroups ? kBands : 1;
     Parallel(groups * bands, [&](int i) {
       const int band = i % bands;
       task(i / bands, rows * band / bands, rows * (band + 1) / bands);
@@ -82,7 +82,7 @@ class PoolingImplementation : public Implementation<float> {
   PoolingParameter param_;
   bool train_;
   int block_;
-  std::vector<uint8_t> places_;
+  std::vector<uint8_t> mask_;  // positions of the maxima in their windows
   TensorPtr bottom_, top_;
 };
 
@@ -90,11 +90,11 @@ class PoolingImplementation : public Implementation<float> {
 
 ImplementationPtr NewPooling(const LayerParameter& param, const Blobs& bottom, const Blobs& top) {
   const PoolingParameter& p = param.pooling_param();
-  const int kMostPlaces = 255;  // a byte says which
-  const int places = p.global_pooling() ? kMostPlaces + 1
+  const int kMostPositions = 255;  // in a window: one byte holds a position or "none"
+  const int positions = p.global_pooling() ? kMostPositions + 1
       : p.has_kernel_size() ? p.kernel_size() * p.kernel_size() : p.kernel_h() * p.kernel_w();
   if (p.pool() != PoolingParameter_PoolMethod_MAX || top.size() != 1 || bottom[0]->num_axes() != 4 ||
-      places > kMostPlaces) {
+      positions > kMostPositions) {
     return ImplementationPtr();
   }
   return ImplementationPtr(new PoolingImplementation(p, param.phase() == TRAIN));

@@ -10,7 +10,7 @@ namespace fast {
 
 namespace {
 
-/// A stack for the handlers that run on the thread that has it.
+/// A stack for the signal handlers that run on a thread.
 class HandlerStack : boost::noncopyable {
  public:
   HandlerStack() : stack_() {
@@ -26,8 +26,8 @@ class HandlerStack : boost::noncopyable {
     }
     free(stack_.ss_sp);
   }
-  /// Unless somebody else gave the thread one.
-  void Give() const {
+  /// Gives the stack to the calling thread, unless the thread has one.
+  void Install() const {
     stack_t now;
     if (stack_.ss_sp && sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE)) { sigaltstack(&stack_, NULL); }
   }
@@ -36,14 +36,15 @@ class HandlerStack : boost::noncopyable {
   stack_t stack_;
 };
 
-bool RunsOnStackOfItsOwn(int signal) {
+/// Returns whether the signal has no handler, or one that may run on a HandlerStack.
+bool IsHarmless(int signal) {
   struct sigaction action;
-  if (sigaction(signal, NULL, &action) != 0) { return true; }  // no signal that could have a handler
+  if (sigaction(signal, NULL, &action) != 0) { return true; }  // it cannot have a handler
   const bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
   return !handled || (action.sa_flags & SA_ONSTACK);
 }
 
-/// Signals that a thread sends itself by an error: after it, no heap is of use.
+/// Returns whether the signal reports an error of the thread itself, after which the heap is of no use.
 bool IsFault(int signal) {
   return signal == SIGABRT || signal == SIGBUS || signal == SIGFPE || signal == SIGILL || signal == SIGSEGV ||
       signal == SIGSYS || signal == SIGTRAP;
@@ -51,18 +52,18 @@ bool IsFault(int signal) {
 
 }  // namespace
 
-Signals::Signals() {
+SignalGuard::SignalGuard() {
   static thread_local const HandlerStack stack;
-  stack.Give();
-  sigset_t others;
-  sigemptyset(&others);
+  stack.Install();
+  sigset_t harmful;
+  sigemptyset(&harmful);
   for (int signal = 1; signal <= SIGRTMAX; ++signal) {
-    if (!IsFault(signal) && !RunsOnStackOfItsOwn(signal)) { sigaddset(&others, signal); }
+    if (!IsFault(signal) && !IsHarmless(signal)) { sigaddset(&harmful, signal); }
   }
-  pthread_sigmask(SIG_BLOCK, &others, &before_);
+  pthread_sigmask(SIG_BLOCK, &harmful, &before_);
 }
 
-Signals::~Signals() { pthread_sigmask(SIG_SETMASK, &before_, NULL); }
+SignalGuard::~SignalGuard() { pthread_sigmask(SIG_SETMASK, &before_, NULL); }
 
 void BlockSignals() {
   sigset_t signals;

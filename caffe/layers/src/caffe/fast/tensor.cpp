@@ -26,7 +26,7 @@ float* Buffer::Get(size_t size) {
   if (size > size_) {
     free(data_);
     data_ = static_cast<float*>(Allocate(size * sizeof(float)));
-    CHECK(data_) << "no memory for " << size << " floats";
+    CHECK(data_) << "there is not enough memory for " << size << " floats";
     size_ = size;
   }
   return data_;
@@ -45,22 +45,23 @@ Tensor::Tensor(const Shape& shape, int block)
 
 namespace {
 
-// In runs of places short enough for their lines to stay in the first cache.
+// Number of positions that are copied at a time: few enough for their cache lines to stay in the first-level cache.
 const size_t kRun = 64;
 
-/// Some planes of `places` floats, each `pitch` floats behind the one before, interleaved; and back.
-void Interleave(int lanes, size_t places, const float* planes, size_t pitch, float* group) {
-  for (size_t start = 0; start < places; start += kRun) {
-    const size_t end = std::min(places, start + kRun);
+/// Interleaves `lanes` planes of `positions` floats, which lie `pitch` floats apart, into a group.
+void Interleave(int lanes, size_t positions, const float* planes, size_t pitch, float* group) {
+  for (size_t start = 0; start < positions; start += kRun) {
+    const size_t end = std::min(positions, start + kRun);
     for (int k = 0; k < lanes; ++k) {
       for (size_t i = start; i < end; ++i) { group[i * lanes + k] = planes[k * pitch + i]; }
     }
   }
 }
 
-void Separate(int lanes, size_t places, const float* group, float* planes, size_t pitch) {
-  for (size_t start = 0; start < places; start += kRun) {
-    const size_t end = std::min(places, start + kRun);
+/// Separates a group into its planes: the reverse of Interleave.
+void Separate(int lanes, size_t positions, const float* group, float* planes, size_t pitch) {
+  for (size_t start = 0; start < positions; start += kRun) {
+    const size_t end = std::min(positions, start + kRun);
     for (int k = 0; k < lanes; ++k) {
       for (size_t i = start; i < end; ++i) { planes[k * pitch + i] = group[i * lanes + k]; }
     }
@@ -71,8 +72,8 @@ void Separate(int lanes, size_t places, const float* group, float* planes, size_
 
 size_t Tensor::FirstPlane(int group) const {
   if (block_ != kImages) { return group * group_size(); }
-  const size_t places = static_cast<size_t>(shape_.h) * shape_.w;
-  return group / shape_.c * lanes() * image_size_ + group % shape_.c * places;
+  const size_t positions = static_cast<size_t>(shape_.h) * shape_.w;
+  return group / shape_.c * lanes() * image_size_ + group % shape_.c * positions;
 }
 
 size_t Tensor::PlanePitch() const {
@@ -80,13 +81,13 @@ size_t Tensor::PlanePitch() const {
 }
 
 void Tensor::Pack(const float* plain) {
-  const size_t places = static_cast<size_t>(shape_.h) * shape_.w;
-  Parallel(groups(), [&](int i) { Interleave(lanes(), places, plain + FirstPlane(i), PlanePitch(), group(i)); });
+  const size_t positions = static_cast<size_t>(shape_.h) * shape_.w;
+  Parallel(groups(), [&](int i) { Interleave(lanes(), positions, plain + FirstPlane(i), PlanePitch(), group(i)); });
 }
 
 void Tensor::Unpack(float* plain) const {
-  const size_t places = static_cast<size_t>(shape_.h) * shape_.w;
-  Parallel(groups(), [&](int i) { Separate(lanes(), places, group(i), plain + FirstPlane(i), PlanePitch()); });
+  const size_t positions = static_cast<size_t>(shape_.h) * shape_.w;
+  Parallel(groups(), [&](int i) { Separate(lanes(), positions, group(i), plain + FirstPlane(i), PlanePitch()); });
 }
 
 namespace {
@@ -113,29 +114,29 @@ bool MayHoldTensor(const Blob<float>& blob, Part part) {
   return blob.num_axes() == 4 && Memory(blob, part)->may_hold_tensor();
 }
 
-TensorPtr Held(const Blob<float>& blob, Part part) { return Memory(blob, part)->tensor(); }
+TensorPtr TensorOf(const Blob<float>& blob, Part part) { return Memory(blob, part)->tensor(); }
 
 int BlockOf(const Blob<float>& blob, Part part) {
-  if (HasTensor(blob, part)) { return Held(blob, part)->block(); }
+  if (HasTensor(blob, part)) { return TensorOf(blob, part)->block(); }
   return blob.shape(1) % BlockSize() == 0 ? BlockSize() : blob.shape(1);
 }
 
 TensorPtr Read(const Blob<float>& blob, Part part, int block, TensorPtr* scratch) {
-  if (HasTensor(blob, part) && Held(blob, part)->block() == block) { return Held(blob, part); }
+  if (HasTensor(blob, part) && TensorOf(blob, part)->block() == block) { return TensorOf(blob, part); }
   const TensorPtr tensor = Scratch(ShapeOf(blob), block, scratch);
   tensor->Pack(part == DATA ? blob.cpu_data() : blob.cpu_diff());
   return tensor;
 }
 
-TensorPtr Write(Blob<float>* blob, Part part, int block, TensorPtr* scratch) {
+TensorPtr BeginWrite(Blob<float>* blob, Part part, int block, TensorPtr* scratch) {
   if (!MayHoldTensor(*blob, part)) { return Scratch(ShapeOf(*blob), block, scratch); }
-  if (!HasTensor(*blob, part) || Held(*blob, part)->block() != block) {
+  if (!HasTensor(*blob, part) || TensorOf(*blob, part)->block() != block) {
     Memory(*blob, part)->set_tensor(TensorPtr(new Tensor(ShapeOf(*blob), block)));
   }
-  return Held(*blob, part);
+  return TensorOf(*blob, part);
 }
 
-void Written(Blob<float>* blob, Part part, const Tensor& tensor) {
+void EndWrite(Blob<float>* blob, Part part, const Tensor& tensor) {
   if (HasTensor(*blob, part)) { return; }
   tensor.Unpack(part == DATA ? blob->mutable_cpu_data() : blob->mutable_cpu_diff());
 }
@@ -147,7 +148,7 @@ void SyncedMemory::set_tensor(const boost::shared_ptr<fast::Tensor>& tensor) {
   tensor_ = tensor;
 }
 
-void SyncedMemory::settle() {
+void SyncedMemory::to_plain() {
   if (!tensor_) { return; }
   CaffeMallocHost(&cpu_ptr_, size_, &cpu_malloc_use_cuda_);
   own_cpu_data_ = true;

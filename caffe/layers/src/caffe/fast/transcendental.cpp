@@ -1,4 +1,5 @@
-// Compiled with -ffast-math (Makefile.config), by which exp becomes libmvec's, a vector at a time. It keeps NaN.
+// Makefile.config compiles this file with -ffast-math, which makes exp libmvec's: it computes a vector at a time. NaN
+// stays NaN.
 #include <algorithm>
 #include <cmath>
 
