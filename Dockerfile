@@ -1,11 +1,11 @@
-# Caffe's own sources out of BVLC's image (Ubuntu 16.04, Python 2.7), rebuilt for Debian 12 and Python 3.11 by the same
-# recipe (caffe/) that serves a machine without containers. `make image` builds the target cpu, the default, and
-# `make image-cuda` the target cuda; `make image-check` tries them without Docker.
+# Caffe's sources from BVLC's image (Ubuntu 16.04, Python 2.7), rebuilt for Debian 12 and Python 3.11 by the recipe that
+# is also used without containers (caffe/). `make image` builds the default target, cpu, and `make image-cuda` the
+# target cuda. `make image-check` builds and tries a target without Docker.
 ARG DEBIAN=debian:bookworm-20251229-slim
 
 FROM bvlc/caffe:cpu AS bvlc
 
-# NVIDIA has no image of Debian 12: of Ubuntu's, the toolkit is taken, which needs nothing beside itself.
+# NVIDIA does not publish an image for Debian 12. The toolkit is self-contained, so the one for Ubuntu serves.
 FROM nvidia/cuda:13.0.1-devel-ubuntu24.04 AS nvidia
 
 FROM ${DEBIAN} AS sources
@@ -15,7 +15,7 @@ RUN apt-get update && \
 COPY --from=bvlc /opt/caffe /opt/caffe
 ENV NBCAD_CACHE=/nbcad/.cache
 WORKDIR /nbcad
-# Caffe alone first, in the next stages: a change of ours does not compile it anew.
+# The next stages build Caffe before they copy the project, so that a change in the project does not rebuild Caffe.
 COPY caffe caffe
 COPY requirements.lock ./
 
@@ -41,7 +41,7 @@ RUN apt-get update && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /tmp/packages.txt && \
     useradd --uid 1000 nbcad
 WORKDIR /nbcad
-# HOME: what Matplotlib and others keep there may be lost, and any user may write it (docker run --user).
+# HOME is writable for any user (docker run --user). Matplotlib and others keep only caches there.
 ENV PATH=/nbcad/.venv/bin:$PATH HOME=/tmp
 USER nbcad
 HEALTHCHECK --interval=1m --timeout=30s --start-period=10s \
@@ -51,7 +51,7 @@ CMD ["make", "help"]
 FROM runtime AS cuda
 COPY --from=build-cuda /cuda /usr/local/cuda
 COPY --from=build-cuda /nbcad /nbcad
-# Read by NVIDIA's container runtime: all cards, and of the driver what CUDA needs.
+# NVIDIA's container runtime reads these: all cards, and the parts of the driver that CUDA needs.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM runtime AS cpu

@@ -1,12 +1,12 @@
 #!/bin/bash
-# In the Dockerfile: puts the Python environment into the checkout where it runs, without what only tests and
-# installing need, and seals it (setup.mk).
+# Called by the Dockerfile: installs the Python environment in the image's checkout, removes the packages that only
+# tests and installing need, and seals the environment (setup.mk).
 set -euo pipefail
 make caffe
 .venv/bin/python -m compileall -q python
 mapfile -t unneeded < <(.venv/bin/python image/unneeded.py)
 .venv/bin/pip -qq uninstall --yes "${unneeded[@]}"
 touch .venv/.sealed
-# Mount points, for any user to write.
+# Mount points that any user may write.
 mkdir -p data runs
 chmod 777 data runs

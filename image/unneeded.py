@@ -1,4 +1,4 @@
-"""Prints the installed packages, one a line, that nbcad and pycaffe do not need to run: the tests', and pip itself."""
+"""Print the installed packages that nbcad and pycaffe do not need to run, one on each line: the tests', and pip."""
 
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +10,7 @@ PYCAFFE = Path(__file__).parent.parent / "caffe" / "requirements.txt"
 
 
 def needed(names: list[str]) -> set[str]:
-    """The packages of these names, and all that they need without extras."""
+    """Return these packages and, recursively, the packages they require without extras."""
     found: set[str] = set()
     while names:
         name = canonicalize_name(names.pop())
