@@ -74,17 +74,19 @@ def test_every_source_file_that_is_named_exists(page):
 
 
 @cache
-def _options(tool: str) -> set[str]:
-    command = [sys.executable, ROOT / tool, "--help"]
+def _options(step: str) -> set[str]:
+    command = [sys.executable, ROOT / f"tools/{step}.py", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return set(re.findall(r"--[a-z][a-z0-9-]*", text))
 
 
 @each_page
-def test_every_option_of_a_tool_is_one(page):
-    for tool, rest in re.findall(r"(tools/\w+\.py)([^|&;\n]*)", "\n".join(_commands(page))):
+def test_every_option_of_a_step_is_one(page):
+    steps = r"(?:tools/([a-z]\w*)\.py|(?<![\w./-])(?:\.venv/bin/)?nbcad ([a-z][a-z-]+))([^|&;\n]*)"
+    for tool, step, rest in re.findall(steps, "\n".join(_commands(page))):
+        name = tool or step.replace("-", "_")
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", rest))
-        assert named <= _options(tool), f"{tool} has no {', '.join(sorted(named - _options(tool)))}"
+        assert named <= _options(name), f"{name} has no {', '.join(sorted(named - _options(name)))}"
 
 
 @cache
