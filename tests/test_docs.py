@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import nbcad
 from repository import ROOT
 
 GENERATED = (".venv", "runs", "build")
@@ -129,3 +130,10 @@ def test_both_readmes_have_the_same_figures_links_and_commands():
         found, other = (re.findall(pattern, text, re.MULTILINE) for text in (english, chinese))
         assert sorted(found) == sorted(other) and found, what
     assert _block_lines(english) == _block_lines(chinese)
+
+
+def test_citation_and_changelog_name_the_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    newest = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [newest] == [nbcad.__version__]
+    assert re.findall(r"doi: (.*)$", citation, re.MULTILINE)[0] in READMES[0].read_text(encoding="utf-8")
