@@ -138,6 +138,30 @@ def results_in(folder: Path, study_uid: str, count: int = 2) -> list[Path]:
     return paths
 
 
+def raising(error: Exception):
+    """Return a function that raises an error, whatever it is called with."""
+
+    def call(*_):
+        raise error
+
+    return call
+
+
+def study_in_analysis(queue: Jobs, number: int = 1):
+    """A study whose analysis began."""
+    arrive(queue, study(number)[0])
+    queue.settle(0)
+    return queue.take()
+
+
+def study_with_results(queue: Jobs, number: int = 1, count: int = 2):
+    """A study with results."""
+    taken = study_in_analysis(queue, number)
+    results = results_in(taken.folder / f"report-{taken.analyses}", taken.study_uid, count)
+    assert queue.analysed(taken, results[0].parent, "L1", 3, results)
+    return queue.study(taken.job)
+
+
 class Running:
     """A node in a process of its own, its log and its queue."""
 
