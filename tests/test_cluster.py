@@ -22,7 +22,7 @@ from make_dicom import mr_image, write
 from nbcad.cluster import GUIDE, on
 from nbcad.dicom import read_archive
 from nbcad.errors import ModelError, WorkerError
-from nbcad.infer import write_report
+from nbcad.infer import Input, write_report
 from nbcad.inference import models, organ
 from nbcad.samples import build, conversion, database, lmdb_io
 from nbcad.training import organ_features
@@ -207,8 +207,8 @@ def _timeless(dataset: pydicom.Dataset) -> pydicom.Dataset:
 
 def test_report_of_a_cluster_is_that_of_one_process_and_nets_are_loaded_once(cluster, flow, studies, tmp_path):
     trained = models.load_models(flow.models, "cpu")
-    write_report(studies, tmp_path / "one", trained, "cpu", "en")
-    write_report(studies, tmp_path / "cluster", trained, "cpu", "en", dask=cluster.scheduler_address)
+    write_report(Input(studies), tmp_path / "one", trained, "en")
+    write_report(Input(studies), tmp_path / "cluster", trained, "en", dask=cluster.scheduler_address)
     one, other = _content(tmp_path / "one"), _content(tmp_path / "cluster")
     assert other == one
     assert one["report.json"]["summary"]["files_refused"] == 2 and "dicom/0003.sr.dcm" in one

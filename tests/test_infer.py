@@ -4,6 +4,7 @@ import dataclasses
 import json
 import weakref
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from make_analysis import analysis, lesion
+from make_analysis import analysis, lesion, report_of
 from make_dicom import enhanced, mr_image, write
-from nbcad.errors import ModelError
+from nbcad.errors import ModelError, NbcadError
 from nbcad.imaging.boxes import whole_pixels
-from nbcad.infer import analyse
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.heat import to_fully_convolutional
 from nbcad.inference.lesions import OperatingPoint, find_lesions
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
 from nbcad.inference.study_stage import study_stage
-from nbcad.report.entries import lesion_entry
+from nbcad.report.entries import lesion_entries
+from nbcad.report.types import FileEntry, PatientEntry, Report
+from nbcad.runtime.json_file import read_json, write_json
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
 
@@ -35,7 +37,10 @@ def _stack(folder, count=2, **elements) -> list[str]:
 def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     _stack(tmp_path / "t2")
     _stack(tmp_path / "t1", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
-    report = analyse(tmp_path, eager, "cpu")
+    made = report_of(tmp_path, eager)
+    write_json(made, tmp_path / "report.json")
+    assert read_json(tmp_path / "report.json", Report, NbcadError) == made
+    report = json.loads((tmp_path / "report.json").read_text())
     labelled = {"label", "probabilities"}
     keys = {"schema", "research_use_only", "software", "summary", "studies", "files", "origin", "timing_s"}
     assert set(report) == keys
@@ -59,7 +64,6 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     assert set(entry["stage"]) == labelled and "normal" not in entry["stage"]["probabilities"]
     assert [set(b) for b in entry["boxes"]] == [{"sop_uid", "frame", "row0", "col0", "row1", "col1"}] * 2
     assert all(set(f) == {"path", "status", "reason"} for f in report["files"])
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_every_input_file_is_in_the_report_once_as_what_became_of_it(blind, tmp_path):
@@ -71,24 +75,24 @@ def test_every_input_file_is_in_the_report_once_as_what_became_of_it(blind, tmp_
     expected |= {str(write(copy, tmp_path / "t2" / n)): s for n, s in (("a", "used"), ("b", "refused"))}
     (tmp_path / "notes.txt").write_text("nothing")
     expected[str(tmp_path / "notes.txt")] = "ignored"
-    report = analyse(tmp_path, blind, "cpu")
-    assert len(report["files"]) == len(expected)
-    assert {f["path"]: f["status"] for f in report["files"]} == expected
-    assert all(bool(f["reason"]) == (f["status"] != "used") for f in report["files"])
+    report = report_of(tmp_path, blind)
+    assert len(report.files) == len(expected)
+    assert {f.path: f.status for f in report.files} == expected
+    assert all(bool(f.reason) == (f.status != "used") for f in report.files)
     counts = Counter(expected.values())
-    assert {f"files_{status}": n for status, n in counts.items()}.items() <= report["summary"].items()
-    assert report["summary"]["slices"] == counts["used"]
+    assert {f"files_{status}": n for status, n in counts.items()}.items() <= asdict(report.summary).items()
+    assert report.summary.slices == counts["used"]
 
 
 def test_series_without_a_readable_image_is_refused_and_its_study_gets_no_stage(eager, tmp_path):
     write(mr_image(0 * PIXELS), tmp_path / "black")
     patients = []
-    report = analyse(tmp_path, eager, "cpu", finish=patients.append)
-    (study,) = report["studies"]
-    (series,) = study["series"]
-    assert (series["status"], bool(series["reason"]), patients[0].analyses) == ("refused", True, [[None]])
-    assert (study["stage"]["label"], study["stage"]["probabilities"]) == (None, {})
-    assert study["stage"]["notes"]
+    report = report_of(tmp_path, eager, patients.append)
+    (study,) = report.studies
+    (series,) = study.series
+    assert (series.status, bool(series.reason), patients[0].analyses) == ("refused", True, [[None]])
+    assert (study.stage.label, study.stage.probabilities) == (None, {})
+    assert study.stage.notes
 
 
 def test_each_patients_analyses_are_handed_over_with_their_entries_and_not_kept(blind, tmp_path):
@@ -100,16 +104,16 @@ def test_each_patients_analyses_are_handed_over_with_their_entries_and_not_kept(
 
     def finish(patient):
         for study, entry, found in patient.series():
-            handed.append((patient.number, entry["series_uid"], found is not None))
+            handed.append((patient.number, entry.series_uid, found is not None))
             if found:
-                assert (found.series.study_uid, found.series.series_uid) == (study["study_uid"], entry["series_uid"])
+                assert (found.series.study_uid, found.series.series_uid) == (study.study_uid, entry.series_uid)
                 volumes.append(weakref.ref(found.volume))
         kept = [volume() is not None for volume in volumes]
         assert kept == [number == patient.number for number, _, analysed in handed if analysed]
 
-    report = analyse(tmp_path, blind, "cpu", finish=finish)
+    report = report_of(tmp_path, blind, finish)
     assert handed == [(1, "2.25.3", False), (1, "2.25.4", True), (1, "2.25.5", True), (2, "2.25.7", True)]
-    assert [s["series_uid"] for study in report["studies"] for s in study["series"]] == [uid for _, uid, _ in handed]
+    assert [s.series_uid for study in report.studies for s in study.series] == [uid for _, uid, _ in handed]
     assert [volume() for volume in volumes] == [None] * 3
 
 
@@ -117,43 +121,40 @@ def test_studies_without_patient_id_are_not_taken_for_one_patient(blind, tmp_pat
     for n in range(2):
         _stack(tmp_path / str(n), PatientID="", StudyInstanceUID=f"2.25.{n + 3}", SeriesInstanceUID=f"2.25.{n + 5}")
     patients = []
-    analyse(tmp_path, blind, "cpu", finish=patients.append)
+    report_of(tmp_path, blind, patients.append)
     assert [len(patient.studies) for patient in patients] == [1, 1]
 
 
 def test_patients_who_share_a_study_uid_are_reported_apart(blind, tmp_path):
     _stack(tmp_path / "a", PatientID="P1", SeriesInstanceUID="2.25.3", PatientAge="010M")
     _stack(tmp_path / "b", PatientID="P2", SeriesInstanceUID="2.25.4", PatientAge="050M")
-    report = analyse(tmp_path, blind, "cpu")
-    assert [study["patient"] for study in report["studies"]] == [
-        {"id": "P1", "age_months": 10},
-        {"id": "P2", "age_months": 50},
-    ]
+    report = report_of(tmp_path, blind)
+    assert [study.patient for study in report.studies] == [PatientEntry("P1", 10), PatientEntry("P2", 50)]
 
 
 def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_path):
     _stack(tmp_path / "a", SeriesInstanceUID="2.25.3")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4", PatientAge="030M")
-    (study,) = analyse(tmp_path, eager, "cpu")["studies"]
-    assert study["patient"]["age_months"] == 30
-    for entry in (study, *(found for series in study["series"] for found in series["lesions"])):
-        assert entry["stage"]["probabilities"]["MS"] == 0  # at 18 months or more
+    (study,) = report_of(tmp_path, eager).studies
+    assert study.patient.age_months == 30
+    for entry in (study, *(found for series in study.series for found in series.lesions)):
+        assert entry.stage.probabilities["MS"] == 0  # at 18 months or more
 
 
 @pytest.mark.parametrize("phantom", [True, False])
 def test_phantom_is_called_synthetic_and_a_patient_is_not(blind, tmp_path, phantom):
     _stack(tmp_path, QualityControlImage="YES" if phantom else "NO")
-    (study,) = analyse(tmp_path, blind, "cpu")["studies"]
-    assert any("Synthetic" in note for note in study["stage"]["notes"]) == phantom
+    (study,) = report_of(tmp_path, blind).studies
+    assert any("Synthetic" in note for note in study.stage.notes) == phantom
 
 
 def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path):
     write(mr_image(PIXELS, ImagePositionPatient=None, ImageOrientationPatient=None), tmp_path / "x")
     patients = []
-    report = analyse(tmp_path, eager, "cpu", finish=patients.append)
-    (entry,) = report["studies"][0]["series"][0]["lesions"]
-    assert (entry["centre_mm"], entry["box_mm"], entry["volume_mm3"]) == (None, None, None)
-    assert entry["boxes"]
+    report = report_of(tmp_path, eager, patients.append)
+    (entry,) = report.studies[0].series[0].lesions
+    assert (entry.centre_mm, entry.box_mm, entry.volume_mm3) == (None, None, None)
+    assert entry.boxes
     ((found,),) = patients[0].analyses
     assert millimetres(found.lesions[0], found) == (None, None)
 
@@ -223,22 +224,22 @@ def test_region_of_a_lesion_is_that_of_most_of_its_slices_and_stage_never_normal
     spot = lesion({0: (2, 2, 5, 5), 1: (2, 2, 5, 5), 2: (2, 2, 5, 5)}, stages=(0, 0.1, 0.7, 0.2))
     series = analysis([spot])
     series.organs = ["adrenal", "thorax", "thorax"]
-    entry = lesion_entry(1, spot, series, 3, eager)
-    assert (entry["organ"], entry["stage"]["label"]) == ("thorax", "M")
-    assert [b["sop_uid"] for b in entry["boxes"]] == [s.sop_uid for s in series.slices]
+    (entry,) = lesion_entries(series, 3, eager)
+    assert (entry.organ, entry.stage.label) == ("thorax", "M")
+    assert [b.sop_uid for b in entry.boxes] == [s.sop_uid for s in series.slices]
 
 
 def test_study_without_a_lesion_is_normal_and_says_how_high_the_probability_went(blind):
     cold, warm = analysis(), analysis()
     warm.heat[1, 0, 3, 3] = 0.17
     stage = study_stage([cold, warm], 12, blind)
-    assert (stage["label"], stage["probabilities"]["normal"]) == ("normal", 1)
-    assert "0.83" in stage["notes"][0]
+    assert (stage.label, stage.probabilities["normal"]) == ("normal", 1)
+    assert "0.83" in stage.notes[0]
 
 
 def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
     stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], 12, blind)
-    assert (stage["label"], stage["probabilities"]["normal"]) == ("L2", 0.8)
+    assert (stage.label, stage.probabilities["normal"]) == ("L2", 0.8)
 
 
 @pytest.mark.parametrize(
@@ -246,24 +247,24 @@ def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
 )
 def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
     stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 0, 0.1, 0.9))])], age, blind)
-    assert stage["label"] == label
-    assert sum(stage["probabilities"].values()) == pytest.approx(1)
-    assert [n for n in stage["notes"] if n in (AGE_UNKNOWN, TOO_OLD_FOR_MS)] == [note] * (note is not None)
+    assert stage.label == label
+    assert sum(stage.probabilities.values()) == pytest.approx(1)
+    assert [n for n in stage.notes if n in (AGE_UNKNOWN, TOO_OLD_FOR_MS)] == [note] * (note is not None)
 
 
 def test_patients_stages_are_calibrated(blind):
     models = dataclasses.replace(blind, calibration=Calibration(patient_temperature=0.5))
     stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0.2, 0.8, 0, 0), 1.0)])], 12, models)
-    assert stage["probabilities"]["L2"] == pytest.approx(0.64 / 0.68, abs=1e-3)
+    assert stage.probabilities["L2"] == pytest.approx(0.64 / 0.68, abs=1e-3)
 
 
 def test_what_only_a_surgeon_can_tell_apart_is_not_suggested(blind):
     models = dataclasses.replace(blind, stages=["normal", "1", "2A", "2B", "3", "4", "4S"])
     local, spread = (lesion({0: (2, 2, 5, 5)}, stages) for stages in ((0.2, 0.6, 0.1, 0.1, 0, 0), (0, 0, 0, 0, 0, 1)))
     stage = study_stage([analysis([local])], 5, models)
-    assert stage["label"] is None and UNDETERMINED in stage["notes"]
-    assert study_stage([analysis([spread])], 5, models)["label"] == "4S"
-    assert study_stage([analysis([spread])], 12, models)["label"] == "4"
+    assert stage.label is None and UNDETERMINED in stage.notes
+    assert study_stage([analysis([spread])], 5, models).label == "4S"
+    assert study_stage([analysis([spread])], 12, models).label == "4"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +281,7 @@ def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, oth
         analysis([lesion(box, (1, 0, 0, 0), 1.0)]),
         analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
     ]
-    assert study_stage(found, 12, blind)["probabilities"]["L2"] == pytest.approx(share)
+    assert study_stage(found, 12, blind).probabilities["L2"] == pytest.approx(share)
 
 
 def test_weights_of_another_net_are_not_taken_for_the_stagers(eager, tmp_path):
@@ -306,14 +307,14 @@ def test_every_series_that_a_rule_takes_is_analysed_and_named(blind, tmp_path):
     _stack(tmp_path / "a", SeriesInstanceUID="2.25.3", SeriesDescription="T2 first")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4", SeriesDescription="T2 second")
     _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", SeriesDescription="T1")
-    (study,) = analyse(tmp_path, blind, "cpu")["studies"]
-    assert [(s["status"], s["rule"]) for s in study["series"]] == [
+    (study,) = report_of(tmp_path, blind).studies
+    assert [(s.status, s.rule) for s in study.series] == [
         ("analysed", "axial T2"),
         ("analysed", "axial T2"),
         ("refused", "axial T2"),
     ]
-    assert study["series"][2]["reason"] == "rule 'axial T2': weighting is T1, not T2 or unknown"
-    assert "2 series were analysed: T2 first, T2 second." in study["stage"]["notes"]
+    assert study.series[2].reason == "rule 'axial T2': weighting is T1, not T2 or unknown"
+    assert "2 series were analysed: T2 first, T2 second." in study.stage.notes
 
 
 def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
@@ -321,35 +322,30 @@ def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
         for n in range(2):
             pixels = np.random.default_rng([number, n]).integers(0, 900, (48, 40))
             write(mr_image(pixels, (0, 0, 5.0 * n), EchoTime=echo), tmp_path / f"{echo}-{n}")
-    (study,) = analyse(tmp_path, blind, "cpu")["studies"]
-    assert [s["stack"] for s in study["series"]] == ["echo 70 ms", "echo 90 ms"]
-    assert [s["status"] for s in study["series"]] == ["analysed"] * 2
-    assert "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study["stage"]["notes"][-1]
+    (study,) = report_of(tmp_path, blind).studies
+    assert [s.stack for s in study.series] == ["echo 70 ms", "echo 90 ms"]
+    assert [s.status for s in study.series] == ["analysed"] * 2
+    assert "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study.stage.notes[-1]
 
 
 def test_frame_that_is_refused_is_in_the_report_beside_the_used_rest_of_its_file(blind, tmp_path):
     images = [mr_image(np.random.default_rng(n).integers(0, 900, (48, 40)), (0, 0, 5.0 * n)) for n in range(3)]
     images[2].PixelData = bytes(2 * 48 * 40)
     path = write(enhanced(images), tmp_path / "x")
-    report = analyse(tmp_path, blind, "cpu")
-    assert report["files"] == [
-        {
-            "path": str(path),
-            "status": "used",
-            "reason": "frame 2 refused: (7FE0,0010) Pixel Data: all pixels are equal, 0",
-        }
-    ]
-    assert (report["summary"]["files_used"], report["summary"]["frames_refused"]) == (1, 1)
-    (series,) = report["studies"][0]["series"]
-    assert [s["frame"] for s in series["slices"]] == [0, 1]
-    assert series["notes"] == ["1 of its 3 images cannot be read"]
+    report = report_of(tmp_path, blind)
+    reason = "frame 2 refused: (7FE0,0010) Pixel Data: all pixels are equal, 0"
+    assert report.files == (FileEntry(str(path), "used", reason),)
+    assert (report.summary.files_used, report.summary.frames_refused) == (1, 1)
+    (series,) = report.studies[0].series
+    assert [s.frame for s in series.slices] == [0, 1]
+    assert series.notes == ("1 of its 3 images cannot be read",)
 
 
 def test_rule_does_not_count_against_a_series_that_was_asked_for(blind, tmp_path):
     _stack(tmp_path / "a", SeriesInstanceUID="2.25.3", SeriesDescription="T1")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4")
-    report = analyse(tmp_path, blind, "cpu", only_series="2.25.3")
-    assert [(s["series_uid"], s["rule"], s["status"]) for s in report["studies"][0]["series"]] == [
+    report = report_of(tmp_path, blind, only_series="2.25.3")
+    assert [(s.series_uid, s.rule, s.status) for s in report.studies[0].series] == [
         ("2.25.3", "--series", "analysed"),
         ("2.25.4", "--series", "refused"),
     ]

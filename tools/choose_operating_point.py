@@ -16,7 +16,7 @@ def main() -> int:
 
     from nbcad.inference import models
     from nbcad.nets import caffe_net
-    from nbcad.report import write_json
+    from nbcad.runtime.json_file import write_json
     from nbcad.samples import lmdb_io
     from nbcad.training import operating_point
 

@@ -31,7 +31,7 @@ def main() -> int:
     from nbcad.evaluation.table import print_figures
     from nbcad.experiments import baselines
     from nbcad.inference.models import load_models
-    from nbcad.report import write_json
+    from nbcad.runtime.json_file import write_json
 
     page, drawings = options.out.with_suffix(".html"), options.out.with_name(f"{options.out.stem}_plots")
     for path in (options.out, page, drawings):

@@ -5,9 +5,13 @@ import argparse
 import gc
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbcad import cli
 from nbcad.runtime.files import existing
+
+if TYPE_CHECKING:
+    from nbcad.report.types import Report
 
 
 def _options() -> argparse.Namespace:
@@ -44,7 +48,7 @@ def main() -> int:
     options = _options()
 
     gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
-    from nbcad.infer import write_report
+    from nbcad.infer import Input, write_report
     from nbcad.inference.models import load_models
     from nbcad.report import DICOM, check_out
     from nbcad.runtime.memory import return_large_blocks
@@ -63,31 +67,27 @@ def main() -> int:
         models = load_models(options.models, options.device, options.stage)
         if service:
             service.fetch(options.study, path)
-        report = write_report(
-            path, options.out, models, options.device, options.lang, options.series, options.force, options.dask,
-            origin=service.study(options.study) if service else None,
-        )  # fmt: skip
+        images = Input(path, options.series, service.study(options.study) if service else "")
+        report = write_report(images, options.out, models, options.lang, options.force, options.dask)
     _tell(report, options.out)
     if service and options.store:
         stored = service.store(sorted((options.out / DICOM).iterdir()))
         print(f"stored: {stored} DICOM objects in {service.url}")
-    summary = report["summary"]
-    return cli.PARTLY_REFUSED if summary["files_refused"] or summary["frames_refused"] else cli.DONE
+    summary = report.summary
+    return cli.PARTLY_REFUSED if summary.files_refused or summary.frames_refused else cli.DONE
 
 
-def _tell(report: dict, out: Path) -> None:
+def _tell(report: "Report", out: Path) -> None:
     from nbcad.report import HTML
 
-    summary = report["summary"]
-    for study in report["studies"]:
-        print(f"study {study['study_uid']}: image-suggested stage {study['stage']['label'] or 'not known'}")
+    summary = report.summary
+    for study in report.studies:
+        print(f"study {study.study_uid}: image-suggested stage {study.stage.label or 'not known'}")
     print(
-        f"{summary['lesions']} lesions in {summary['slices']} slices; files: {summary['files_used']} used, "
-        f"{summary['files_refused']} refused, {summary['files_ignored']} ignored"
+        f"{summary.lesions} lesions in {summary.slices} slices; files: {summary.files_used} used, "
+        f"{summary.files_refused} refused, {summary.files_ignored} ignored"
     )
-    without = [
-        s for study in report["studies"] for s in study["series"] if s["status"] == "analysed" and not s["dicom"]
-    ]
+    without = [s for study in report.studies for s in study.series if s.status == "analysed" and not s.dicom]
     if without:
         print(f"{len(without)} series without DICOM objects; their notes say why")
     print(f"report: {out / HTML} (research use only, not for clinical diagnosis)")

@@ -13,6 +13,8 @@ from nbcad.dicom import read_archive
 from nbcad.dicom.rules import decide, read_rules
 from nbcad.errors import NbcadError
 from nbcad.nets import caffe_net
+from nbcad.report.types import Report
+from nbcad.runtime.json_file import read_json
 from nbcad.samples import database
 from repository import run_tool
 
@@ -132,7 +134,8 @@ def test_plain_loop_says_the_same_of_each_slice_as_the_tool(flow, tmp_path):
     stager, report, answers = flow.models / "stage", tmp_path / "report", tmp_path / "plain.json"
     run_tool("infer", dicom, "--out", report, "--models", flow.models)
     child.run([sys.executable, study.PLAIN_LOOP, dicom, flow.models / "organ", stager, answers])
-    same, apart = study.agreement(json.loads((report / "report.json").read_text()), json.loads(answers.read_text()))
+    found = read_json(report / "report.json", Report, NbcadError)
+    same, apart = study.agreement(found, json.loads(answers.read_text()))
     assert same == 6
     assert apart < 1e-3
 

@@ -1,6 +1,5 @@
 """One phantom in five encodings: the same samples and the same reports, whatever the files look like."""
 
-import copy
 import csv
 import dataclasses
 import shutil
@@ -11,11 +10,12 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
+from make_analysis import report_of
 from make_dicom import as_stored, enhanced, write
 from nbcad.datasets import phantom
 from nbcad.dicom import read_archive, read_pixels
-from nbcad.infer import analyse
 from nbcad.nets.labels import organ_labels
+from nbcad.report.types import Report
 from nbcad.samples import build, conversion, ingest, lmdb_io
 
 ENCODINGS = ["enhanced", "rle", "jpeg2000", "big endian"]
@@ -128,9 +128,9 @@ def test_samples_are_the_same_arrays_and_labels(hospitals, classic_samples, name
         np.testing.assert_array_equal(found[lmdb][0], images, err_msg=lmdb)
 
 
-def _comparable(report: dict) -> dict:
+def _comparable(report: Report) -> dict:
     """A report without UIDs, paths and time, and with files counted by what became of them alone."""
-    report = copy.deepcopy(report)
+    report = dataclasses.asdict(report)
     del report["timing_s"], report["files"], report["origin"]
     for name in ("files_used", "files_ignored"):
         del report["summary"][name]
@@ -143,15 +143,15 @@ def _comparable(report: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def classic_report(hospitals, eager):
-    return analyse(hospitals["classic"] / "dicom", eager, "cpu")
+    return report_of(hospitals["classic"] / "dicom", eager)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_reports_are_the_same(hospitals, classic_report, eager, name):
     expected = classic_report
-    found = analyse(hospitals[name] / "dicom", eager, "cpu")
-    assert expected["summary"]["lesions"] > 0 and expected["summary"]["files_refused"] == 0
+    found = report_of(hospitals[name] / "dicom", eager)
+    assert expected.summary.lesions > 0 and expected.summary.files_refused == 0
     assert _comparable(found) == _comparable(expected)
     if name != "enhanced":  # whose frames stand in the place of files
-        statuses = [[(f["status"], f["reason"]) for f in report["files"]] for report in (found, expected)]
+        statuses = [[(f.status, f.reason) for f in report.files] for report in (found, expected)]
         assert statuses[0] == statuses[1]

@@ -12,7 +12,7 @@ from nbcad.errors import InputError
 from nbcad.evaluation import document, figures
 from nbcad.evaluation.records import NO_LESION, NOT_KNOWN, SEVERAL, series_record
 from nbcad.evaluation.truth import Truth
-from nbcad.report import write_json
+from nbcad.runtime.json_file import write_json
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from html_page import Page
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.dicom import FileRecord
 from nbcad.dicom.images import MARKS
+from nbcad.inference.study_stage import StudyStage
 from nbcad.language import LANGUAGES
 from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
 from nbcad.report import Language
+from nbcad.report.types import FileEntry
 from repository import ROOT
 
 CODE = ROOT / "python/nbcad"
@@ -223,12 +226,8 @@ def _patients(count: int) -> list:
     ]
     bare = analysis([lesion({1: (2, 2, 6, 6)})], axes=None, **facts)
     empty = analysis([], **facts | {"age_months": 1})
-    normal = {
-        "label": "normal",
-        "probabilities": {"normal": 1.0},
-        "notes": ["No series of this study could be analysed."],
-    }
-    none = {"label": None, "probabilities": {}, "notes": ["The stage is suggested by the images alone."]}
+    normal = StudyStage("normal", {"normal": 1.0}, ("No series of this study could be analysed.",))
+    none = StudyStage(None, {}, ("The stage is suggested by the images alone.",))
     patients = [
         patient_of(full, bare, number=1, patients=count),
         patient_of(empty, number=2, patients=count, stage=normal),
@@ -236,17 +235,19 @@ def _patients(count: int) -> list:
     ][:count]
     if not patients:
         return []
-    left_out = patients[0].studies[0]["series"][0] | {"status": "refused", "reason": "another series was asked for"}
-    patients[0].studies[0]["series"].append(left_out | {"lesions": [], "slices": []})
+    (study,) = patients[0].studies
+    reason = "another series was asked for"
+    left_out = replace(study.series[0], status="refused", reason=reason, lesions=(), slices=())
+    patients[0].studies = (replace(study, series=(*study.series, left_out)),)
     patients[0].analyses[0].append(None)
     return patients
 
 
 _FILES = [
-    {"path": "/1", "status": "refused", "reason": "(0008,0060) Modality is 1, not MR"},
-    {"path": "/2", "status": "refused", "reason": "(0008,0060) Modality is 1, not MR"},
-    {"path": "/3", "status": "ignored", "reason": "not a DICOM file (PS3.10)"},
-    {"path": "/4", "status": "used", "reason": "frame 1 refused: (0028,1053) Rescale Slope 3 makes all pixels equal"},
+    FileEntry("/1", "refused", "(0008,0060) Modality is 1, not MR"),
+    FileEntry("/2", "refused", "(0008,0060) Modality is 1, not MR"),
+    FileEntry("/3", "ignored", "not a DICOM file (PS3.10)"),
+    FileEntry("/4", "used", "frame 1 refused: (0028,1053) Rescale Slope 3 makes all pixels equal"),
 ]
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -24,22 +25,23 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from make_analysis import INSS, lesion
+from make_analysis import INSS, lesion, report_of
 from make_archive import ORTHANC, ask, orthanc
 from make_dicom import as_stored, enhanced, mr_image, write
 from nbcad.dicom import IGNORED, REFUSED, read_archive
 from nbcad.imaging.orientation import Canonical
-from nbcad.infer import analyse
 from nbcad.inference import heat
+from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.stage import UNDETERMINED
 from nbcad.inference.study_stage import study_stage
 from nbcad.language import LANGUAGES
 from nbcad.nets.caffe_net import caffe
 from nbcad.nets.labels import OTHER
 from nbcad.report import DicomWriter, Language, Pages
-from nbcad.report.entries import lesion_entry, software
+from nbcad.report.entries import lesion_entries, software
 from nbcad.report.pictures import evidence
 from nbcad.report.secondary_capture import orientation
+from nbcad.report.types import BoxEntry, Report, SeriesEntry, StudyEntry
 
 FRAME = "2.25.77"
 # What the Patient and Study modules ask for: the rest of an image's oddities is not ours.
@@ -64,31 +66,34 @@ def _stack(folder: Path, count: int = 4, **elements) -> Path:
     return folder
 
 
-def _written(source: Path, models, folder: Path, lesions=None, region: str = "") -> dict:
+def _written(source: Path, models, folder: Path, lesions=None, region: str = "") -> Report:
     """The report of a folder whose objects are written; ``lesions`` and ``region`` in the place of what was found."""
     writer = DicomWriter(models.sha256, folder)
 
     def finish(patient) -> None:
-        for study, entry, found in patient.series():
+        for _, _, found in patient.series():
             if found and lesions is not None:
                 found.lesions = lesions
-                age = study["patient"]["age_months"]
-                entry["lesions"] = [
-                    lesion_entry(n, each, found, age, models) for n, each in enumerate(lesions, start=1)
-                ]
-                study["stage"] = study_stage([found], age, models)
             if found and region:
                 found.organs = [region] * len(found.slices)
-                for each in entry["lesions"]:
-                    each["organ"] = region
+        if lesions is not None or region:
+            pairs = zip(patient.studies, patient.analyses, strict=True)
+            patient.studies = tuple(_again(study, found, models) for study, (found,) in pairs)
         writer.write(patient)
 
-    return analyse(source, models, "cpu", finish=finish)
+    return report_of(source, models, finish)
 
 
-def _series(report: dict) -> dict:
-    (study,) = report["studies"]
-    (series,) = study["series"]
+def _again(study: StudyEntry, found: SeriesAnalysis, models) -> StudyEntry:
+    """The entry of a study of one series, of what is found there now."""
+    age = study.patient.age_months
+    series = replace(study.series[0], lesions=lesion_entries(found, age, models))
+    return replace(study, series=(series,), stage=study_stage([found], age, models))
+
+
+def _series(report: Report) -> SeriesEntry:
+    (study,) = report.studies
+    (series,) = study.series
     return series
 
 
@@ -103,8 +108,8 @@ def _groups(path: Path) -> list:
     return sorted([*planar, *content.get_volumetric_roi_measurement_groups()], key=lambda g: g.tracking_identifier)
 
 
-def _boxes(group) -> list[dict]:
-    """A lesion's boxes as report.json has them."""
+def _boxes(group) -> tuple[BoxEntry, ...]:
+    """A lesion's boxes as the report has them."""
     regions = group.roi if isinstance(group.roi, list) else [group.roi]
     found = []
     for region in regions:
@@ -113,9 +118,8 @@ def _boxes(group) -> list[dict]:
         assert region.value.tolist() == [[col0, row0], [col1, row0], [col1, row1], [col0, row1], [col0, row0]]
         source = region.ContentSequence[0].ReferencedSOPSequence[0]
         frame = source.get("ReferencedFrameNumber", 1) - 1
-        found.append({"sop_uid": source.ReferencedSOPInstanceUID, "frame": frame}
-                     | {"row0": row0, "col0": col0, "row1": row1, "col1": col1})  # fmt: skip
-    return found
+        found.append(BoxEntry(source.ReferencedSOPInstanceUID, frame, row0, col0, row1, col1))
+    return tuple(found)
 
 
 def _in_patient(group) -> dict[str, np.ndarray]:
@@ -150,18 +154,18 @@ def test_sr_has_the_numbers_of_report_json(blind, tmp_path, kind):
     else:
         _stack(source)
     entry = _series(_written(source, blind, tmp_path / "out", LESIONS))
-    assert entry["dicom"] == ["0001.sr.dcm", "0001-01.sc.dcm", "0001-02.sc.dcm"] and entry["notes"] == []
-    assert sorted(entry["dicom"]) == sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert entry.dicom == ("0001.sr.dcm", "0001-01.sc.dcm", "0001-02.sc.dcm") and entry.notes == ()
+    assert sorted(entry.dicom) == sorted(p.name for p in (tmp_path / "out").iterdir())
     groups = _groups(tmp_path / "out" / "0001.sr.dcm")
     assert [type(g).__name__.partition("ROI")[0] for g in groups] == ["Volumetric", "Planar"]
-    for group, expected in zip(groups, entry["lesions"], strict=True):
-        assert _boxes(group) == expected["boxes"]
+    for group, expected in zip(groups, entry.lesions, strict=True):
+        assert _boxes(group) == expected.boxes
         found = _in_patient(group)
-        np.testing.assert_allclose(found["Center"], [expected["centre_mm"]], atol=1e-4)  # float32
-        np.testing.assert_allclose(found["Bounded by"], expected["box_mm"], atol=1e-4)
+        np.testing.assert_allclose(found["Center"], [expected.centre_mm], atol=1e-4)  # float32
+        np.testing.assert_allclose(found["Bounded by"], expected.box_mm, atol=1e-4)
         (certainty,) = group.get_measurements(codes.DCM.CertaintyOfFinding)
-        assert (round(certainty.value / 100, 4), certainty.unit.value) == (expected["probability"], "%")
-        assert _codes(group)["C133427"] == STAGED[expected["stage"]["label"]]
+        assert (round(certainty.value / 100, 4), certainty.unit.value) == (expected.probability, "%")
+        assert _codes(group)["C133427"] == STAGED[expected.stage.label]
         assert any(text.startswith("Image-suggested stage") for text in _comments(group))
 
 
@@ -171,8 +175,8 @@ def test_sr_measures_volume_and_length_and_says_how(blind, tmp_path):
     (group,) = _groups(tmp_path / "out" / "0001.sr.dcm")
     (volume,) = group.get_measurements(codes.SCT.Volume)
     (length,) = group.get_measurements(codes.SCT.LengthProperty)
-    assert (volume.value, volume.unit.value) == (entry["lesions"][0]["volume_mm3"], "mm3")
-    low, high = np.array(entry["lesions"][0]["box_mm"])
+    assert (volume.value, volume.unit.value) == (entry.lesions[0].volume_mm3, "mm3")
+    low, high = np.array(entry.lesions[0].box_mm)
     assert (length.value, length.unit.value) == (pytest.approx(max(high - low)), "mm")
     assert volume.method.scheme_designator == length.method.scheme_designator == "99NBCAD"
 
@@ -181,13 +185,11 @@ def test_sr_refers_to_every_source_image_and_sorts_it_into_a_region(blind, tmp_p
     _stack(tmp_path / "in")
     entry = _series(_written(tmp_path / "in", blind, tmp_path / "out", LESIONS))
     report = highdicom.sr.srread(tmp_path / "out" / "0001.sr.dcm")
-    expected = {("2.25.1", "2.25.2", s["sop_uid"], MRImageStorage) for s in entry["slices"]}
+    expected = {("2.25.1", "2.25.2", s.sop_uid, MRImageStorage) for s in entry.slices}
     assert set(report.get_evidence()) == expected and len(expected) == 4
     (library,) = [i for i in report.content[0].ContentSequence if i.name == codes.DCM.ImageLibrary]
     images = [i for i in library.ContentSequence[0].ContentSequence if i.ValueType == "IMAGE"]
-    assert [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in images] == [
-        s["sop_uid"] for s in entry["slices"]
-    ]
+    assert [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in images] == [s.sop_uid for s in entry.slices]
     groups = report.content.get_image_measurement_groups()
     (region,) = [g for g in groups if g.source_images]
     assert _codes(region) == {"123014": "23451007"} and len(region.source_images) == 4
@@ -209,7 +211,7 @@ def test_image_without_position_gets_boxes_but_no_place_in_the_patient(eager, tm
     write(_image(0, ImagePositionPatient=None, ImageOrientationPatient=None), tmp_path / "in" / "x")
     entry = _series(_written(tmp_path / "in", eager, tmp_path / "out"))
     (group,) = _groups(tmp_path / "out" / "0001.sr.dcm")
-    assert _boxes(group) == entry["lesions"][0]["boxes"]
+    assert _boxes(group) == entry.lesions[0].boxes
     assert _in_patient(group) == {} and len(group.get_measurements()) == 1
     capture = pydicom.dcmread(tmp_path / "out" / "0001-01.sc.dcm")
     assert not capture.PatientOrientation
@@ -229,8 +231,8 @@ def test_images_without_one_frame_of_reference_get_no_place_in_the_patient_and_t
             write(image, tmp_path / "in" / str(n))
     entry = _series(_written(tmp_path / "in", eager, tmp_path / "out"))
     (group,) = _groups(tmp_path / "out" / "0001.sr.dcm")
-    assert _in_patient(group) == {} and _boxes(group) == entry["lesions"][0]["boxes"]
-    assert any("(0020,0052) Frame of Reference UID" in note for note in entry["notes"])
+    assert _in_patient(group) == {} and _boxes(group) == entry.lesions[0].boxes
+    assert any("(0020,0052) Frame of Reference UID" in note for note in entry.notes)
 
 
 def test_objects_belong_to_the_sources_patient_and_study_and_say_what_they_are(eager, tmp_path):
@@ -262,7 +264,7 @@ def test_patient_and_study_are_the_same_however_the_images_are_stored(blind, tmp
             archive.write(path, "some/x")
     else:
         write(as_stored(image, syntax), tmp_path / "in" / "x")
-    assert _series(_written(tmp_path / "in", blind, tmp_path / "out"))["notes"] == []
+    assert _series(_written(tmp_path / "in", blind, tmp_path / "out")).notes == ()
     made = pydicom.dcmread(tmp_path / "out" / "0001.sr.dcm")
     assert (made.PatientName, made.PatientWeight, made.StudyDate) == ("王^小东", 17.5, "20180321")
 
@@ -277,13 +279,13 @@ def test_phantom_is_marked_as_none_of_a_patient(blind, tmp_path):
 def test_stage_of_the_patient_is_coded_and_called_image_suggested_and_algorithm_and_models_are_named(blind, tmp_path):
     _stack(tmp_path / "in")
     report = _written(tmp_path / "in", blind, tmp_path / "out", LESIONS[:1])
-    stage = report["studies"][0]["stage"]
+    stage = report.studies[0].stage
     (group,) = [
         g for g in _content(tmp_path / "out" / "0001.sr.dcm").get_image_measurement_groups() if not g.source_images
     ]
-    assert _codes(group) == {"C133427": STAGED[stage["label"]]}
-    assert _comments(group)[0].startswith(f"Image-suggested stage: {stage['label']}. Probabilities: normal 0.1235, L1")
-    assert _comments(group)[1:] == stage["notes"]
+    assert _codes(group) == {"C133427": STAGED[stage.label]}
+    assert _comments(group)[0].startswith(f"Image-suggested stage: {stage.label}. Probabilities: normal 0.1235, L1")
+    assert _comments(group)[1:] == list(stage.notes)
     texts = {item.value for item in group[0].ContentSequence if item.ValueType == "TEXT"}
     assert {"nbcad", "organ_net sha256:" + "0" * 64} <= texts
 
@@ -294,8 +296,8 @@ def test_study_without_a_lesion_has_no_stage_and_says_why(blind, tmp_path):
     content = _content(tmp_path / "out" / "0001.sr.dcm")
     groups = content.get_image_measurement_groups()
     assert _codes(groups[0]) == {} and _groups(tmp_path / "out" / "0001.sr.dcm") == []
-    assert report["studies"][0]["stage"]["notes"] == _comments(groups[0])
-    assert _series(report)["dicom"] == ["0001.sr.dcm", "0001-01.sc.dcm"]
+    assert list(report.studies[0].stage.notes) == _comments(groups[0])
+    assert _series(report).dicom == ("0001.sr.dcm", "0001-01.sc.dcm")
 
 
 def test_region_without_a_code_is_a_private_one_and_no_site(eager, tmp_path):
@@ -312,7 +314,7 @@ def test_stage_of_another_staging_system_is_not_coded_as_one_of_inrg(eager, tmp_
     _stack(tmp_path / "in")
     entry = _series(_written(tmp_path / "in", eager, tmp_path / "out"))
     (group,) = _groups(tmp_path / "out" / "0001.sr.dcm")
-    label = entry["lesions"][0]["stage"]["label"]
+    label = entry.lesions[0].stage.label
     assert label in eager.stages and _codes(group)["stage"] == label and "C133427" not in _codes(group)
 
 
@@ -337,7 +339,7 @@ def test_names_count_the_analysed_series_of_all_patients_and_tell_nothing_of_the
         _stack(tmp_path / "in" / str(n), 2, PatientID=patient, **uids)
     write(_image(0, SeriesDescription="T1", SeriesInstanceUID="2.25.9", PatientID="SECRET1"), tmp_path / "in" / "t1")
     report = _written(tmp_path / "in", blind, tmp_path / "out")
-    named = [name for study in report["studies"] for series in study["series"] for name in series["dicom"]]
+    named = [name for study in report.studies for series in study.series for name in series.dicom]
     assert named == ["0001.sr.dcm", "0001-01.sc.dcm", "0002.sr.dcm", "0002-01.sc.dcm"]
     assert sorted(named) == sorted(p.name for p in (tmp_path / "out").iterdir())
 
@@ -355,8 +357,8 @@ def test_capture_shows_the_evidence_and_has_burned_in_what_it_is_for(blind, tmp_
         writer.write(patient)
         kept.extend(found for *_, found in patient.series())
 
-    report = analyse(tmp_path / "in", blind, "cpu", finish=finish)
-    index = int(np.argmax([s["tumour_probability"] for s in _series(report)["slices"]]))
+    report = report_of(tmp_path / "in", blind, finish)
+    index = int(np.argmax([s.tumour_probability for s in _series(report).slices]))
     capture = pydicom.dcmread(tmp_path / "out" / "0001-01.sc.dcm")
     expected = evidence(kept[0], index)[..., ::-1]
     height, width = expected.shape[:2]
@@ -366,7 +368,7 @@ def test_capture_shows_the_evidence_and_has_burned_in_what_it_is_for(blind, tmp_
     assert (shown[height:].max(axis=(1, 2)) > 200).any() and capture.BurnedInAnnotation == "YES"
     np.testing.assert_allclose(np.multiply(capture.PixelSpacing, (height, width)), np.multiply(spacing, (48, 40)))
     (source,) = capture.SourceImageSequence
-    assert source.ReferencedSOPInstanceUID == _series(report)["slices"][index]["sop_uid"]
+    assert source.ReferencedSOPInstanceUID == _series(report).slices[index].sop_uid
     assert capture.ConversionType == "WSD" and "Research use only" in capture.DerivationDescription
 
 
@@ -409,7 +411,7 @@ def test_chinese_name_is_written_in_unicode(blind, tmp_path):
     name = "Wang^XiaoDong=王^小东"
     _stack(tmp_path / "in", 1, SpecificCharacterSet="GB18030", PatientName=name)
     entry = _series(_written(tmp_path / "in", blind, tmp_path / "out"))
-    assert entry["notes"] == []
+    assert entry.notes == ()
     for path in (tmp_path / "out").iterdir():
         made = pydicom.dcmread(path)
         assert (made.PatientName, made.SpecificCharacterSet) == (name, "ISO_IR 192")
@@ -427,7 +429,7 @@ def test_name_whose_characters_are_not_known_stays_empty_and_the_report_says_so_
         data = data[:first] + element + data[first:]
     path.write_bytes(data.replace(b"WANG^XX ", "王^小东".encode("gb18030")[:7].ljust(8)))
     entry = _series(_written(tmp_path / "in", blind, tmp_path / "out"))
-    (note,) = entry["notes"]
+    (note,) = entry.notes
     assert "(0010,0010) Patient's Name is not copied" in note and "(0008,0005) Specific Character Set" in note
     assert pydicom.dcmread(tmp_path / "out" / "0001.sr.dcm").PatientName == ""
     _no_error_by_dciodvfy(tmp_path / "out")
@@ -447,7 +449,7 @@ def test_value_that_is_none_of_its_kind_is_left_out_and_the_report_says_so_witho
         write(image, tmp_path / "in" / "x")
     entry = _series(_written(tmp_path / "in", blind, tmp_path / "out"))
     tag = pydicom.tag.Tag(keyword)
-    assert len(entry["notes"]) == 1 and str(tag) in entry["notes"][0] and value not in entry["notes"][0]
+    assert len(entry.notes) == 1 and str(tag) in entry.notes[0] and value not in entry.notes[0]
     for path in (tmp_path / "out").iterdir():
         assert not pydicom.dcmread(path).get(keyword)
 
@@ -458,7 +460,7 @@ def test_header_of_a_deidentified_image_with_nothing_in_it_gives_sound_objects(e
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "113100", "DCM", "Basic Profile"
     bare |= {"PatientIdentityRemoved": "YES", "DeidentificationMethodCodeSequence": [code]}
     _stack(tmp_path / "in", 2, **bare)
-    assert _series(_written(tmp_path / "in", eager, tmp_path / "out"))["notes"] == []
+    assert _series(_written(tmp_path / "in", eager, tmp_path / "out")).notes == ()
     made = pydicom.dcmread(tmp_path / "out" / "0001.sr.dcm")
     assert (made.PatientID, made.PatientIdentityRemoved) == ("", "YES")
     assert made.DeidentificationMethodCodeSequence == [code]
@@ -486,9 +488,9 @@ def test_header_of_any_bytes_gives_objects_that_can_be_read(blind, tmp_path_fact
         data = data.replace(old, value[: len(old)].ljust(len(old)))
     path.write_bytes(data)
     report = _written(folder / "in", blind, folder / "out")
-    if not report["studies"]:
-        assert report["files"][0]["status"] == REFUSED
-    elif _series(report)["dicom"]:
+    if not report.studies:
+        assert report.files[0].status == REFUSED
+    elif _series(report).dicom:
         for path in (folder / "out").iterdir():
             made = pydicom.dcmread(path)
             assert str(made) and made.StudyInstanceUID == "2.25.1" and made.SpecificCharacterSet == "ISO_IR 192"
@@ -505,8 +507,8 @@ def test_no_object_is_written_that_could_not_be_filed_with_its_source(blind, tmp
         setattr(image, keyword, value)
         write(image, tmp_path / "in" / "x")
     entry = _series(_written(tmp_path / "in", blind, tmp_path / "out"))
-    assert entry["dicom"] == [] and list((tmp_path / "out").iterdir()) == []
-    assert entry["notes"][-1].startswith(f"No DICOM objects were written: {pydicom.tag.Tag(keyword)}")
+    assert entry.dicom == () and list((tmp_path / "out").iterdir()) == []
+    assert entry.notes[-1].startswith(f"No DICOM objects were written: {pydicom.tag.Tag(keyword)}")
 
 
 def test_file_that_is_gone_when_its_objects_are_written_is_a_note(blind, tmp_path):
@@ -517,8 +519,8 @@ def test_file_that_is_gone_when_its_objects_are_written_is_a_note(blind, tmp_pat
         shutil.rmtree(tmp_path / "in")
         writer.write(patient)
 
-    entry = _series(analyse(tmp_path / "in", blind, "cpu", finish=finish))
-    assert entry["dicom"] == [] and entry["notes"][0].startswith("No DICOM objects were written: header cannot")
+    entry = _series(report_of(tmp_path / "in", blind, finish))
+    assert entry.dicom == () and entry.notes[0].startswith("No DICOM objects were written: header cannot")
 
 
 # --- other software
@@ -549,7 +551,7 @@ def objects(blind, eager, tmp_path_factory) -> Path:
         for n, image in enumerate([enhanced(images)] if name == "enhanced" else images):
             write(image, root / "in" / name / str(n))
         made = _written(root / "in" / name, models, root / name, LESIONS[:1] if models is eager else None)
-        for file in _series(made)["dicom"]:
+        for file in _series(made).dicom:
             shutil.copy(root / name / file, root / f"{name}-{file}")
     return root
 
@@ -579,9 +581,9 @@ def test_dciodvfy_finds_no_error_in_objects_of_other_peoples_images(eager, tmp_p
     uids = {series.series_uid for series in read_archive(tmp_path / "in").series}
     for number, uid in enumerate(sorted(uids)):
         writer = DicomWriter(eager.sha256, tmp_path / f"out{number}")
-        report = analyse(tmp_path / "in", eager, "cpu", uid, writer.write)
-        found = [s for study in report["studies"] for s in study["series"] if s["status"] == "analysed"]
-        assert found and all(s["dicom"] for s in found)
+        report = report_of(tmp_path / "in", eager, writer.write, uid)
+        found = [s for study in report.studies for s in study.series if s.status == "analysed"]
+        assert found and all(s.dicom for s in found)
         _no_error_by_dciodvfy(tmp_path / f"out{number}")
     assert len(uids) >= 9
 
@@ -630,7 +632,7 @@ def test_stages_without_a_public_code_have_a_private_one_and_none_where_none_is_
         out = tmp_path / f"out{number}"
         found = lesion({1: (3, 5, 20, 17)}, np.eye(6)[best], 0.9)
         report = _written(_stack(tmp_path / f"in{number}", PatientAge="013M"), models, out, [found])
-        (name,) = [name for name in _series(report)["dicom"] if name.endswith(".sr.dcm")]
+        (name,) = [name for name in _series(report).dicom if name.endswith(".sr.dcm")]
         (group,) = _groups(out / name)
         patient = _content(out / name).get_image_measurement_groups()[0]
         for each in (group, patient):
@@ -660,22 +662,22 @@ def test_a_whole_report_by_inss_suggests_for_a_lesion_what_it_suggests_for_the_p
     only, tmp_path, stage, label, language
 ):
     models, out = only(stage), tmp_path / "out"
-    pages = Pages(tmp_path, Language(language), software(models, "cpu"))
+    pages = Pages(tmp_path, Language(language), software(models))
     objects = DicomWriter(models.sha256, out)
 
     def finish(patient) -> None:
         objects.write(patient)
         pages.add(patient)
 
-    report = analyse(_stack(tmp_path / "in", PatientAge="013M"), models, "cpu", finish=finish)
+    report = report_of(_stack(tmp_path / "in", PatientAge="013M"), models, finish)
     pages.close(report)
-    (study,) = report["studies"]
-    labels = [entry["stage"]["label"] for entry in _series(report)["lesions"]]
-    assert study["stage"]["label"] == label and set(labels) == {label}
-    assert set(study["stage"]["probabilities"]) == set(INSS)
+    (study,) = report.studies
+    labels = [entry.stage.label for entry in _series(report).lesions]
+    assert study.stage.label == label and set(labels) == {label}
+    assert set(study.stage.probabilities) == set(INSS)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     none = Language(language).gettext("none is suggested")
     assert (f"<td>{none}</td>" in page) == (label is None)
     assert (Language(language).sentence(UNDETERMINED) in page) == (label is None)
-    assert [path.name for path in sorted(out.glob("*"))] == sorted(_series(report)["dicom"])
+    assert [path.name for path in sorted(out.glob("*"))] == sorted(_series(report).dicom)
     assert {"sr", "sc"} <= {path.name.split(".")[1] for path in out.glob("*")}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from html_page import HOSTILE, Page
-from make_analysis import analysis, lesion, pages_of, patient_of
+from make_analysis import analysis, lesion, pages_of, patient_of, report_of
 from make_dicom import enhanced, mr_image, write
-from nbcad.infer import analyse
-from nbcad.report import Language, Pages, html, pictures, viewer, write_json
+from nbcad.inference.study_stage import StudyStage
+from nbcad.report import Language, Pages, html, pictures, viewer
 from nbcad.report.entries import software
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
 
@@ -22,8 +22,8 @@ PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
 
 
 def _page(folder, models, out, language="en") -> Page:
-    pages = Pages(out, Language(language), software(models, "cpu"))
-    pages.close(analyse(folder, models, "cpu", finish=pages.add))
+    pages = Pages(out, Language(language), software(models))
+    pages.close(report_of(folder, models, pages.add))
     return _read(out / "report.html")
 
 
@@ -138,7 +138,7 @@ def test_page_of_an_input_without_mr_images_says_so(eager, folder, tmp_path):
 def test_page_without_a_lesion_shows_the_hottest_slice_and_claims_no_certainty(tmp_path):
     found = analysis()
     found.heat[:, 0], found.heat[1, 0, 2, 2] = 0.9, 0.1
-    stage = {"label": "normal", "probabilities": {"normal": 1.0, "M": 0.0}, "notes": []}
+    stage = StudyStage("normal", {"normal": 1.0, "M": 0.0}, ())
     page = _read(pages_of(tmp_path, patient_of(found, stage=stage)))
     assert "No lesion found." in page.text and "Image-suggested stage: normal" in page.text
     assert "highest tumour probability: slice 2 of 3" in page.text and len(page.all("img")) == 2
@@ -238,7 +238,7 @@ def test_viewer_places_a_box_where_the_report_does(axes):
     axes = tuple(np.array(a, float) for a in axes)
     series = analysis([lesion({1: (2, 3, 10, 7)})], shape=(24, 20), spacing=(2.0, 1.5), axes=axes)
     patient = patient_of(series)
-    data = viewer.viewer_data(series, patient.studies[0]["series"][0])
+    data = viewer.viewer_data(series, patient.studies[0].series[0])
     (found,), place = data["lesions"], data["place"]
     row0, col0, row1, col1 = found["boxes"][1]
     middle = (
@@ -261,7 +261,7 @@ def test_viewer_places_a_box_where_the_report_does(axes):
 )
 def test_letters_tell_the_directions_of_the_slice_as_shown(axes, left, top):
     series = analysis(axes=tuple(np.array(a, float) for a in axes))
-    letters = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])["place"]["letters"]
+    letters = viewer.viewer_data(series, patient_of(series).studies[0].series[0])["place"]["letters"]
     opposite = str.maketrans("RLAPIS", "LRPASI")
     assert (letters["left"], letters["top"]) == (left, top)
     assert (letters["right"], letters["bottom"]) == (left.translate(opposite), top.translate(opposite))
@@ -269,7 +269,7 @@ def test_letters_tell_the_directions_of_the_slice_as_shown(axes, left, top):
 
 def test_viewer_of_a_series_without_geometry_places_nothing():
     series = analysis([lesion({1: (2, 3, 10, 7)})], axes=None)
-    data = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])
+    data = viewer.viewer_data(series, patient_of(series).studies[0].series[0])
     assert data["place"] is None and data["lesions"][0]["centre_mm"] is None
     assert data["lesions"][0]["boxes"][1] == [0.08333, 0.15, 0.41667, 0.35]
 
@@ -278,7 +278,7 @@ def test_viewer_shows_the_heat_and_the_slices_that_the_nets_saw(rng):
     series = analysis(shape=(48, 64), axes=(np.array([-1.0, 0, 0]), np.array([0, 1.0, 0])))
     series.volume[:] = cv2.GaussianBlur(rng.normal(128, 200, (48, 64)), (0, 0), 3).clip(0, 255).astype(np.uint8)
     series.heat[2, 0, 1, 3] = 0.2
-    data = viewer.viewer_data(series, patient_of(series).studies[0]["series"][0])
+    data = viewer.viewer_data(series, patient_of(series).studies[0].series[0])
     grids = np.frombuffer(base64.b64decode(data["heat"]["grids"]), np.uint8).reshape(3, *data["heat"]["shape"])
     assert grids[2, 1, 3] == 204 and grids[0, 1, 3] == 102
     assert data["heat"]["cell"] == [4 / 48, 4 / 64] and data["size_mm"] == [96, 128]
@@ -332,12 +332,3 @@ def test_each_language_marks_the_page_as_its_own(tmp_path):
         page = _read(pages_of(tmp_path, patient_of(analysis()), language=language))
         assert page.all("html") == [{"lang": marked}]
         assert re.search(r"@bottom-center \{ content: \"[^\"]+\"; \}", page.style)
-
-
-def test_json_reads_back_and_what_json_cannot_hold_leaves_the_old_file(tmp_path):
-    path = tmp_path / "report.json"
-    write_json({"a": [1, None, "ä"]}, path)
-    with pytest.raises(ValueError):
-        write_json({"a": float("nan")}, path)
-    assert json.loads(path.read_text()) == {"a": [1, None, "ä"]}
-    assert list(tmp_path.iterdir()) == [path]

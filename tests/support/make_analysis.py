@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from nbcad.dicom import USED, FileRecord, Geometry, Series, Slice
+from nbcad.imaging.boxes import whole_pixels
+from nbcad.infer import Input, infer
 from nbcad.inference import organ
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.calibration import Calibration
@@ -13,11 +15,27 @@ from nbcad.inference.lesions import Lesion, OperatingPoint
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.organ import OrganSvm
+from nbcad.inference.study_stage import Labelled, StudyStage, by_name
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
 from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.report import Language, Pages
+from nbcad.report.entries import SCHEMA
 from nbcad.report.patient import PatientAnalysis
+from nbcad.report.types import (
+    BoxEntry,
+    FileEntry,
+    LesionEntry,
+    OrganEntry,
+    PatientEntry,
+    Report,
+    SeriesEntry,
+    SliceEntry,
+    Software,
+    StudyEntry,
+    Summary,
+    Timing,
+)
 
 INSS = ["normal", "1", "2A", "2B", "3", "4", "4S"]
 AXIAL = np.eye(3)[0], np.eye(3)[1]
@@ -47,6 +65,7 @@ def untrained(threshold: float) -> Models:
         calibration=Calibration(),
         stages=stage_labels(),
         n4=False,
+        device="cpu",
         sha256={"organ_net": "0" * 64},
     )
 
@@ -88,73 +107,89 @@ def analysis(
 
 
 def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=None) -> PatientAnalysis:
-    """A patient with one study of these series, all analysed, as `infer.analyse` hands it on."""
-    entries = [series_entry(analysis) for analysis in series]
-    stage = stage or {"label": "M", "probabilities": {"normal": 0.1, "M": 0.9}, "notes": []}
+    """A patient with one study of these series, all analysed, as `infer` hands it on."""
     first = series[0].series
-    study = {
-        "study_uid": first.study_uid,
-        "patient": {"id": first.patient_id, "age_months": first.age_months},
-        "stage": stage,
-        "series": entries,
-    }
-    return PatientAnalysis(number, patients, 1, [study], [list(series)], list(files), summary([study], files))
+    study = StudyEntry(
+        study_uid=first.study_uid,
+        patient=PatientEntry(first.patient_id, first.age_months),
+        stage=stage or StudyStage("M", {"normal": 0.1, "M": 0.9}, ()),
+        series=tuple(map(series_entry, series)),
+    )
+    return PatientAnalysis(number, patients, 1, (study,), [list(series)], tuple(files), summary([study], files))
 
 
-def series_entry(analysis: SeriesAnalysis) -> dict:
-    labels = organ_labels()
-    return {
-        "series_uid": analysis.series.series_uid,
-        "description": analysis.series.description,
-        "stack": analysis.series.stack,
-        "status": "analysed",
-        "rule": "1",
-        "reason": "",
-        "notes": analysis.series.notes,
-        "slices": [
-            {
-                "sop_uid": image.sop_uid,
-                "frame": image.frame,
-                "organ": {"label": organ, "probabilities": dict(zip(labels, shares.tolist(), strict=True))},
-                "tumour_probability": float(tumour),
-            }
+def series_entry(analysis: SeriesAnalysis) -> SeriesEntry:
+    return SeriesEntry(
+        series_uid=analysis.series.series_uid,
+        description=analysis.series.description,
+        stack=analysis.series.stack,
+        status="analysed",
+        rule="1",
+        reason="",
+        notes=tuple(analysis.series.notes),
+        slices=tuple(
+            SliceEntry(image.sop_uid, image.frame, OrganEntry(organ, by_name(organ_labels(), shares)), float(tumour))
             for image, organ, shares, tumour in zip(
                 analysis.slices, analysis.organs, analysis.organ_probabilities, analysis.tumour, strict=True
             )
-        ],
-        "lesions": [
-            {
-                "id": number,
-                "organ": "thorax",
-                "probability": found.probability,
-                "stage": {"label": "M", "probabilities": {"M": 1.0}},
-                "centre_mm": millimetres(found, analysis)[0],
-                "volume_mm3": volume_mm3(found, analysis),
-                "boxes": list(found.boxes),
-            }
-            for number, found in enumerate(analysis.lesions, start=1)
-        ],
-    }
+        ),
+        lesions=tuple(lesion_entry(n, found, analysis) for n, found in enumerate(analysis.lesions, start=1)),
+        dicom=(),
+    )
 
 
-def summary(studies: list[dict], files) -> dict:
-    series = [entry for study in studies for entry in study["series"]]
-    return {
-        "studies": len(studies),
-        "series": len(series),
-        **{f"files_{name}": sum(f["status"] == name for f in files) for name in ("used", "refused", "ignored")},
-        "frames_refused": 0,
-        "slices": sum(len(entry["slices"]) for entry in series),
-        "lesions": sum(len(entry["lesions"]) for entry in series),
-    }
+def lesion_entry(number: int, found: Lesion, analysis: SeriesAnalysis) -> LesionEntry:
+    centre, corners = millimetres(found, analysis)
+    return LesionEntry(
+        id=number,
+        organ="thorax",
+        probability=found.probability,
+        mean_probability=found.mean_probability,
+        stage=Labelled("M", {"M": 1.0}),
+        centre_mm=centre,
+        box_mm=corners,
+        volume_mm3=volume_mm3(found, analysis),
+        boxes=tuple(BoxEntry(analysis.slices[n].sop_uid, 0, *whole_pixels(box)) for n, box in found.boxes.items()),
+    )
 
 
-def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", files: list[dict] = ()) -> Path:
+def summary(studies: list[StudyEntry], files) -> Summary:
+    series = [entry for study in studies for entry in study.series]
+    return Summary(
+        studies=len(studies),
+        series=len(series),
+        **{f"files_{name}": sum(f.status == name for f in files) for name in ("used", "refused", "ignored")},
+        frames_refused=0,
+        slices=sum(len(entry.slices) for entry in series),
+        lesions=sum(len(entry.lesions) for entry in series),
+    )
+
+
+def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", files: list[FileEntry] = ()) -> Path:
     """Write the pages of patients made by hand; returns report.html."""
-    software = {"nbcad": "0", "caffe": "0", "python": "0", "device": "cpu", "models": {}}
+    software = Software("0", "0", "0", "cpu", {})
     pages = Pages(folder, Language(language), software)
     for patient in patients:
         pages.add(patient)
-    studies = [study for patient in patients for study in patient.studies]
-    pages.close({"summary": summary(studies, files), "files": list(files), "origin": "/1"})
+    studies = tuple(study for patient in patients for study in patient.studies)
+    counts, timing = summary(studies, files), Timing(0.0, 0.0, 0.0)
+    pages.close(Report(SCHEMA, True, software, counts, studies, tuple(files), "/1", timing))
     return folder / "report.html"
+
+
+class Kept:
+    """A writer that hands each patient's analysis to ``write`` and writes no file."""
+
+    def __init__(self, write):
+        self.write = write
+
+    def take(self, written) -> None:
+        pass
+
+    def close(self, report) -> None:
+        pass
+
+
+def report_of(path: Path, models: Models, write=lambda patient: None, only_series: str | None = None) -> Report:
+    """The report of what is below a path; each patient's analysis is handed to ``write``."""
+    return infer(Input(path, only_series), models, Kept(write))

@@ -16,9 +16,13 @@ from nbcad.datasets.phantom.patients import Purpose, list_patients
 from nbcad.datasets.phantom.physics import Tissues
 from nbcad.datasets.phantom.scanners import SCANNERS, protocols
 from nbcad.dicom import read_archive, read_pixels
+from nbcad.errors import InputError
 from nbcad.imaging.preprocess import enhance, organ_inputs
 from nbcad.inference import heat, organ
 from nbcad.inference.models import Models, load_models
+from nbcad.report import JSON
+from nbcad.report.types import Report
+from nbcad.runtime.json_file import read_json
 
 SLICES, MATRIX = 200, 320
 FEWER = (25, 50, 100)  # slices of the smaller studies
@@ -31,8 +35,8 @@ START = """
 import gc
 gc.disable()
 from pathlib import Path
-from nbcad import pipeline, report
-from nbcad.models import load_models
+from nbcad import infer, report
+from nbcad.inference.models import load_models
 gc.freeze()
 gc.enable()
 load_models(Path({models!r}), "cpu", Path({stager!r}))
@@ -83,7 +87,7 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
         )
         for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND))
     ]
-    same, apart = agreement(json.loads((report / "report.json").read_text()), json.loads(answers.read_text()))
+    same, apart = agreement(read_json(report / JSON, Report, InputError), json.loads(answers.read_text()))
     return [
         Figure("slices", SLICES, ""),
         *_costs(rounds),
@@ -156,11 +160,11 @@ def least_s(dicom: Path, models: Models) -> float:
     return time.monotonic() - started
 
 
-def agreement(report: dict, answers: list[list]) -> tuple[int, float]:
+def agreement(report: Report, answers: list[list]) -> tuple[int, float]:
     """Of how many slices both say the same region, and by how much their tumour probabilities differ at most."""
-    entries = {image["sop_uid"]: image for image in report["studies"][0]["series"][0]["slices"]}
-    same = sum(entries[uid]["organ"]["label"] == region for uid, region, _ in answers)
-    return same, max(abs(entries[uid]["tumour_probability"] - tumour) for uid, _, tumour in answers)
+    entries = {image.sop_uid: image for image in report.studies[0].series[0].slices}
+    same = sum(entries[uid].organ.label == region for uid, region, _ in answers)
+    return same, max(abs(entries[uid].tumour_probability - tumour) for uid, _, tumour in answers)
 
 
 def over_slices(folder: Path, infer: child.Command, dicom: Path, all_s: float) -> Curve:

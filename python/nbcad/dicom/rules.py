@@ -81,8 +81,17 @@ def read_rules(path: str | Path = SERIES_RULES) -> list[Rule]:
     return rules
 
 
-def decide(series: Series, rules: list[Rule]) -> Decision:
-    """Whether any of the rules takes a series."""
+def decide(series: Series, rules: list[Rule], only_series: str | None = None) -> Decision:
+    """Return whether any of the rules takes a series.
+
+    Args:
+        series: in question.
+        rules: of `read_rules`.
+        only_series: a SeriesInstanceUID that is taken whatever the rules say, and nothing else.
+    """
+    if only_series is not None:
+        asked_for = series.series_uid == only_series
+        return Decision("--series", "" if asked_for else "another series was asked for")
     against = {rule.name: rule.reason_against(series) for rule in rules}
     for name, reason in against.items():
         if not reason:

@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Final, Literal, cast
 
 from nbcad.dicom.refusal import MALFORMED, Refusal
 from nbcad.errors import InputError
 
-USED, REFUSED, IGNORED = "used", "refused", "ignored"
+USED: Final = "used"
+REFUSED: Final = "refused"
+IGNORED: Final = "ignored"
+Status = Literal["used", "refused", "ignored"]
 
 SECONDS_A_FILE = 10.0
 BYTES_A_FILE = 2 << 30
@@ -81,7 +84,7 @@ class FileRecord:
             self.set_aside(status, reason, frame)
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """``used`` if at least one frame is, else ``refused`` if at least one is, else ``ignored``."""
         if len(self._fates) < self.frames:
             return USED

@@ -169,8 +169,8 @@ def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, threshol
     stage = study_stage(analyses, age_months, models)
     return PatientRecord(
         stage=items[0][0].stage,
-        stage_answer=stage["label"],
-        stage_probabilities=stage["probabilities"],
+        stage_answer=stage.label,
+        stage_probabilities=stage.probabilities,
         age_months=age_months,
         tumour_answer=any(analysis.lesions for analysis in analyses),
         series=[series_record(truth, analysis, thresholds) for truth, analysis in items],

@@ -7,9 +7,11 @@ from nbcad.imaging import boxes
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
 
+Point = tuple[float, float, float]  # in patient coordinates (LPS), mm
 
-def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] | None, list[list[float]] | None]:
-    """Centre and extent of a lesion in patient coordinates (LPS, mm); None where the series has no geometry."""
+
+def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[Point | None, tuple[Point, Point] | None]:
+    """Return a lesion's centre, and its lowest and highest corner; None where the series has no geometry."""
     planes = geometries(analysis.slices)
     if planes is None:
         return None, None
@@ -26,7 +28,7 @@ def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[list[float] |
         for column in (col0 - 0.5, col1 - 0.5)
         for sign in (-1, 1)
     ]
-    return _rounded_mm(centre), [_rounded_mm(np.min(corners, axis=0)), _rounded_mm(np.max(corners, axis=0))]
+    return _rounded_mm(centre), (_rounded_mm(np.min(corners, axis=0)), _rounded_mm(np.max(corners, axis=0)))
 
 
 def volume_mm3(lesion: Lesion, analysis: SeriesAnalysis) -> float | None:
@@ -41,5 +43,6 @@ def volume_mm3(lesion: Lesion, analysis: SeriesAnalysis) -> float | None:
     return round(np.pi / 4 * boxes.volume(lesion.boxes) * float(np.prod(analysis.slices[0].spacing)) * step, 1)
 
 
-def _rounded_mm(point: np.ndarray) -> list[float]:
-    return [round(float(value), 2) for value in point]
+def _rounded_mm(point: np.ndarray) -> Point:
+    x, y, z = (round(float(value), 2) for value in point)
+    return x, y, z

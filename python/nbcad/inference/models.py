@@ -58,6 +58,7 @@ class Models:
     calibration: Calibration
     stages: list[str]
     n4: bool
+    device: str  # "cpu" or "cuda:N"
     sha256: dict[str, str]
     files: ModelFiles | None = None  # None: built in memory
 
@@ -109,6 +110,7 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         calibration=calibration,
         stages=stage_labels(),
         n4=n4,
+        device=device,
         sha256=sha256,
         files=ModelFiles(folder.absolute(), stage_folder.absolute(), device, tuple(sha256.items())),
     )

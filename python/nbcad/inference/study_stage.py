@@ -1,5 +1,7 @@
 """The stage of a patient from all lesions of one study."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nbcad.imaging import boxes
@@ -8,11 +10,26 @@ from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.models import Models
 
 
-def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Models) -> dict:
-    """The patient's image-suggested stage from all lesions of all analysed series of one study."""
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A label with the probabilities that led to it."""
+
+    label: str | None  # None: none is suggested
+    probabilities: dict[str, float]  # by label
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStage(Labelled):
+    """The image-suggested stage of a patient."""
+
+    notes: tuple[str, ...]
+
+
+def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Models) -> StudyStage:
+    """Return the patient's image-suggested stage from all lesions of all analysed series of one study."""
     lesions = [lesion for analysis in found for lesion in analysis.lesions]
     if not found:
-        return {"label": None, "probabilities": {}, "notes": ["No series of this study could be analysed."]}
+        return StudyStage(None, {}, ("No series of this study could be analysed.",))
     if not lesions:
         highest = max(float(analysis.tumour.max()) for analysis in found)
         probabilities = np.zeros(len(models.stages))
@@ -23,10 +40,10 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
         mean = models.calibration.calibrate_patient(stage.mean_stage(stages, _lesion_sizes(found)))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
-        probabilities, notes = stage.apply_age(probabilities, models.stages, age_months)
+        probabilities, by_age = stage.apply_age(probabilities, models.stages, age_months)
         label, undetermined = stage.suggested(probabilities[1:], models.stages[1:])
-        notes = ["The stage is suggested by the images alone.", *notes, *undetermined]
-    return labelled(label, models.stages, probabilities) | {"notes": notes}
+        notes = ["The stage is suggested by the images alone.", *by_age, *undetermined]
+    return StudyStage(label, by_name(models.stages, probabilities), tuple(notes))
 
 
 def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
@@ -42,9 +59,11 @@ def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
     ]
 
 
-def labelled(label: str | None, names: list[str], probabilities: np.ndarray) -> dict:
-    return {"label": label, "probabilities": {n: rounded(p) for n, p in zip(names, probabilities, strict=True)}}
+def by_name(names: list[str], probabilities: np.ndarray) -> dict[str, float]:
+    """Return probabilities, of shape (names,), by the names of what they are of."""
+    return {name: rounded(value) for name, value in zip(names, probabilities, strict=True)}
 
 
 def rounded(probability: float) -> float:
+    """Return a probability as a report gives it."""
     return round(float(probability), 4)

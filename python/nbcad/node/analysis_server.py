@@ -13,10 +13,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nbcad.errors import NbcadError, OutputError
-from nbcad.infer import write_report
+from nbcad.infer import Input, write_report
 from nbcad.inference.models import Models, load_models
 from nbcad.node.config import Analyse
 from nbcad.report import DICOM
+from nbcad.report.types import Report
 from nbcad.runtime.memory import limit_memory, return_large_blocks
 
 
@@ -56,31 +57,31 @@ def _log_to(path: Path) -> None:
             os.dup2(file.fileno(), stream)
 
 
-def analyse_study(images: Path, report: Path, models: Models, settings: Analyse) -> dict:
+def analyse_study(images: Path, report: Path, models: Models, settings: Analyse) -> dict[str, object]:
     """Return the answer about one study, as `analysis_client.Analyst.analyse` reads it."""
     try:
-        found = write_report(images, report, models, settings.device, settings.lang)
+        found = write_report(Input(images), report, models, settings.lang)
     except OutputError as error:
         return {"no_space": str(error)}
     except MemoryError:
         return {"failed": f"its analysis takes more than {settings.memory_gib:g} GiB of memory"}
     except (NbcadError, OSError) as error:
         return {"failed": str(error)}
-    labels = [study["stage"]["label"] for study in found["studies"]]
+    labels = [study.stage.label for study in found.studies]
     return {
         "stage": labels[0] if len(labels) == 1 else None,
-        "lesions": found["summary"]["lesions"],
+        "lesions": found.summary.lesions,
         "results": [str(path) for path in sorted((report / DICOM).iterdir())],
         "reason": _why_nothing(found),
     }
 
 
-def _why_nothing(report: dict) -> str:
+def _why_nothing(report: Report) -> str:
     """Why no series was analysed; empty if one was."""
-    series = [entry for study in report["studies"] for entry in study["series"]]
-    if any(entry["status"] == "analysed" for entry in series):
+    series = [entry for study in report.studies for entry in study.series]
+    if any(entry.status == "analysed" for entry in series):
         return ""
-    reasons = [entry["reason"] for entry in series] or [file["reason"] for file in report["files"]]
+    reasons = [entry.reason for entry in series] or [file.reason for file in report.files]
     return f"no series could be analysed: {reasons[0]}"
 
 

@@ -3,9 +3,8 @@
 from nbcad.language.catalogue import Language
 from nbcad.report.dicom import DicomWriter
 from nbcad.report.html import Pages
-from nbcad.report.json_file import write_json
 from nbcad.report.output import DICOM, HTML, JSON, check_out, report_folder
 
 __all__ = [
-    "DICOM", "HTML", "JSON", "DicomWriter", "Language", "Pages", "check_out", "report_folder", "write_json",
+    "DICOM", "HTML", "JSON", "DicomWriter", "Language", "Pages", "check_out", "report_folder",
 ]  # fmt: skip

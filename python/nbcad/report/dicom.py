@@ -1,5 +1,7 @@
 """The report as DICOM objects in the studies that were analysed, to be sent to a PACS."""
 
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -11,6 +13,7 @@ from nbcad.report.objects import Analysed, why_not, write
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.secondary_capture import secondary_captures
 from nbcad.report.structured_report import has_millimetres, structured_report
+from nbcad.report.types import SeriesEntry, StudyEntry
 
 
 class DicomWriter:
@@ -27,25 +30,30 @@ class DicomWriter:
 
     def write(self, patient: PatientAnalysis) -> None:
         """Write one patient's objects; their names, and what could not be written of them, go into its entries."""
-        analysed = ((study, entry, analysis) for study, entry, analysis in patient.series() if analysis)
-        for number, (study, entry, analysis) in enumerate(analysed, start=patient.first_series):
-            names, notes = self._write_series(number, study, entry, analysis)
-            entry["dicom"] += names
-            entry["notes"] += notes
+        numbers = count(patient.first_series)
+        patient.studies = tuple(
+            replace(
+                study,
+                series=tuple(
+                    self._written(next(numbers), study, entry, analysis) if analysis else entry
+                    for entry, analysis in zip(study.series, analyses, strict=True)
+                ),
+            )
+            for study, analyses in zip(patient.studies, patient.analyses, strict=True)
+        )
 
-    def _write_series(
-        self, number: int, study: dict, entry: dict, analysis: SeriesAnalysis
-    ) -> tuple[list[str], list[str]]:
+    def _written(self, number: int, study: StudyEntry, entry: SeriesEntry, analysis: SeriesAnalysis) -> SeriesEntry:
+        """Write the objects of one series; return its entry with their names, or why there are none."""
         first = analysis.slices[0]
         try:
-            header, notes = read_study(first.source, first.record)
+            header, gaps = read_study(first.source, first.record)
         except Refusal as refusal:
-            return [], [f"No DICOM objects were written: {refusal}."]
+            return _noted(entry, f"No DICOM objects were written: {refusal}.")
         of = Analysed(number, study, entry, analysis, header, self.models)
         if reason := why_not(of):
-            return [], [f"No DICOM objects were written: {reason}."]
-        notes = [f"In the DICOM objects {note}." for note in notes]
-        if entry["lesions"] and first.geometry is not None and not has_millimetres(of):
+            return _noted(entry, f"No DICOM objects were written: {reason}.")
+        notes = [f"In the DICOM objects {gap}." for gap in gaps]
+        if entry.lesions and first.geometry is not None and not has_millimetres(of):
             notes.append(
                 "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
                 "not valid or not the same in all images."
@@ -55,4 +63,8 @@ class DicomWriter:
             objects[f"{number:04d}-{picture:02d}.sc.dcm"] = capture
         for name, dataset in objects.items():
             write(dataset, of, self.folder / name)
-        return list(objects), notes
+        return replace(_noted(entry, *notes), dicom=tuple(objects))
+
+
+def _noted(entry: SeriesEntry, *notes: str) -> SeriesEntry:
+    return replace(entry, notes=(*entry.notes, *notes))

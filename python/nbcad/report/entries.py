@@ -1,126 +1,198 @@
-"""The report as data: the entries of files, series, slices and lesions."""
+"""The entries of a report: of files, studies, series, slices and lesions."""
 
 import platform
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import nbcad
 from nbcad.dicom import USED, Archive, FileRecord, Series
 from nbcad.dicom.rules import Decision
-from nbcad.imaging.boxes import whole_pixels
+from nbcad.imaging.boxes import Box, whole_pixels
 from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
-from nbcad.inference.study_stage import labelled, rounded
+from nbcad.inference.study_stage import Labelled, StudyStage, by_name, rounded
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import NORMAL
+from nbcad.report.types import (
+    BoxEntry,
+    FileEntry,
+    LesionEntry,
+    OrganEntry,
+    PatientEntry,
+    Report,
+    SeriesEntry,
+    SliceEntry,
+    Software,
+    StudyEntry,
+    Summary,
+    Timing,
+)
 
 SCHEMA = "nbcad-report/1"
 SYNTHETIC = "Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient."
 
 
-def file_entry(record: FileRecord) -> dict:
-    return {"path": record.path, "status": record.status, "reason": record.reason}
+def whole_report(
+    archive: Archive, studies: Iterable[StudyEntry], models: Models, origin: str, seconds: dict[str, float]
+) -> Report:
+    """Return the report of an input.
+
+    Args:
+        archive: all its series and files, each set aside or not.
+        studies: their entries.
+        models: the trained models.
+        origin: the input as the report names it.
+        seconds: by step, see `Timing`.
+    """
+    studies = tuple(studies)
+    return Report(
+        schema=SCHEMA,
+        research_use_only=True,
+        software=software(models),
+        summary=summary(studies, archive.files),
+        studies=studies,
+        files=tuple(map(file_entry, archive.files)),
+        origin=origin,
+        timing_s=Timing(**{step: round(value, 3) for step, value in seconds.items()}),
+    )
 
 
-def series_name(series: Series) -> str:
+def software(models: Models) -> Software:
+    """Return the software and the models that make a report."""
+    return Software(
+        nbcad=nbcad.__version__,
+        caffe=caffe_net.caffe.__version__,
+        python=platform.python_version(),
+        device=models.device,
+        models=models.sha256,
+    )
+
+
+def summary(studies: Sequence[StudyEntry], records: Sequence[FileRecord]) -> Summary:
+    """Return the counts over some studies and files."""
+    status = Counter(record.status for record in records)
+    every = [entry for study in studies for entry in study.series]
+    return Summary(
+        studies=len(studies),
+        series=len(every),
+        files_used=status["used"],
+        files_refused=status["refused"],
+        files_ignored=status["ignored"],
+        frames_refused=sum(record.refused_frames for record in records if record.status == USED),
+        slices=sum(len(entry.slices) for entry in every),
+        lesions=sum(len(entry.lesions) for entry in every),
+    )
+
+
+def file_entry(record: FileRecord) -> FileEntry:
+    """Return the entry of one file."""
+    return FileEntry(record.path, record.status, record.reason)
+
+
+def study_entry(
+    decided: list[tuple[Series, Decision]],
+    analyses: list[SeriesAnalysis | None],
+    suggested: StudyStage,
+    age_months: int | None,
+    models: Models,
+) -> StudyEntry:
+    """Return the entry of one study.
+
+    Args:
+        decided: its series, and why those that were not analysed were not.
+        analyses: of each series, or None.
+        suggested: the stage of its patient.
+        age_months: of its patient, or None.
+        models: the trained models.
+    """
+    first, _ = decided[0]
+    notes = []
+    found = [analysis for analysis in analyses if analysis]
+    if len(found) > 1:
+        notes.append(f"{len(found)} series were analysed: {', '.join(_name(one.series) for one in found)}.")
+    if any(series.phantom for series, _ in decided):
+        notes.append(SYNTHETIC)
+    return StudyEntry(
+        study_uid=first.study_uid,
+        patient=PatientEntry(first.patient_id, age_months),
+        stage=replace(suggested, notes=(*suggested.notes, *notes)),
+        series=tuple(
+            _series_entry(series, analysis, decision, age_months, models)
+            for (series, decision), analysis in zip(decided, analyses, strict=True)
+        ),
+    )
+
+
+def _name(series: Series) -> str:
     return f"{series.description or series.series_uid}{f' ({series.stack})' if series.stack else ''}"
 
 
-def report_entries(archive: Archive, studies: list[dict], models: Models, device: str) -> dict:
-    return {
-        "schema": SCHEMA,
-        "research_use_only": True,
-        "software": software(models, device),
-        "summary": summary(studies, archive.files),
-        "studies": studies,
-        "files": [file_entry(record) for record in archive.files],
-    }
-
-
-def summary(studies: list[dict], records: list[FileRecord]) -> dict:
-    status = [record.status for record in records]
-    every = [entry for study in studies for entry in study["series"]]
-    return {
-        "studies": len(studies),
-        "series": len(every),
-        **{f"files_{name}": status.count(name) for name in ("used", "refused", "ignored")},
-        "frames_refused": sum(record.refused_frames for record in records if record.status == USED),
-        "slices": sum(len(entry["slices"]) for entry in every),
-        "lesions": sum(len(entry["lesions"]) for entry in every),
-    }
-
-
-def software(models: Models, device: str) -> dict:
-    """What made a report."""
-    return {
-        "nbcad": nbcad.__version__,
-        "caffe": caffe_net.caffe.__version__,
-        "python": platform.python_version(),
-        "device": device,
-        "models": models.sha256,
-    }
-
-
-def series_entry(
+def _series_entry(
     series: Series, analysis: SeriesAnalysis | None, decision: Decision, age_months: int | None, models: Models
-) -> dict:
+) -> SeriesEntry:
     notes = list(series.notes)
     if analysis and len(analysis.slices) < len(series.slices):
         notes.append(f"{len(series.slices) - len(analysis.slices)} of its {len(series.slices)} images cannot be read")
-    return {
-        "series_uid": series.series_uid,
-        "description": series.description,
-        "stack": series.stack,
-        "status": "analysed" if analysis else "refused",
-        "rule": decision.rule,
-        "reason": decision.reason,
-        "notes": notes,
-        "slices": _slice_entries(analysis, models) if analysis else [],
-        "lesions": _lesion_entries(analysis, age_months, models) if analysis else [],
-        "dicom": [],
-    }
+    return SeriesEntry(
+        series_uid=series.series_uid,
+        description=series.description,
+        stack=series.stack,
+        status="analysed" if analysis else "refused",
+        rule=decision.rule,
+        reason=decision.reason,
+        notes=tuple(notes),
+        slices=_slice_entries(analysis, models) if analysis else (),
+        lesions=lesion_entries(analysis, age_months, models) if analysis else (),
+        dicom=(),
+    )
 
 
-def _slice_entries(analysis: SeriesAnalysis, models: Models) -> list[dict]:
-    return [
-        {
-            "sop_uid": image.sop_uid,
-            "frame": image.frame,
-            "organ": labelled(organ_label, models.svm.labels, probabilities),
-            "tumour_probability": rounded(tumour),
-        }
-        for image, organ_label, probabilities, tumour in zip(
+def _slice_entries(analysis: SeriesAnalysis, models: Models) -> tuple[SliceEntry, ...]:
+    return tuple(
+        SliceEntry(
+            sop_uid=image.sop_uid,
+            frame=image.frame,
+            organ=OrganEntry(organ, by_name(models.svm.labels, probabilities)),
+            tumour_probability=rounded(tumour),
+        )
+        for image, organ, probabilities, tumour in zip(
             analysis.slices, analysis.organs, analysis.organ_probabilities, analysis.tumour, strict=True
         )
-    ]
+    )
 
 
-def _lesion_entries(analysis: SeriesAnalysis, age_months: int | None, models: Models) -> list[dict]:
-    return [
-        lesion_entry(number, lesion, analysis, age_months, models)
+def lesion_entries(analysis: SeriesAnalysis, age_months: int | None, models: Models) -> tuple[LesionEntry, ...]:
+    """Return the entries of all lesions of a series."""
+    return tuple(
+        _lesion_entry(number, lesion, analysis, age_months, models)
         for number, lesion in enumerate(analysis.lesions, start=1)
-    ]
+    )
 
 
-def lesion_entry(number: int, lesion: Lesion, analysis: SeriesAnalysis, age_months: int | None, models: Models) -> dict:
+def _lesion_entry(
+    number: int, lesion: Lesion, analysis: SeriesAnalysis, age_months: int | None, models: Models
+) -> LesionEntry:
     names = [name for name in models.stages if name != NORMAL]
     stages, _ = stage.apply_age(lesion.stages, names, age_months)
     label, _ = stage.suggested(stages, names)
     centre, corners = millimetres(lesion, analysis)
-    return {
-        "id": number,
-        "organ": Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
-        "probability": rounded(lesion.probability),
-        "mean_probability": rounded(lesion.mean_probability),
-        "stage": labelled(label, names, stages),
-        "centre_mm": centre,
-        "box_mm": corners,
-        "volume_mm3": volume_mm3(lesion, analysis),
-        "boxes": [
-            {"sop_uid": analysis.slices[index].sop_uid, "frame": analysis.slices[index].frame}
-            | dict(zip(("row0", "col0", "row1", "col1"), whole_pixels(box), strict=True))
-            for index, box in lesion.boxes.items()
-        ],
-    }
+    return LesionEntry(
+        id=number,
+        organ=Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
+        probability=rounded(lesion.probability),
+        mean_probability=rounded(lesion.mean_probability),
+        stage=Labelled(label, by_name(names, stages)),
+        centre_mm=centre,
+        box_mm=corners,
+        volume_mm3=volume_mm3(lesion, analysis),
+        boxes=tuple(_box_entry(analysis, index, box) for index, box in lesion.boxes.items()),
+    )
+
+
+def _box_entry(analysis: SeriesAnalysis, index: int, box: Box) -> BoxEntry:
+    image = analysis.slices[index]
+    return BoxEntry(image.sop_uid, image.frame, *whole_pixels(box))

@@ -3,9 +3,12 @@
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -15,10 +18,33 @@ from nbcad.language.catalogue import Language
 from nbcad.report.output import HTML, PATIENTS
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
+from nbcad.report.types import FileEntry, Report, SeriesEntry, Software
 from nbcad.report.viewer import viewer_data, viewer_pictures
 from nbcad.runtime.files import replacing_file
 
 TEMPLATES = resources.files("nbcad.report") / "templates"
+Content = dict[str, Any]  # a template's variables by name
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One slice among the evidence; both pictures as data: URIs."""
+
+    caption: str
+    plain: str
+    marked: str
+
+
+@dataclass(frozen=True)
+class View:
+    """All that a page shows of one analysed series beside its entry in the report."""
+
+    number: int  # from 0 on the page; series that were not analysed are counted
+    data: dict[str, Any]  # of `viewer_data`
+    pictures: list[str]  # of `viewer_pictures`
+    quality: int  # of these
+    shown: list[Picture]
+    without: int  # lesions that have no picture
 
 
 class Pages:
@@ -29,20 +55,25 @@ class Pages:
     fate of all files is known; those of several list their own.
     """
 
-    def __init__(self, folder: Path, language: Language, software: dict):
-        """Args: folder of report.html; language of the pages; software as `entries.software` tells it."""
+    def __init__(self, folder: Path, language: Language, software: Software):
+        """Args: folder of report.html; language of the pages; software that makes the report."""
         self.folder, self.language, self.software = folder, language, software
         self._templates = _environment(language)
-        self.shown: list[dict] = []  # what `write` returned of each patient, in order
+        self.shown: list[Content] = []  # what `write` returned of each patient, in order
 
     def add(self, patient: PatientAnalysis) -> None:
         """Write the page of one patient, or keep what it shows; the patient's images are not kept."""
         self.shown.append(self.write(patient))
 
-    def write(self, patient: PatientAnalysis) -> dict:
-        """Write the page of one of several patients; returns what report.html is to show of the patient."""
+    def write(self, patient: PatientAnalysis) -> Content:
+        """Write the page of one of several patients; return what report.html is to show of the patient."""
         views = _views(patient, self.language)
-        content = {"number": patient.number, "patients": patient.patients, "studies": patient.studies, "views": views}
+        content: Content = {
+            "number": patient.number,
+            "patients": patient.patients,
+            "studies": patient.studies,
+            "views": views,
+        }
         if patient.patients == 1:
             return content
         page = f"{PATIENTS}/{patient.number:04d}.html"
@@ -51,20 +82,20 @@ class Pages:
         )
         return {"number": patient.number, "page": page, "studies": patient.studies}
 
-    def close(self, report: dict) -> None:
-        """Write report.html, of the report that `infer.analyse` returned after all patients were added."""
-        content = {"summary": report["summary"], "files": report["files"], "origin": report["origin"]}
+    def close(self, report: Report) -> None:
+        """Write report.html after all patients were added."""
+        content: Content = {"summary": report.summary, "files": report.files, "origin": report.origin}
         if len(self.shown) == 1:
             self._write(HTML, "patient.html.j2", self.shown[0] | content)
         else:
             self._write(HTML, "index.html.j2", {"patients": self.shown} | content)
 
-    def _write(self, name: str, template: str, content: dict) -> None:
+    def _write(self, name: str, template: str, content: Content) -> None:
         page = self._templates.get_template(template).render(
             content,
             software=self.software,
             not_used=_by_reason(content["files"]),
-            qualities=sorted({view["quality"] for study in content.get("views", []) for view in study if view}),
+            qualities=sorted({view.quality for study in content.get("views", []) for view in study if view}),
         )
         with replacing_file(self.folder / name) as temporary:
             # A file name on disk need not be text: Python stands surrogates for such bytes, which UTF-8 cannot hold.
@@ -136,51 +167,55 @@ def _viewer_texts(language: Language) -> dict[str, str]:
     }
 
 
-def _by_reason(files: list[dict]) -> dict[tuple[str, str], list[str]]:
+def _by_reason(files: Iterable[FileEntry]) -> dict[tuple[str, str], list[str]]:
     """Paths of the files that were not used, or not in full, by status and reason, the refused ones first."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for file in sorted(files, key=lambda file: file["status"] != "refused"):
-        if file["reason"]:
-            groups.setdefault((file["status"], file["reason"]), []).append(file["path"])
+    for file in sorted(files, key=lambda file: file.status != "refused"):
+        if file.reason:
+            groups.setdefault((file.status, file.reason), []).append(file.path)
     return groups
 
 
-def _views(patient: PatientAnalysis, language: Language) -> list[list[dict | None]]:
-    """What a page shows of each series of each study; None of those not analysed."""
-    views: list[list[dict | None]] = []
+def _views(patient: PatientAnalysis, language: Language) -> list[list[View | None]]:
+    """Return the view of each series of each study; None for those not analysed."""
+    views: list[list[View | None]] = []
     number = 0
     for study, analyses in zip(patient.studies, patient.analyses, strict=True):
         views.append([])
-        for entry, analysis in zip(study["series"], analyses, strict=True):
-            views[-1].append(_view(analysis, entry, language) | {"number": number} if analysis else None)
+        for entry, analysis in zip(study.series, analyses, strict=True):
+            views[-1].append(_view(number, analysis, entry, language) if analysis else None)
             number += 1
     return views
 
 
-def _view(analysis: SeriesAnalysis, entry: dict, language: Language) -> dict:
+def _view(number: int, analysis: SeriesAnalysis, entry: SeriesEntry, language: Language) -> View:
     data = viewer_data(analysis, entry)
     data["regions"] = [language.label(region) for region in data["regions"]]
     pictures, quality = viewer_pictures(analysis)
-    return _evidence_of(analysis, language) | {"data": data, "pictures": pictures, "quality": quality}
-
-
-def _evidence_of(analysis: SeriesAnalysis, language: Language) -> dict:
-    """The middle slices of the most probable lesions; without a lesion the slice with the highest probability."""
-    _ = language.gettext
     slices = evidence_slices(analysis)
+    return View(
+        number=number,
+        data=data,
+        pictures=pictures,
+        quality=quality,
+        shown=_evidence_of(slices, analysis, language),
+        without=len(analysis.lesions) - sum(map(len, slices.values())),
+    )
+
+
+def _evidence_of(slices: dict[int, list[int]], analysis: SeriesAnalysis, language: Language) -> list[Picture]:
+    """Return the pictures of the slices that `evidence_slices` names."""
+    _ = language.gettext
     if analysis.lesions:
         text = _("Lesion {numbers}: slice {number} of {count}")
     else:
         text = _("No lesion; highest tumour probability: slice {number} of {count}")
-    return {
-        "shown": [_picture(analysis, index, text, ", ".join(map(str, numbers))) for index, numbers in slices.items()],
-        "without": len(analysis.lesions) - sum(map(len, slices.values())),
-    }
+    return [_picture(analysis, index, text, ", ".join(map(str, numbers))) for index, numbers in slices.items()]
 
 
-def _picture(analysis: SeriesAnalysis, index: int, caption: str, numbers: str = "") -> dict:
-    return {
-        "caption": caption.format(numbers=numbers, number=index + 1, count=len(analysis.slices)),
-        "plain": data_uri(evidence(analysis, index, overlay=False)[..., 0]),  # grey: a third of the size
-        "marked": data_uri(evidence(analysis, index)),
-    }
+def _picture(analysis: SeriesAnalysis, index: int, caption: str, numbers: str) -> Picture:
+    return Picture(
+        caption=caption.format(numbers=numbers, number=index + 1, count=len(analysis.slices)),
+        plain=data_uri(evidence(analysis, index, overlay=False)[..., 0]),  # grey: a third of the size
+        marked=data_uri(evidence(analysis, index)),
+    )

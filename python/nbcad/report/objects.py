@@ -16,6 +16,7 @@ from nbcad import NAME
 from nbcad.dicom import Slice
 from nbcad.dicom.header import named
 from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.report.types import SeriesEntry, StudyEntry
 
 RESEARCH_USE = "Research use only. Not for clinical diagnosis."
 UTF_8 = "ISO_IR 192"
@@ -28,8 +29,8 @@ class Analysed:
     """One analysed series with all that its objects are made from."""
 
     number: int  # of the analysed series, from 1 over the whole report
-    study: dict  # entries of report.json
-    series: dict
+    study: StudyEntry
+    series: SeriesEntry
     analysis: SeriesAnalysis
     header: Dataset  # of `nbcad.dicom.read_study`
     models: dict[str, str]  # SHA-256 by name

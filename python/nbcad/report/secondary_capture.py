@@ -88,9 +88,9 @@ def _spacing(image: Slice, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _words(of: Analysed, index: int, numbers: list[int]) -> list[str]:
-    series, image = of.series, of.analysis.slices[index]
-    entries = [entry for entry in series["lesions"] if entry["id"] in numbers]
-    found = "; ".join(f"Lesion {entry['id']}: {percent(entry['probability'])}" for entry in entries)
+    image = of.analysis.slices[index]
+    entries = [entry for entry in of.series.lesions if entry.id in numbers]
+    found = "; ".join(f"Lesion {entry.id}: {percent(entry.probability)}" for entry in entries)
     words = [
         RESEARCH_USE.upper(),
         f"{NAME} {of.version}. Slice {index + 1} of {len(of.analysis.slices)}. {found or 'No lesion found'}.",

@@ -5,6 +5,7 @@ corner of the first pixel (PS3.3 C.18.6): a box of report.json, zero-based and e
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from highdicom import sr
@@ -17,8 +18,10 @@ from pydicom.uid import generate_uid
 
 from nbcad import NAME
 from nbcad.dicom import Slice
+from nbcad.inference.study_stage import Labelled
 from nbcad.nets.labels import NORMAL, OTHER
 from nbcad.report.objects import RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
+from nbcad.report.types import BoxEntry, LesionEntry
 
 _PRIVATE = "99NBCAD"  # private schemes begin with 99 (PS3.16 8)
 _REGIONS = {
@@ -151,21 +154,21 @@ def _comment(text: str) -> sr.TextContentItem:
 
 def _stage_group(of: Analysed) -> sr.MeasurementsAndQualitativeEvaluations:
     """The patient's stage, from all analysed series of the study: TID 1501."""
-    stage = of.study["stage"]
+    stage = of.study.stage
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(of.uid("stage", of.study["study_uid"]), "Stage of the patient"),
+        tracking_identifier=sr.TrackingIdentifier(of.uid("stage", of.study.study_uid), "Stage of the patient"),
         algorithm_id=_algorithm(of, [f"{name} sha256:{digest}" for name, digest in of.models.items()]),
-        qualitative_evaluations=_stage(stage["label"]),
+        qualitative_evaluations=_stage(stage.label),
     )
-    suggested = [] if stage["label"] == NORMAL else [_suggested(stage)]
-    for text in (*suggested, *stage["notes"]):
+    suggested = [] if stage.label == NORMAL else [_suggested(stage)]
+    for text in (*suggested, *stage.notes):
         group[0].ContentSequence.append(_comment(text))
     return group
 
 
-def _suggested(stage: dict) -> str:
-    probabilities = ", ".join(f"{label} {value:.4f}" for label, value in stage["probabilities"].items())
-    said = "No stage is suggested" if stage["label"] is None else f"Image-suggested stage: {stage['label']}"
+def _suggested(stage: Labelled) -> str:
+    probabilities = ", ".join(f"{label} {value:.4f}" for label, value in stage.probabilities.items())
+    said = "No stage is suggested" if stage.label is None else f"Image-suggested stage: {stage.label}"
     return f"{said}. Probabilities: {probabilities}."
 
 
@@ -204,59 +207,59 @@ def _region_groups(of: Analysed) -> list[sr.MeasurementsAndQualitativeEvaluation
 
 
 def _lesion_groups(of: Analysed) -> list[_Lesion]:
-    return [_lesion_group(of, entry) for entry in of.series["lesions"]]
+    return [_lesion_group(of, entry) for entry in of.series.lesions]
 
 
-def _lesion_group(of: Analysed, entry: dict) -> _Lesion:
+def _lesion_group(of: Analysed, entry: LesionEntry) -> _Lesion:
     """One lesion: planar (TID 1410) on one slice, volumetric (TID 1411) on several."""
-    regions, about = _boxes(of, entry["boxes"]), _about_lesion(of, entry)
+    regions, about = _boxes(of, entry.boxes), _about_lesion(of, entry)
     group: _Lesion
     if len(regions) == 1:
         group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=regions[0], **about)
     else:
         group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **about)
     items = group[0].ContentSequence
-    items.append(_comment(_suggested(entry["stage"])))
+    items.append(_comment(_suggested(entry.stage)))
     if has_millimetres(of):
         items.extend(_in_patient(entry, of.analysis.slices[0].frame_of_reference_uid))
     return group
 
 
-def _about_lesion(of: Analysed, entry: dict) -> dict:
+def _about_lesion(of: Analysed, entry: LesionEntry) -> dict:
     """Arguments of either template."""
-    site = _REGIONS.get(entry["organ"]) if entry["organ"] != OTHER else None
-    series = of.analysis.series
+    site = _REGIONS.get(entry.organ) if entry.organ != OTHER else None
+    series, boxes = of.analysis.series, list(map(asdict, entry.boxes))
     return {
         "tracking_identifier": sr.TrackingIdentifier(
-            of.uid("lesion", series.study_uid, series.series_uid, entry["boxes"]), f"Lesion {entry['id']}"
+            of.uid("lesion", series.study_uid, series.series_uid, boxes), f"Lesion {entry.id}"
         ),
         "finding_type": _NEOPLASM,
         "finding_sites": [sr.FindingSite(site)] if site else None,
         "algorithm_id": _algorithm(of),
         "geometric_purpose": _BOUNDED_BY,
         "measurements": _measurements(of, entry),
-        "qualitative_evaluations": [*_region(entry["organ"]), *_stage(entry["stage"]["label"])],
+        "qualitative_evaluations": [*_region(entry.organ), *_stage(entry.stage.label)],
     }
 
 
-def _boxes(of: Analysed, boxes: list[dict]) -> list[sr.ImageRegion]:
+def _boxes(of: Analysed, boxes: Sequence[BoxEntry]) -> list[sr.ImageRegion]:
     images = {(image.sop_uid, image.frame): image for image in of.analysis.slices}
     regions = []
     for box in boxes:
-        image = images[box["sop_uid"], box["frame"]]
+        image = images[box.sop_uid, box.frame]
         ((sop_class, uid, frames),) = _references([image])
-        first, last = (box["col0"], box["row0"]), (box["col1"], box["row1"])
+        first, last = (box.col0, box.row0), (box.col1, box.row1)
         corners = [first, (last[0], first[1]), last, (first[0], last[1]), first]
         source = sr.SourceImageForRegion(sop_class, uid, frames)
         regions.append(sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, np.array(corners, np.float32), source))
     return regions
 
 
-def _in_patient(entry: dict, frame_of_reference_uid: str) -> list[sr.Scoord3DContentItem]:
+def _in_patient(entry: LesionEntry, frame_of_reference_uid: str) -> list[sr.Scoord3DContentItem]:
     """Centre, and two opposite corners of the box along the patient's axes; mm, as float32."""
     places = (
-        (codes.DCM.Center, sr.GraphicTypeValues3D.POINT, [entry["centre_mm"]]),
-        (_BOUNDED_BY, sr.GraphicTypeValues3D.MULTIPOINT, entry["box_mm"]),
+        (codes.DCM.Center, sr.GraphicTypeValues3D.POINT, [entry.centre_mm]),
+        (_BOUNDED_BY, sr.GraphicTypeValues3D.MULTIPOINT, entry.box_mm),
     )
     contains = sr.RelationshipTypeValues.CONTAINS
     return [
@@ -265,15 +268,15 @@ def _in_patient(entry: dict, frame_of_reference_uid: str) -> list[sr.Scoord3DCon
     ]
 
 
-def _measurements(of: Analysed, entry: dict) -> list[sr.Measurement]:
-    certainty = round(100 * entry["probability"], 2)
+def _measurements(of: Analysed, entry: LesionEntry) -> list[sr.Measurement]:
+    certainty = round(100 * entry.probability, 2)
     found = [sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, _PERCENT)]
-    if entry["volume_mm3"] is None or entry["box_mm"] is None:  # how far apart slices are, is not known
+    if entry.volume_mm3 is None or entry.box_mm is None:  # how far apart slices are, is not known
         return found
-    longest = float(np.max(np.subtract(*entry["box_mm"][::-1])))
+    longest = float(np.max(np.subtract(*entry.box_mm[::-1])))
     return [
         *found,
-        sr.Measurement(codes.SCT.Volume, entry["volume_mm3"], _CUBIC_MM, method=_ELLIPSES_TIMES_STEP),
+        sr.Measurement(codes.SCT.Volume, entry.volume_mm3, _CUBIC_MM, method=_ELLIPSES_TIMES_STEP),
         sr.Measurement(_LENGTH, round(longest, 2), codes.UCUM.Millimeter, method=_LONGEST_EDGE),
     ]
 

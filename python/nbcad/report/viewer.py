@@ -16,6 +16,7 @@ from nbcad.imaging.preprocess import stage_grid_shape
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import STRIDE
 from nbcad.report.pictures import middle_slice
+from nbcad.report.types import SeriesEntry
 
 PIXELS = 512  # of a picture's longer side at most
 QUALITIES = (90, 75, 60, 45, 30)  # of the JPEGs: the best that keeps to `BYTES_A_SLICE`, else the last
@@ -23,7 +24,7 @@ BYTES_A_SLICE = 90_000  # on average; 300 slices then take 36 MB of the page
 _OBLIQUE = 0.2  # a direction's component of at least so much gets its letter
 
 
-def viewer_data(analysis: SeriesAnalysis, entry: dict) -> dict:
+def viewer_data(analysis: SeriesAnalysis, entry: SeriesEntry) -> dict:
     """Everything but the pictures.
 
     Args:
@@ -40,13 +41,13 @@ def viewer_data(analysis: SeriesAnalysis, entry: dict) -> dict:
     turn = Canonical.of(image.geometry)
     shape, spacing = turn.shape((image.rows, image.columns)), turn.spacing(image.spacing)
     grid = stage_grid_shape(shape, spacing)
-    organs = [image["organ"] for image in entry["slices"]]
+    organs = [image.organ for image in entry.slices]
     heat = np.round(255 * (1 - analysis.heat[:, 0])).clip(0, 255).astype(np.uint8)
     return {
         "size_mm": [n * mm for n, mm in zip(shape, spacing, strict=True)],
-        "regions": [organ["label"] for organ in organs],
-        "region_probability": [organ["probabilities"].get(organ["label"]) for organ in organs],
-        "tumour": [image["tumour_probability"] for image in entry["slices"]],
+        "regions": [organ.label for organ in organs],
+        "region_probability": [organ.probabilities.get(organ.label) for organ in organs],
+        "tumour": [image.tumour_probability for image in entry.slices],
         "heat": {
             "shape": list(heat.shape[1:]),
             "cell": [STRIDE / n for n in grid],
@@ -54,12 +55,12 @@ def viewer_data(analysis: SeriesAnalysis, entry: dict) -> dict:
         },
         "lesions": [
             {
-                "number": written["id"],
+                "number": written.id,
                 "middle": middle_slice(lesion),
-                "centre_mm": written["centre_mm"],
+                "centre_mm": written.centre_mm,
                 "boxes": {index: _in_shares(turn, box, image) for index, box in lesion.boxes.items()},
             }
-            for lesion, written in zip(analysis.lesions, entry["lesions"], strict=True)
+            for lesion, written in zip(analysis.lesions, entry.lesions, strict=True)
         ],
         "place": _place(analysis, turn),
     }

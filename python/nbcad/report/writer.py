@@ -8,10 +8,11 @@ from pathlib import Path
 
 from nbcad.language.catalogue import Language
 from nbcad.report.dicom import DicomWriter
-from nbcad.report.html import Pages
-from nbcad.report.json_file import write_json
+from nbcad.report.html import Content, Pages
 from nbcad.report.output import DICOM, JSON
 from nbcad.report.patient import PatientAnalysis
+from nbcad.report.types import Report, Software
+from nbcad.runtime.json_file import write_json
 
 _PART = ".part-"
 
@@ -21,7 +22,7 @@ class _Written:
     """What was written of one patient."""
 
     folder: Path
-    shown: dict  # see `Pages.write`
+    shown: Content  # see `Pages.write`
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class PatientWriter:
 
     folder: Path  # of the report
     language: str
-    software: dict  # as `entries.software` tells it
+    software: Software
 
     def __call__(self, patient: PatientAnalysis) -> _Written:
         """Write the files of one patient."""
         part = Path(tempfile.mkdtemp(prefix=_PART, dir=self.folder))
-        DicomWriter(self.software["models"], part / DICOM).write(patient)
+        DicomWriter(self.software.models, part / DICOM).write(patient)
         return _Written(part, Pages(part, _language(self.language), self.software).write(patient))
 
 
@@ -51,8 +52,8 @@ def _language(code: str) -> Language:
 class ReportWriter:
     """Puts a report together from what a `PatientWriter` wrote of each patient."""
 
-    def __init__(self, folder: Path, language: str, software: dict):
-        """Args: empty folder of the report; language of its pages; software as `entries.software` tells it."""
+    def __init__(self, folder: Path, language: str, software: Software):
+        """Args: empty folder of the report; language of its pages; software that makes it."""
         self.folder = folder.absolute()
         self.write = PatientWriter(self.folder, language, software)
         self._pages = Pages(self.folder, _language(language), software)
@@ -67,8 +68,8 @@ class ReportWriter:
         shutil.rmtree(written.folder)
         self._pages.shown.append(written.shown)
 
-    def close(self, report: dict) -> None:
-        """Write report.html and report.json, of the report that `infer.analyse` returned."""
+    def close(self, report: Report) -> None:
+        """Write report.html and report.json, after all patients were taken."""
         for left in self.folder.glob(f"{_PART}*"):  # by workers that were lost
             shutil.rmtree(left)
         self._pages.close(report)

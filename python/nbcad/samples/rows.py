@@ -81,7 +81,7 @@ def _label_file(build: Build, file: LabelFile) -> int:
 
 def insert_files(build: Build, labels: list[LabelFile]) -> None:
     """Insert every file that was read; of one that stands there already, what became of it now, unless it was used."""
-    found = {os.path.abspath(record.path): (record.status, record.reason) for record in build.archive.files}
+    found: dict[str, tuple[str, str]] = {os.path.abspath(r.path): (r.status, r.reason) for r in build.archive.files}
     places = {str(file.path.absolute()) for file in labels}
     build.refused = sum(status == REFUSED for place, (status, _) in found.items() if place not in places)
     used = {row[0] for row in build.connection.execute("SELECT path FROM label_file")}

@@ -1,0 +1,148 @@
+"""The report as data: report.json holds these classes, each with its fields in this order.
+
+docs/formats/report.schema.json describes every field. Lengths are in mm, places in patient coordinates (LPS), and boxes
+in stored pixels, zero-based, with their ends excluded.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nbcad.dicom.sources import Status
+from nbcad.inference.measure import Point
+from nbcad.inference.study_stage import Labelled, StudyStage
+
+
+@dataclass(frozen=True, slots=True)
+class BoxEntry:
+    """What a lesion covers on one slice."""
+
+    sop_uid: str
+    frame: int  # from 0, also in an Enhanced object
+    row0: int
+    col0: int
+    row1: int
+    col1: int
+
+
+@dataclass(frozen=True, slots=True)
+class LesionEntry:
+    """One lesion."""
+
+    id: int  # from 1 in its series, the most probable first
+    organ: str
+    probability: float
+    mean_probability: float
+    stage: Labelled
+    centre_mm: Point | None  # this and the next two: None where the series does not tell
+    box_mm: tuple[Point, Point] | None  # lowest and highest corner
+    volume_mm3: float | None
+    boxes: tuple[BoxEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrganEntry:
+    """The region that a slice shows."""
+
+    label: str
+    probabilities: dict[str, float]  # by region
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEntry:
+    """One image that was analysed."""
+
+    sop_uid: str
+    frame: int
+    organ: OrganEntry
+    tumour_probability: float  # the highest at any place
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesEntry:
+    """One series, or one stack of a series with several."""
+
+    series_uid: str
+    description: str
+    stack: str
+    status: Literal["analysed", "refused"]
+    rule: str  # that took it, or that refused it
+    reason: str  # against it; empty where it was analysed
+    notes: tuple[str, ...]
+    slices: tuple[SliceEntry, ...]
+    lesions: tuple[LesionEntry, ...]
+    dicom: tuple[str, ...]  # names of the objects that were written for it
+
+
+@dataclass(frozen=True, slots=True)
+class PatientEntry:
+    """The patient of a study."""
+
+    id: str
+    age_months: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyEntry:
+    """One study."""
+
+    study_uid: str
+    patient: PatientEntry
+    stage: StudyStage
+    series: tuple[SeriesEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """The fate of one input file."""
+
+    path: str
+    status: Status
+    reason: str  # empty where all of it was used
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """The software and the models that made a report."""
+
+    nbcad: str
+    caffe: str
+    python: str
+    device: str
+    models: dict[str, str]  # SHA-256 by name
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts over a report, or over one patient of it."""
+
+    studies: int
+    series: int
+    files_used: int
+    files_refused: int
+    files_ignored: int
+    frames_refused: int  # of the files that are used
+    slices: int
+    lesions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds for the steps of an analysis; summed over all workers."""
+
+    read: float
+    analyse: float
+    write: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The report of an input."""
+
+    schema: str
+    research_use_only: bool
+    software: Software
+    summary: Summary
+    studies: tuple[StudyEntry, ...]
+    files: tuple[FileEntry, ...]
+    origin: str
+    timing_s: Timing

@@ -1,0 +1,123 @@
+"""JSON files of dataclasses: written with the fields in their order, and read back strictly."""
+
+import json
+import types
+from collections.abc import Iterator
+from dataclasses import MISSING, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nbcad.errors import NbcadError
+from nbcad.runtime.files import replacing_file
+
+_T = TypeVar("_T")
+_ABSENT = "absent"  # key of a field's metadata
+
+
+class _Malformed(Exception):
+    """What a file holds and where, and that it should not."""
+
+
+def absent() -> Any:
+    """Return a field that is not written where it is None, and need not be in a file."""
+    return field(default=None, metadata={_ABSENT: True})
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write dataclasses, lists and dictionaries; refuse NaN and infinity, which JSON does not have."""
+    with replacing_file(path) as temporary, temporary.open("w") as file:
+        # Piece by piece: the text is never whole in memory.
+        json.dump(content, file, indent=2, allow_nan=False, default=_members)
+        file.write("\n")
+
+
+def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str = "") -> _T:
+    """Return the dataclass that `write_json` wrote to a file.
+
+    Args:
+        path: of the file.
+        kind: the dataclass.
+        error: raised where the file cannot be read.
+        remedy: added to its message.
+
+    Raises:
+        error: the file is missing or is not JSON; or one of its keys is missing, unknown or of another type. The
+            message names the file and the key.
+    """
+    try:
+        return _typed(json.loads(path.read_text()), kind, "")
+    except (OSError, ValueError, _Malformed) as failure:
+        raise error(f"{path} cannot be read: {failure}" + (f"; {remedy}" if remedy else "")) from failure
+
+
+def _members(content: object) -> dict[str, object]:
+    """Return what is written of a dataclass."""
+    if not is_dataclass(content):
+        raise TypeError(f"{type(content).__name__} cannot be written as JSON")
+    values = ((one, getattr(content, one.name)) for one in fields(content))
+    return {one.name: value for one, value in values if not (value is None and _ABSENT in one.metadata)}
+
+
+def _typed(value: Any, kind: Any, key: str) -> Any:
+    """Return a value of a file as its type has it; ``key`` says where it is."""
+    if kind is Any:
+        return value
+    if is_dataclass(kind):
+        return _dataclass(value, kind, key)
+    if get_origin(kind) in (Union, types.UnionType):
+        return _one_of(value, get_args(kind), key)
+    if get_origin(kind) is tuple:
+        return tuple(_items(value, get_args(kind), key))
+    if get_origin(kind) is dict:
+        _, kind_of_value = get_args(kind)
+        return {name: _typed(one, kind_of_value, _at(key, name)) for name, one in _of(dict, value, key).items()}
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise _Malformed(f"{key} is {value!r}, not {' or '.join(map(repr, get_args(kind)))}")
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    return _of(kind, value, key)
+
+
+def _dataclass(value: Any, kind: Any, key: str) -> Any:
+    members = _of(dict, value, key)
+    hints = _hints(kind)
+    for name in members.keys() - hints.keys():
+        raise _Malformed(f"{_at(key, name)} is not known")
+    for one in fields(kind):
+        if one.name not in members and one.default is MISSING:
+            raise _Malformed(f"{_at(key, one.name)} is missing")
+    return kind(**{name: _typed(one, hints[name], _at(key, name)) for name, one in members.items()})
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _one_of(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
+    """Return a value that may also be null."""
+    (kind,) = (kind for kind in kinds if kind is not types.NoneType)
+    return None if value is None else _typed(value, kind, key)
+
+
+def _items(value: Any, kinds: tuple[Any, ...], key: str) -> Iterator[Any]:
+    items = _of(list, value, key)
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(items)
+    if len(items) != len(kinds):
+        raise _Malformed(f"{key} has {len(items)} items, not {len(kinds)}")
+    for number, (item, kind) in enumerate(zip(items, kinds, strict=True)):
+        yield _typed(item, kind, f"{key}[{number}]")
+
+
+def _of(kind: type[_T], value: Any, key: str) -> _T:
+    if type(value) is not kind:
+        raise _Malformed(f"{key or 'the file'} is {value!r:.40}, not of type {kind.__name__}")
+    return value
+
+
+def _at(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
