@@ -89,7 +89,7 @@ def test_series_geometry_and_pixels_are_the_same(hospitals, name):
 
 def _samples(hospital: Path, key: bytes, classic_uid, monkeypatch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """All LMDBs' images and labels; places are seeded by UID, for which that of the classic image stands in."""
-    plan = build.plan_samples
+    plan = ingest.plan_samples
 
     def planned(patient, number, image, *rest):
         uid = classic_uid.get((image.sop_uid, image.frame), image.sop_uid)
