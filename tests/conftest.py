@@ -12,7 +12,7 @@ import pytest
 
 from repository import ROOT, run_tool
 
-pytest.register_assert_rewrite("map_work", "make_node")
+pytest.register_assert_rewrite("make_node", "make_objects", "map_work")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -47,7 +47,7 @@ def test_error_of_an_item_is_raised_after_the_results_before_it(cluster):
         map_work.check_error(by_dask)
 
 
-def test_what_a_killed_worker_had_begun_is_done_by_another_and_nothing_twice(cluster, tmp_path):
+def test_work_of_a_killed_worker_is_done_by_another_and_none_twice(cluster, tmp_path):
     items = [(tmp_path / "died", number) for number in range(8)]
     with on(cluster.scheduler_address, map) as by_dask:
         assert list(by_dask(map_work.die_once, items)) == list(range(8))
@@ -205,7 +205,7 @@ def _timeless(dataset: pydicom.Dataset) -> pydicom.Dataset:
     return dataset
 
 
-def test_report_of_a_cluster_is_that_of_one_process_and_nets_are_loaded_once(cluster, flow, studies, tmp_path):
+def test_cluster_loads_nets_once_and_reports_as_one_process_does(cluster, flow, studies, tmp_path):
     trained = models.load_models(flow.models, "cpu")
     write_report(Input(studies), tmp_path / "one", trained, "en")
     write_report(Input(studies), tmp_path / "cluster", trained, "en", dask=cluster.scheduler_address)
@@ -219,7 +219,7 @@ def test_report_of_a_cluster_is_that_of_one_process_and_nets_are_loaded_once(clu
 
 
 @pytest.mark.hospital
-def test_infer_on_four_workers_of_which_one_is_killed_midway_reports_what_one_process_does(flow, tmp_path):
+def test_infer_with_a_worker_killed_midway_reports_as_one_process_does(flow, tmp_path):
     images, infer = flow.phantom / "dicom", [sys.executable, "tools/infer.py", flow.phantom / "dicom"]
     common = ["--models", flow.models, "--out"]
     assert subprocess.run([*infer, *common, tmp_path / "one"], capture_output=True, check=False).returncode == 0
@@ -251,7 +251,7 @@ def _kill_one_at_work(client: Client, process: subprocess.Popen) -> str:
 
 
 @pytest.mark.hospital
-def test_item_that_kills_every_worker_is_an_error_and_does_not_go_round_forever():
+def test_item_that_kills_every_worker_is_an_error():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,

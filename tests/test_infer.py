@@ -84,7 +84,7 @@ def test_every_input_file_is_in_the_report_once_as_what_became_of_it(blind, tmp_
     assert report.summary.slices == counts["used"]
 
 
-def test_series_without_a_readable_image_is_refused_and_its_study_gets_no_stage(eager, tmp_path):
+def test_series_without_a_readable_image_gives_its_study_no_stage(eager, tmp_path):
     write(mr_image(0 * PIXELS), tmp_path / "black")
     patients = []
     report = report_of(tmp_path, eager, patients.append)
@@ -95,7 +95,7 @@ def test_series_without_a_readable_image_is_refused_and_its_study_gets_no_stage(
     assert study.stage.notes
 
 
-def test_each_patients_analyses_are_handed_over_with_their_entries_and_not_kept(blind, tmp_path):
+def test_analyses_are_handed_over_patient_by_patient_and_not_kept(blind, tmp_path):
     _stack(tmp_path / "a", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
     _stack(tmp_path / "b", SeriesInstanceUID="2.25.4")
     _stack(tmp_path / "c", SeriesInstanceUID="2.25.5", StudyInstanceUID="2.25.6")
@@ -220,7 +220,7 @@ def test_whole_pixels_are_the_smallest_box_that_holds_the_box(box):
     assert row1 - 1 < box[2] <= row1 and col1 - 1 < box[3] <= col1
 
 
-def test_region_of_a_lesion_is_that_of_most_of_its_slices_and_stage_never_normal(eager):
+def test_lesion_has_the_region_of_most_slices_and_is_never_normal(eager):
     spot = lesion({0: (2, 2, 5, 5), 1: (2, 2, 5, 5), 2: (2, 2, 5, 5)}, stages=(0, 0.1, 0.7, 0.2))
     series = analysis([spot])
     series.organs = ["adrenal", "thorax", "thorax"]
@@ -229,7 +229,7 @@ def test_region_of_a_lesion_is_that_of_most_of_its_slices_and_stage_never_normal
     assert [b.sop_uid for b in entry.boxes] == [s.sop_uid for s in series.slices]
 
 
-def test_study_without_a_lesion_is_normal_and_says_how_high_the_probability_went(blind):
+def test_study_without_a_lesion_is_normal_and_tells_its_probability(blind):
     cold, warm = analysis(), analysis()
     warm.heat[1, 0, 3, 3] = 0.17
     stage = study_stage([cold, warm], 12, blind)
@@ -328,7 +328,7 @@ def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
     assert "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study.stage.notes[-1]
 
 
-def test_frame_that_is_refused_is_in_the_report_beside_the_used_rest_of_its_file(blind, tmp_path):
+def test_refused_frame_is_in_the_report_beside_the_rest_of_its_file(blind, tmp_path):
     images = [mr_image(np.random.default_rng(n).integers(0, 900, (48, 40)), (0, 0, 5.0 * n)) for n in range(3)]
     images[2].PixelData = bytes(2 * 48 * 40)
     path = write(enhanced(images), tmp_path / "x")

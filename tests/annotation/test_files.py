@@ -146,7 +146,7 @@ def test_mask_beside_the_images_gives_boxes(images, tmp_path, name):
     assert _lesions([file.slices[image.SOPInstanceUID, 0] for image in images]) == EXPECTED
 
 
-def test_mask_whose_axes_run_otherwise_than_the_images_gives_the_same_boxes(straight, tmp_path):
+def test_mask_with_other_axes_than_the_images_gives_the_same_boxes(straight, tmp_path):
     path = make_labels.mask(tmp_path / "dicom" / "x.mha", straight, lesion())
     volume = sitk.PermuteAxes(sitk.Flip(sitk.ReadImage(str(path)), [True, False, True], False), [2, 0, 1])
     assert volume.GetSize() != (48, 40, 6)
@@ -194,7 +194,7 @@ def test_mask_that_fits_two_patients_is_refused(straight, tmp_path, rng):
     assert file.status == REFUSED and "2 patients" in file.reason
 
 
-def test_a_real_structure_set_without_preamble_and_image_references_is_placed_by_position(tmp_path, rng):
+def test_real_structure_set_without_references_is_placed_by_position(tmp_path, rng):
     path = Path(get_testdata_file("rtstruct.dcm"))
     series_uid = "1.2.826.0.1.3680043.8.498.2010020400001.2.1.1"
     for index in range(3):  # a contour lies at z = -200, -190 and -180 mm

@@ -146,7 +146,7 @@ def test_a_card_that_is_there_is_taken():
 
 @without_card
 @pytest.mark.parametrize("tool", ["train", "infer", "choose_operating_point"])
-def test_a_tool_ends_with_one_line_and_leaves_nothing_where_there_is_no_card(flow, tmp_path, tool):
+def test_tool_without_a_card_ends_with_one_line_and_leaves_nothing(flow, tmp_path, tool):
     lmdbs = ("--database", flow.database, "--lmdb", flow.lmdbs)
     arguments = {
         "train": ("--solver", flow.folder / "stage/solver.prototxt", "--run", tmp_path / "out"),

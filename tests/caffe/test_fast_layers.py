@@ -280,7 +280,7 @@ for images in (1, 7, 20):
 """
 
 
-def test_no_number_of_images_is_left_to_onednns_reference_which_is_hundreds_of_times_slower():
+def test_no_number_of_images_is_left_to_onednns_slow_reference():
     done = run(FEW_IMAGES, DNNL_VERBOSE="1")
     assert done.returncode == 0, done.stderr
     executed = {line.split(",")[4] for line in done.stdout.splitlines() if ",exec,cpu,convolution," in line}

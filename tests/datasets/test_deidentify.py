@@ -202,7 +202,7 @@ def test_of_a_description_only_the_kind_of_image_stays(pixels):
     assert image.ManufacturerModelName == deidentify.DUMMY and "StudyDescription" not in image
 
 
-def test_age_stays_only_if_asked_for_and_is_told_by_the_dates_where_it_is_missing(pixels):
+def test_age_stays_only_if_asked_for_if_need_be_from_the_dates(pixels):
     for keep, given, age in ((False, "003Y", None), (True, "003Y", "003Y"), (True, None, "040M")):
         image = identifying_image(pixels)
         image.PatientAge = given
@@ -303,7 +303,7 @@ def test_annotations_are_copied_for_the_new_uids(made):
     assert {uid for uid, _ in after} <= {image.SOPInstanceUID for image in _read(made / "copy" / "dicom")}
 
 
-def test_rows_of_tables_without_copy_are_left_out_and_counted_and_so_are_columns_of_no_use(tmp_path, pixels):
+def test_rows_without_a_copy_and_needless_columns_are_left_out(tmp_path, pixels):
     image, burned = identifying_image(pixels), identifying_image(pixels, BurnedInAnnotation="YES")
     rows = [f"{i.SOPInstanceUID},0,thorax,normal,,,,\n" for i in (image, burned)]
     (tmp_path / "a.csv").write_text("sop_uid,frame,organ,stage,row0,col0,row1,col1\n" + "".join(rows))

@@ -130,7 +130,7 @@ def test_patient_table_agrees_with_the_headers(made, headers):
         assert age <= lived.days / 30.4 < age + 2
 
 
-def test_normal_patients_have_no_lesion_and_the_others_those_of_their_stage(made, headers):
+def test_patients_have_the_lesions_of_their_stage(made, headers):
     annotations = read_annotations(made / "annotations.csv")
     found = {row["patient_id"]: set() for row in _patients(made)}
     for header in headers:

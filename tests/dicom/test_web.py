@@ -265,7 +265,7 @@ def _study_of(flow, folder: Path) -> Pacs:
     return pacs
 
 
-def test_infer_fetches_says_of_a_study_what_it_says_of_its_files_and_stores_what_it_says(flow, tmp_path):
+def test_study_by_dicomweb_has_the_report_of_its_files_and_is_stored(flow, tmp_path):
     pacs = _study_of(flow, tmp_path / "in")
     given = dict(pacs.objects)
     models = ("--models", flow.models)

@@ -7,7 +7,7 @@ from nbcad.evaluation import bootstrap
 from nbcad.evaluation.bootstrap import Figure, median, ratio, undefined
 
 
-def test_a_ratio_is_that_of_the_sums_and_not_the_mean_of_the_patients_ratios():
+def test_ratio_is_that_of_the_sums_and_not_a_mean_over_patients():
     figure = ratio([1, 9], [1, 10], "none")
     assert (figure.value, figure.n, figure.patients) == (10 / 11, 11, 2)
 
@@ -42,11 +42,14 @@ def test_patients_who_do_not_count_in_a_figure_change_nothing_of_it():
     assert with_them == without and with_them.patients == 3
 
 
-def test_nothing_counted_is_null_with_the_reason_and_one_patient_has_no_interval():
+def test_nothing_counted_is_null_with_the_reason():
     assert ratio([0, 0], [0, 0], "no lesion").as_dict() == {
         "value": None, "low": None, "high": None, "n": 0, "patients": 0, "reason": "no lesion",
     }  # fmt: skip
     assert median([], [], "no lesion") == undefined("no lesion")
+
+
+def test_figure_of_one_patient_has_no_interval():
     assert ratio([0, 1], [0, 2], "") == Figure(0.5, None, None, 2, 1, bootstrap.ONE_PATIENT)
 
 
@@ -56,7 +59,7 @@ def test_complements_have_complementary_intervals():
     assert (missed.value, missed.low, missed.high) == pytest.approx((1 - found.value, 1 - found.high, 1 - found.low))
 
 
-def test_the_same_seed_gives_the_same_interval_and_each_draw_as_many_patients_as_there_are():
+def test_draws_are_seeded_and_each_has_as_many_patients_as_there_are():
     first = bootstrap.draws(7).copy()
     bootstrap.draws.cache_clear()
     np.testing.assert_array_equal(first, bootstrap.draws(7))

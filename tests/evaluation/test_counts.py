@@ -22,7 +22,7 @@ def test_a_measure_without_cases_is_null_with_the_reason():
     assert m["false_positive_rate"].value is None and m["sensitivity"].value == 1
 
 
-def test_by_lesion_a_missed_one_counts_and_what_needs_healthy_places_is_not_defined():
+def test_measures_by_lesion_count_misses_but_no_healthy_places():
     m = lesion_measures(np.array([3, 2, 0]), np.array([3, 0, 0]), np.array([0, 1, 3]), np.ones(3))
     assert (m["sensitivity"].value, m["sensitivity"].n, m["sensitivity"].patients) == (0.6, 5, 2)
     assert m["miss_rate"].value == pytest.approx(0.4)

@@ -162,14 +162,14 @@ def test_found_lesions_on_slices_not_looked_at_are_neither_true_nor_false():
     assert record.found == []
 
 
-def test_of_several_found_in_one_true_lesion_the_one_with_most_overlap_is_placed():
+def test_true_lesion_is_paired_with_the_found_one_of_most_overlap():
     true = {0: (4, 4, 12, 12)}
     small, large = lesion({0: (4, 4, 6, 6)}, probability=0.9), lesion({0: (4, 4, 12, 11)}, probability=0.6)
     (placed,) = series_record(_truth([true]), analysis([small, large]), [0.5]).lesions
     assert (placed.overlap, placed.probability) == (7 / 8, 0.6)
 
 
-def test_where_no_stage_is_suggested_the_answer_is_wrong_and_not_calibrated():
+def test_patient_without_a_suggested_stage_is_wrong_and_not_calibrated():
     undecided, right = (
         dataclasses.replace(patient("L1", "L1", of=[series([image(found=True)], [true_lesion()])]), **facts)
         for facts in ({"stage_answer": None}, {})

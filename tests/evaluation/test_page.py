@@ -54,7 +54,7 @@ def test_names_from_outside_are_shown_as_text(figures, tmp_path):
     assert all(set(picture) == {"src", "alt"} for picture in page.all("img"))
 
 
-def test_figures_stand_with_their_interval_and_definition_or_say_that_there_is_none(figures, tmp_path):
+def test_figure_stands_with_its_interval_and_definition_if_it_has_any(figures, tmp_path):
     page = _page(figures, tmp_path)
     found = figures["tumour"]["lesion"]["sensitivity"]
     assert f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" in page.text

@@ -60,7 +60,7 @@ def source():
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
-def test_a_variant_differs_from_the_shipped_files_in_the_lines_it_names_alone(variant, tmp_path):
+def test_variant_differs_from_shipped_files_only_in_lines_it_names(variant, tmp_path):
     net = Path("models") / {ORGAN: "organ_net", STAGE: "stage_lenet5"}[variant.task]
     shipped = {
         "solver": Path(variant.solver_file or f"solvers/{variant.task}_solver.prototxt"),
@@ -84,7 +84,7 @@ def test_an_edit_that_fits_nowhere_is_an_error(tmp_path):
         Variant("typo", solver=(("momemtum: .*", "momentum: 0"),)).write(tmp_path, tmp_path, 3, 64)
 
 
-def test_every_variant_is_compared_with_one_of_its_own_task_that_has_its_data_sets():
+def test_variant_is_compared_with_one_of_its_task_and_data_sets():
     by_name = {variant.name: variant for variant in VARIANTS}
     assert len(by_name) == len(VARIANTS)
     for variant in VARIANTS:
@@ -149,7 +149,7 @@ def test_split_by_patient_keeps_patients_apart_and_split_by_image_does_not(rng):
         assert all(image.tobytes() in first for image in drawn["test"][0])
 
 
-def test_slices_of_the_phantom_are_those_of_the_lmdbs_and_not_enhanced_ones_differ(flow, monkeypatch):
+def test_slices_of_the_phantom_are_those_of_the_lmdbs_if_enhanced(flow, monkeypatch):
     monkeypatch.setattr(datasets, "SIZES", {PHANTOM: 64})
     source = datasets.Source(flow.database, flow.lmdbs)
     pools = {on: source.pool(PHANTOM, replace(PAPER, enhanced=on)) for on in (True, False)}

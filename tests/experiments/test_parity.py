@@ -38,9 +38,7 @@ def test_other_implementations_answer_as_caffes_own_layers(answers, implementati
 
 
 @pytest.mark.parametrize(("net", "size", "labels"), [("organ", 64, 3), ("stage", 32, 5)])
-def test_caffe_train_and_our_driver_have_the_same_losses_with_stock_and_fast_layers(
-    tmp_path, rewritten_solver, net, size, labels
-):
+def test_caffe_train_and_our_driver_have_the_same_losses(tmp_path, rewritten_solver, net, size, labels):
     rng = np.random.default_rng(5)
     for split in ("train", "val"):
         images, truth = rng.integers(0, 255, (40, size, size), np.uint8), rng.integers(0, labels, 40)

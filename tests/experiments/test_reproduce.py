@@ -29,7 +29,7 @@ def _edit(path, edit) -> None:
     path.write_text(json.dumps(record))
 
 
-def test_a_record_alone_gives_the_same_bytes_after_net_and_solver_have_changed(trained, tmp_path):
+def test_record_gives_the_same_bytes_after_net_and_solver_changed(trained, tmp_path):
     for name in ("solver", "train_val"):
         (tmp_path / "given" / f"{name}.prototxt").write_text("")
     done = run_tool("reproduce", trained / "run.json", "--out", tmp_path / "again")

@@ -27,7 +27,7 @@ def _plane(along_row, along_column) -> Geometry:
     return Geometry(np.zeros(3), np.asarray(along_row, float), np.asarray(along_column, float), 2.0, 3.0)
 
 
-def test_enhance_clips_at_percentiles_so_that_hot_pixels_do_not_set_the_scale(rng):
+def test_hot_pixels_do_not_set_the_scale(rng):
     volume = rng.uniform(100, 200, (4, 50, 50)).astype(np.float32)
     volume[0, 0, 0] = 1e6
     enhanced = enhance(volume)
@@ -56,7 +56,7 @@ def test_enhance_with_n4_flattens_a_bias_field(rng, slices):
 
 
 @pytest.mark.parametrize(("along_row", "along_column"), AXIAL)
-def test_axial_slice_is_turned_so_that_rows_run_to_posterior_and_columns_to_left(along_row, along_column):
+def test_turned_axial_slice_runs_to_posterior_and_to_left(along_row, along_column):
     plane = _plane(along_row, along_column)
     rows, columns = np.mgrid[0:5, 0:7]
     places = np.stack(np.vectorize(lambda r, c: tuple(plane.pixel_to_patient(r, c)))(rows, columns), -1)
@@ -71,7 +71,7 @@ def test_axial_slice_is_turned_so_that_rows_run_to_posterior_and_columns_to_left
     plane=st.sampled_from(AXIAL),
     box=st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 5), st.integers(1, 7)),
 )
-def test_box_in_the_turned_slice_holds_the_pixels_of_the_stored_box_and_maps_back(plane, box):
+def test_box_of_a_turned_slice_holds_the_same_pixels_and_maps_back(plane, box):
     row0, col0, row1, col1 = box[0], box[1], min(box[0] + box[2], 5), min(box[1] + box[3], 7)
     stored = np.zeros((5, 7), bool)
     stored[row0:row1, col0:col1] = True

@@ -135,7 +135,7 @@ def test_page_of_an_input_without_mr_images_says_so(eager, folder, tmp_path):
     assert "no MR image that can be analysed" in _page(folder, eager, tmp_path).text
 
 
-def test_page_without_a_lesion_shows_the_hottest_slice_and_claims_no_certainty(tmp_path):
+def test_page_without_a_lesion_shows_the_hottest_slice_as_uncertain(tmp_path):
     found = analysis()
     found.heat[:, 0], found.heat[1, 0, 2, 2] = 0.9, 0.1
     stage = StudyStage("normal", {"normal": 1.0, "M": 0.0}, ())
@@ -181,7 +181,7 @@ def test_lesions_of_one_slice_share_its_picture(tmp_path):
 
 
 @pytest.mark.parametrize("axes", [((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, -1, 0), (1, 0, 0))])
-def test_box_is_drawn_around_the_lesion_with_anterior_up_and_right_on_the_left(axes):
+def test_box_is_drawn_around_the_lesion_as_radiologists_see_it(axes):
     """A bright patch in the patient's left front, in planes stored in several ways."""
     axes = tuple(np.array(a, float) for a in axes)
     series = analysis(shape=(64, 64), axes=axes, count=1)

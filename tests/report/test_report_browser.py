@@ -246,7 +246,7 @@ def test_hostile_words_run_nothing(chromium, tmp_path):
     assert len([message for message in page.complaints() if "Content Security Policy" in message]) == 2
 
 
-def test_printed_page_has_the_evidence_in_place_of_the_viewers_and_light_colours(opened):
+def test_printed_page_has_light_colours_and_evidence_for_viewers(opened):
     page = opened(_grey([lesion({3: (16, 16, 48, 48)})]))
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:

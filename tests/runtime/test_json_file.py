@@ -58,7 +58,7 @@ def test_json_reads_back_and_what_json_cannot_hold_leaves_the_old_file(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_dataclasses_are_written_in_the_order_of_their_fields_and_read_back(tmp_path):
+def test_dataclasses_are_written_in_order_of_fields_and_read_back(tmp_path):
     path = tmp_path / "whole.json"
     write_json(WHOLE, path)
     assert path.read_text() == TEXT

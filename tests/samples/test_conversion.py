@@ -113,7 +113,7 @@ def test_any_number_of_workers_gives_the_same_bytes(hospital, reference, tmp_pat
     assert fingerprints(tmp_path / "x") == reference
 
 
-def test_workers_do_not_wait_for_the_opencv_threads_of_the_process_that_forks_them(hospital, reference, tmp_path):
+def test_workers_do_not_wait_for_the_opencv_threads_of_their_parent(hospital, reference, tmp_path):
     before = cv2.getNumThreads()
     cv2.setNumThreads(2)
     try:
@@ -125,9 +125,7 @@ def test_workers_do_not_wait_for_the_opencv_threads_of_the_process_that_forks_th
     assert fingerprints(tmp_path / "x") == reference
 
 
-def test_killed_at_random_moments_it_leaves_the_old_set_or_the_new_and_ends_at_the_same_bytes(
-    hospital, reference, tmp_path, rng
-):
+def test_conversion_killed_at_random_leaves_a_whole_set_every_time(hospital, reference, tmp_path, rng):
     out, work = tmp_path / "lmdb", tmp_path / ".lmdb.part"
     old = {"n4": False, "entries": {"organ_train": 2}}
     lmdb_io.write(out / "organ_train", np.zeros((2, 4, 4), np.uint8), [0, 1])
@@ -231,7 +229,7 @@ def test_existing_output_is_kept_without_force_and_what_is_no_lmdb_always(hospit
         conversion.convert(hospital / "samples.sqlite", tmp_path, n4=False, map_=map, force=True)
 
 
-def test_file_that_changed_since_the_database_was_built_stops_the_conversion_by_name(hospital, tmp_path):
+def test_file_that_changed_since_the_build_stops_the_conversion(hospital, tmp_path):
     shutil.copytree(hospital / "dicom", tmp_path / "dicom")
     build.build(tmp_path / "dicom", [hospital / "annotations.csv"], tmp_path / "samples.sqlite")
     path = tmp_path / "dicom" / "SECRETFOLDER4" / "2"

@@ -40,7 +40,7 @@ def test_every_patient_is_on_one_side_and_each_stage_on_all(hospital):
     assert {(s["stage"], s["side"]) for s in splits} >= {("L1", "train"), ("normal", "train")}
 
 
-def test_positive_windows_are_centred_in_the_lesion_and_negative_ones_clear_of_it(hospital):
+def test_positive_windows_lie_in_the_lesion_and_negative_ones_off_it(hospital):
     _build(hospital)
     with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
         rows = connection.execute(
@@ -123,7 +123,7 @@ def test_identical_image_on_two_sides_stops_the_build_and_names_the_pair(tmp_pat
     assert not (tmp_path / "out" / "samples.sqlite").exists()
 
 
-def test_identical_images_under_two_patient_ids_stop_the_build_also_on_one_side(tmp_path, rng):
+def test_one_image_under_two_patient_ids_stops_the_build_on_any_side(tmp_path, rng):
     same = rng.integers(50, 900, (60, 60)).astype(np.uint16).tobytes()
 
     def copy(number, index, image):
@@ -135,7 +135,7 @@ def test_identical_images_under_two_patient_ids_stop_the_build_also_on_one_side(
         _build(tmp_path, Options(SplitPlan(shares=(1.0, 0.0, 0.0))))
 
 
-def test_one_study_under_two_patient_ids_stops_the_build_and_names_the_pair(tmp_path, rng):
+def test_one_study_under_two_patient_ids_stops_the_build(tmp_path, rng):
     def one_study(number, index, image):
         if number in (4, 7):
             image.StudyInstanceUID = "2.25.99"
@@ -298,7 +298,7 @@ def test_a_csv_may_name_the_organs_of_slices_whose_lesions_a_seg_outlines(labell
         (",M,11,13,19,29", "outlines the same lesion"),
     ],
 )
-def test_label_files_that_contradict_each_other_are_named_and_the_first_is_taken(labelled, row, message):
+def test_of_contradicting_label_files_the_first_is_taken(labelled, row, message):
     image = _slices_of(labelled / "dicom", 0)[1]
     (labelled / "more.csv").write_text(f"{','.join(HEADER)}\n{image.SOPInstanceUID},0,{row}\n")
     built = _build_labelled(labelled, labelled / "more.csv")
@@ -326,7 +326,7 @@ def test_patient_ids_of_the_table_are_nowhere_in_the_database(labelled):
     assert b"SECRET" not in (labelled / "out" / "samples.sqlite").read_bytes()
 
 
-def test_balance_leaves_as_many_training_samples_of_each_class_as_of_the_rarest(hospital):
+def test_balance_leaves_as_many_samples_of_each_class_as_of_the_rarest(hospital):
     plain = _build(hospital).counts
     balanced = _build(hospital, Options(balance=True), force=True).counts
     for task, names in (("organ", ["adrenal", "retroperitoneum", "thorax"]), ("stage", ["normal", "L1"])):
@@ -363,7 +363,7 @@ def test_split_by_image_says_what_it_does_to_the_figures(hospital):
     assert "the nearest training slice names the region of" in done.stdout
 
 
-def test_a_classifier_that_knows_patients_but_no_regions_shines_only_if_split_by_image(tmp_path, rng):
+def test_classifier_that_knows_only_patients_shines_if_split_by_image(tmp_path, rng):
     """Every patient looks alike on all slices, unlike any other, and all slices of one bear one region."""
     of_patient = [rng.integers(50, 900, (60, 60)) for _ in range(12)]
 

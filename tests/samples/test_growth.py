@@ -85,7 +85,7 @@ def test_growing_is_seeded(tmp_path, rng):
     assert [row[:5] for row in first] == [row[:5] for row in second]
 
 
-def test_windows_of_earlier_lesions_keep_their_number_when_the_stages_shift(hospital, rng):
+def test_earlier_lesions_keep_their_windows_when_the_stages_shift(hospital, rng):
     before = _rows(hospital)["sample"]
     more = hospital.parent / f"{hospital.name}.more"
     make_hospital.hospital(more, rng, patients=[13, 15])

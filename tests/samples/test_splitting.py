@@ -46,7 +46,7 @@ def test_new_patients_fill_up_what_each_stage_lacks(plan):
         assert abs(count["test"] - 50 * (0.25 if plan.folds else 0.15)) <= 1.5, count
 
 
-def test_a_stage_that_is_one_sided_is_evened_out_by_new_patients_of_that_stage():
+def test_one_sided_stage_is_evened_out_by_its_new_patients():
     strata = {n: "L1" if n < 5 or n >= 10 else "normal" for n in range(15)}
     sides = ["train"] * 5 + ["train", "val", "val", "test", "test"]  # together as they should be, each stage not
     new = SplitPlan().assign(strata, {n: (side, None) for n, side in enumerate(sides)})

@@ -105,22 +105,26 @@ def test_existing_training_is_kept_unless_forced(solver, tmp_path):
     assert (run / "notes.txt").exists()
 
 
-def test_missing_lmdb_malformed_solver_and_nothing_to_resume_are_single_errors(solver, tmp_path):
+def test_folder_without_a_snapshot_cannot_be_resumed(solver, tmp_path):
     with pytest.raises(InputError, match="no sound snapshot"):
         train(solver, tmp_path / "empty", resume=True)
+
+
+def test_missing_lmdb_is_an_error_that_says_how_to_make_it(solver, tmp_path):
     net = solver.with_name("train_val.prototxt")
     net.write_text(re.sub(r'source: "[^"]*', 'source: "/nowhere', net.read_text()))
     with pytest.raises(DatabaseError, match="make data"):
         train(solver, tmp_path / "a")
+
+
+def test_malformed_solver_is_an_error_that_names_the_word(solver, tmp_path):
     solver.write_text(solver.read_text().replace("momentum", "momemtum"))
     with pytest.raises(ModelError, match="momemtum"):
         train(solver, tmp_path / "b")
 
 
 @pytest.mark.parametrize(("split", "label"), [("train", 5), ("train", -1), ("val", 7)])
-def test_label_beyond_the_nets_outputs_is_refused_and_the_old_training_stays(
-    tmp_path, lmdbs, rewritten_solver, split, label
-):
+def test_label_beyond_the_nets_outputs_leaves_the_old_training(tmp_path, lmdbs, rewritten_solver, split, label):
     """Caffe would read and write beside its blobs."""
     lmdb_io.write(tmp_path / "bad", np.zeros((3, 32, 32), np.uint8), [0, label, 1])
     both = (tmp_path / "bad", lmdbs[1]) if split == "train" else (lmdbs[0], tmp_path / "bad")
@@ -149,7 +153,7 @@ def test_signal_leaves_a_snapshot_to_resume_from(solver, tmp_path, number, code)
     assert train(solver, run, max_iter=stopped + 1, resume=True).iteration == stopped + 1
 
 
-def test_killed_at_any_moment_it_goes_on_and_loses_no_more_than_a_snapshot_interval(solver_without_dropout, tmp_path):
+def test_killed_training_loses_no_more_than_a_snapshot_interval(solver_without_dropout, tmp_path):
     solver, run, rng = solver_without_dropout, tmp_path / "run", np.random.default_rng(3)
     command = [sys.executable, "tools/train.py", "--solver", str(solver), "--run", str(run), "--max-iter", "1000000"]
     before = 0

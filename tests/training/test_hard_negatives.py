@@ -39,7 +39,7 @@ def _truth(lesions=(), looked_at=(True, True, True)) -> Truth:
 @pytest.mark.parametrize(
     ("along_row", "along_column"), [((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, -1, 0)), ((0, -1, 0), (1, 0, 0))]
 )
-def test_windows_are_cut_round_false_places_and_off_lesions_of_slices_however_stored(along_row, along_column, rng):
+def test_windows_are_cut_round_false_places_and_off_lesions(along_row, along_column, rng):
     slices = _slices(along_row, along_column)
     turn = Canonical.of(slices[0].geometry)
     volume = rng.integers(0, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
@@ -70,7 +70,7 @@ def test_places_on_slices_that_nobody_looked_at_are_not_called_normal(rng):
     assert hard_negatives.false_windows(_heat(slices, (1, 8, 9)), slices, volume, truth, rng) == []
 
 
-def test_mined_windows_join_the_training_windows_as_normal_and_nothing_else_changes(flow, tmp_path):
+def test_mined_windows_join_the_training_windows_as_normal(flow, tmp_path):
     out = tmp_path / "hard"
     arguments = ("--run", flow.models / "stage", "--database", flow.database, "--lmdb", flow.lmdbs, "--out", out)
     done = run_tool("mine_hard_negatives", *arguments)

@@ -39,7 +39,7 @@ def test_folds_do_not_depend_on_how_patients_are_named(clouds):
         np.testing.assert_array_equal(one[0], other[0])
 
 
-def test_c_and_gamma_are_those_that_cross_validation_of_the_svm_itself_prefers(clouds):
+def test_c_and_gamma_are_those_that_plain_cross_validation_prefers(clouds):
     """The choice goes by way of precomputed distances; scikit-learn's own search on the features agrees."""
     features, labels, _ = clouds
     features = features + np.random.default_rng(1).normal(0, 2, features.shape)  # so that the choice matters
@@ -80,7 +80,7 @@ def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, c
     assert large.classify(far)[0] == ["other"]
 
 
-def test_choice_and_familiarity_of_many_samples_come_from_a_few_whole_patients(svm, large, clouds):
+def test_many_samples_are_judged_by_a_few_whole_patients(svm, large, clouds):
     assert svm.info["chosen_on_samples"] == 240
     assert large.info["chosen_on_samples"] == 90
     chosen = some_patients(clouds[2], 90)
