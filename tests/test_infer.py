@@ -1,6 +1,5 @@
-"""The report as data: what stands in it, where lesions lie in the patient, how a patient's stage comes about."""
+"""From DICOM to report: what stands in it, and what became of every file."""
 
-import dataclasses
 import json
 import weakref
 from collections import Counter
@@ -8,20 +7,11 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 from make_analysis import analysis, lesion, report_of
 from make_dicom import enhanced, mr_image, write
-from nbcad.errors import ModelError, NbcadError
-from nbcad.imaging.boxes import whole_pixels
-from nbcad.inference.calibration import Calibration
-from nbcad.inference.heat import to_fully_convolutional
-from nbcad.inference.lesions import OperatingPoint, find_lesions
-from nbcad.inference.measure import millimetres, volume_mm3
-from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
-from nbcad.inference.study_stage import study_stage
+from nbcad.errors import NbcadError
+from nbcad.inference.measure import millimetres
 from nbcad.report.entries import lesion_entries
 from nbcad.report.types import FileEntry, PatientEntry, Report
 from nbcad.runtime.json_file import read_json, write_json
@@ -159,67 +149,6 @@ def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path
     assert millimetres(found.lesions[0], found) == (None, None)
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    turn=st.tuples(*[st.floats(-180, 180)] * 3),
-    mirrored=st.booleans(),
-    spacing=st.tuples(*[st.floats(0.3, 4)] * 2),
-    step=st.floats(1, 8),
-    first=st.integers(0, 3),
-    corner=st.tuples(*[st.floats(0, 10)] * 2),
-    size=st.tuples(*[st.floats(1, 10)] * 2),
-    centre=st.tuples(st.floats(0, 5), st.floats(0, 23), st.floats(0, 19)),
-)
-def test_lesion_lies_in_the_patient_where_its_pixels_do_whatever_the_plane(
-    turn, mirrored, spacing, step, first, corner, size, centre
-):
-    """Against the affine matrix of DICOM PS3.3 C.7.6.2.1.1, for oblique and flipped planes."""
-    axes = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()[:2]
-    if mirrored:
-        axes = -axes[0], axes[1]
-    box = (*corner, corner[0] + size[0], corner[1] + size[1])
-    spot = lesion({first: box, first + 2: box}, centre=centre)
-    series = analysis([spot], count=6, spacing=spacing, axes=tuple(axes), step_mm=step)
-    affine = np.column_stack([np.cross(*axes) * step, axes[1] * spacing[0], axes[0] * spacing[1]])
-    origin = series.slices[0].geometry.position
-    found, (low, high) = millimetres(spot, series)
-    np.testing.assert_allclose(found, origin + affine @ centre, atol=0.01)
-    corners = [
-        origin + affine @ (index, row - 0.5, column - 0.5)
-        for index in (first - 0.5, first + 2.5)
-        for row in box[::2]
-        for column in box[1::2]
-    ]
-    np.testing.assert_allclose(low, np.min(corners, axis=0), atol=0.01)
-    np.testing.assert_allclose(high, np.max(corners, axis=0), atol=0.01)
-
-
-def test_lesion_of_a_single_slice_gets_no_thickness_that_nobody_measured():
-    spot = lesion({0: (2, 4, 6, 8)})
-    series = analysis([spot], count=1)
-    _, (low, high) = millimetres(spot, series)
-    assert low[2] == high[2] == series.slices[0].geometry.position[2]
-    assert volume_mm3(spot, series) is None
-
-
-def test_volume_of_an_ellipsoid_found_exactly_is_its_volume():
-    radii, spacing, step = np.array([9.0, 24.0, 15.0]), (1.5, 2.0), 0.5  # mm: slices, rows, columns
-    boxes = {}
-    for index in range(36):
-        half = np.sqrt(1 - ((index - 17.5) * step / radii[0]) ** 2) * radii[1:] / spacing
-        boxes[index] = (20 - half[0], 10 - half[1], 20 + half[0], 10 + half[1])
-    series = analysis([lesion(boxes)], count=36, shape=(40, 20), spacing=spacing, step_mm=step)
-    assert volume_mm3(series.lesions[0], series) == pytest.approx(4 / 3 * np.pi * radii.prod(), rel=1e-3)
-
-
-@given(st.tuples(*[st.floats(0, 400)] * 4))
-def test_whole_pixels_are_the_smallest_box_that_holds_the_box(box):
-    row0, col0, row1, col1 = found = whole_pixels(box)
-    assert all(type(edge) is int for edge in found)
-    assert row0 <= box[0] < row0 + 1 and col0 <= box[1] < col0 + 1
-    assert row1 - 1 < box[2] <= row1 and col1 - 1 < box[3] <= col1
-
-
 def test_lesion_has_the_region_of_most_slices_and_is_never_normal(eager):
     spot = lesion({0: (2, 2, 5, 5), 1: (2, 2, 5, 5), 2: (2, 2, 5, 5)}, stages=(0, 0.1, 0.7, 0.2))
     series = analysis([spot])
@@ -227,80 +156,6 @@ def test_lesion_has_the_region_of_most_slices_and_is_never_normal(eager):
     (entry,) = lesion_entries(series, 3, eager)
     assert (entry.organ, entry.stage.label) == ("thorax", "M")
     assert [b.sop_uid for b in entry.boxes] == [s.sop_uid for s in series.slices]
-
-
-def test_study_without_a_lesion_is_normal_and_tells_its_probability(blind):
-    cold, warm = analysis(), analysis()
-    warm.heat[1, 0, 3, 3] = 0.17
-    stage = study_stage([cold, warm], 12, blind)
-    assert (stage.label, stage.probabilities["normal"]) == ("normal", 1)
-    assert "0.83" in stage.notes[0]
-
-
-def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
-    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], 12, blind)
-    assert (stage.label, stage.probabilities["normal"]) == ("L2", 0.8)
-
-
-@pytest.mark.parametrize(
-    ("age", "label", "note"), [(17, "MS", None), (18, "M", TOO_OLD_FOR_MS), (None, "M", AGE_UNKNOWN)]
-)
-def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
-    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 0, 0.1, 0.9))])], age, blind)
-    assert stage.label == label
-    assert sum(stage.probabilities.values()) == pytest.approx(1)
-    assert [n for n in stage.notes if n in (AGE_UNKNOWN, TOO_OLD_FOR_MS)] == [note] * (note is not None)
-
-
-def test_patients_stages_are_calibrated(blind):
-    models = dataclasses.replace(blind, calibration=Calibration(patient_temperature=0.5))
-    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0.2, 0.8, 0, 0), 1.0)])], 12, models)
-    assert stage.probabilities["L2"] == pytest.approx(0.64 / 0.68, abs=1e-3)
-
-
-def test_what_only_a_surgeon_can_tell_apart_is_not_suggested(blind):
-    models = dataclasses.replace(blind, stages=["normal", "1", "2A", "2B", "3", "4", "4S"])
-    local, spread = (lesion({0: (2, 2, 5, 5)}, stages) for stages in ((0.2, 0.6, 0.1, 0.1, 0, 0), (0, 0, 0, 0, 0, 1)))
-    stage = study_stage([analysis([local])], 5, models)
-    assert stage.label is None and UNDETERMINED in stage.notes
-    assert study_stage([analysis([spread])], 5, models).label == "4S"
-    assert study_stage([analysis([spread])], 12, models).label == "4"
-
-
-@pytest.mark.parametrize(
-    ("other", "share"),
-    [
-        ({"spacing": (1.0, 1.0)}, 0.2),  # as many pixels of a quarter the area
-        ({"step_mm": 20.0}, 0.8),
-        ({"count": 1, "spacing": (1.0, 1.0)}, 0.2),  # no distance between slices: areas are compared
-    ],
-)
-def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, other, share):
-    box = {0: (2, 2, 6, 6)}
-    found = [
-        analysis([lesion(box, (1, 0, 0, 0), 1.0)]),
-        analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
-    ]
-    assert study_stage(found, 12, blind).probabilities["L2"] == pytest.approx(share)
-
-
-def test_weights_of_another_net_are_not_taken_for_the_stagers(eager, tmp_path):
-    path = tmp_path / "final.caffemodel"
-    eager.organ_net.save(str(path))
-    with pytest.raises(ModelError, match="does not fit"):
-        to_fully_convolutional(path)
-
-
-@pytest.mark.parametrize("rows", [61, 62, 63, 64])
-def test_lesion_at_the_far_edge_has_a_box_inside_the_image(rows):
-    """The last place of a heat map may lie beyond the edge."""
-    image = analysis(shape=(rows, rows)).slices[0]
-    heat = np.zeros((1, 5, -(-rows // 4) + 1, -(-rows // 4) + 1), np.float32)
-    heat[:, 0] = 1
-    heat[:, :2, -1, -1] = [[0, 1]]
-    (spot,) = find_lesions(heat, [image], OperatingPoint(0.05, 0.05))
-    row0, col0, row1, col1 = spot.boxes[0]
-    assert 0 <= row0 < row1 <= rows and 0 <= col0 < col1 <= rows
 
 
 def test_every_series_that_a_rule_takes_is_analysed_and_named(blind, tmp_path):

@@ -65,3 +65,11 @@ def test_two_boxes_within_one_on_the_next_slice_are_one_lesion():
 
 def test_no_boxes_are_no_lesions():
     assert link([[], []]) == []
+
+
+@given(st.tuples(*[st.floats(0, 400)] * 4))
+def test_whole_pixels_are_the_smallest_box_that_holds_the_box(box):
+    row0, col0, row1, col1 = found = whole_pixels(box)
+    assert all(type(edge) is int for edge in found)
+    assert row0 <= box[0] < row0 + 1 and col0 <= box[1] < col0 + 1
+    assert row1 - 1 < box[2] <= row1 and col1 - 1 < box[3] <= col1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import make_slices
+from nbcad.errors import ModelError
 from nbcad.imaging.preprocess import STAGE_WINDOW
 from nbcad.inference.heat import DEPLOY, TRAIN_VAL, heat_maps, to_fully_convolutional
 from nbcad.inference.lesions import STRIDE
@@ -38,3 +39,10 @@ def test_heat_map_is_a_probability_at_every_place_of_every_slice(weights, rng):
     probabilities = heat_maps(net, transform, make_slices.slices(2, 60, 80), volume)
     assert probabilities.shape == (2, 5, 60 // STRIDE + 1, 80 // STRIDE + 1)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_weights_of_another_net_are_not_taken_for_the_stagers(eager, tmp_path):
+    path = tmp_path / "final.caffemodel"
+    eager.organ_net.save(str(path))
+    with pytest.raises(ModelError, match="does not fit"):
+        to_fully_convolutional(path)

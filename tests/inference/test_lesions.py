@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit, logit
 
 import make_slices
+from make_analysis import analysis
 from nbcad.imaging.orientation import Canonical
 from nbcad.inference import lesions
 from nbcad.inference.lesions import SURE, OperatingPoint, find_lesions, smoothed_log_odds
@@ -95,3 +96,15 @@ def test_smoothing_averages_log_odds_and_leaves_even_heat_alone():
     np.testing.assert_allclose(smoothed_log_odds(even), logit(0.8), rtol=1e-5)
     lonely = smoothed_log_odds(_heat_with_blob((5, 17, 21), np.s_[2, 8, 10]))
     assert lonely[2, 8, 10] == lonely.max() < logit(0.9)
+
+
+@pytest.mark.parametrize("rows", [61, 62, 63, 64])
+def test_lesion_at_the_far_edge_has_a_box_inside_the_image(rows):
+    """The last place of a heat map may lie beyond the edge."""
+    image = analysis(shape=(rows, rows)).slices[0]
+    heat = np.zeros((1, 5, -(-rows // 4) + 1, -(-rows // 4) + 1), np.float32)
+    heat[:, 0] = 1
+    heat[:, :2, -1, -1] = [[0, 1]]
+    (spot,) = find_lesions(heat, [image], OperatingPoint(0.05, 0.05))
+    row0, col0, row1, col1 = spot.boxes[0]
+    assert 0 <= row0 < row1 <= rows and 0 <= col0 < col1 <= rows

@@ -1,0 +1,65 @@
+"""The stage of a study: from all its lesions, by size, age and what images can tell."""
+
+import dataclasses
+
+import pytest
+
+from make_analysis import analysis, lesion
+from nbcad.inference.calibration import Calibration
+from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
+from nbcad.inference.study_stage import study_stage
+
+
+def test_study_without_a_lesion_is_normal_and_tells_its_probability(blind):
+    cold, warm = analysis(), analysis()
+    warm.heat[1, 0, 3, 3] = 0.17
+    stage = study_stage([cold, warm], 12, blind)
+    assert (stage.label, stage.probabilities["normal"]) == ("normal", 1)
+    assert "0.83" in stage.notes[0]
+
+
+def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], 12, blind)
+    assert (stage.label, stage.probabilities["normal"]) == ("L2", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("age", "label", "note"), [(17, "MS", None), (18, "M", TOO_OLD_FOR_MS), (None, "M", AGE_UNKNOWN)]
+)
+def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 0, 0.1, 0.9))])], age, blind)
+    assert stage.label == label
+    assert sum(stage.probabilities.values()) == pytest.approx(1)
+    assert [n for n in stage.notes if n in (AGE_UNKNOWN, TOO_OLD_FOR_MS)] == [note] * (note is not None)
+
+
+def test_patients_stages_are_calibrated(blind):
+    models = dataclasses.replace(blind, calibration=Calibration(patient_temperature=0.5))
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0.2, 0.8, 0, 0), 1.0)])], 12, models)
+    assert stage.probabilities["L2"] == pytest.approx(0.64 / 0.68, abs=1e-3)
+
+
+def test_what_only_a_surgeon_can_tell_apart_is_not_suggested(blind):
+    models = dataclasses.replace(blind, stages=["normal", "1", "2A", "2B", "3", "4", "4S"])
+    local, spread = (lesion({0: (2, 2, 5, 5)}, stages) for stages in ((0.2, 0.6, 0.1, 0.1, 0, 0), (0, 0, 0, 0, 0, 1)))
+    stage = study_stage([analysis([local])], 5, models)
+    assert stage.label is None and UNDETERMINED in stage.notes
+    assert study_stage([analysis([spread])], 5, models).label == "4S"
+    assert study_stage([analysis([spread])], 12, models).label == "4"
+
+
+@pytest.mark.parametrize(
+    ("other", "share"),
+    [
+        ({"spacing": (1.0, 1.0)}, 0.2),  # as many pixels of a quarter the area
+        ({"step_mm": 20.0}, 0.8),
+        ({"count": 1, "spacing": (1.0, 1.0)}, 0.2),  # no distance between slices: areas are compared
+    ],
+)
+def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, other, share):
+    box = {0: (2, 2, 6, 6)}
+    found = [
+        analysis([lesion(box, (1, 0, 0, 0), 1.0)]),
+        analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
+    ]
+    assert study_stage(found, 12, blind).probabilities["L2"] == pytest.approx(share)
