@@ -29,8 +29,8 @@ PY := $(VENV)/bin/python
 INPUTS := python/nbcad/imaging/preprocess.py config/series_rules.toml $(wildcard python/nbcad/dicom/*.py)
 POINT := $(addprefix python/nbcad/,inference/heat.py inference/lesions.py inference/calibration.py \
 	training/operating_point.py training/calibration.py)
-SAMPLES := $(addprefix python/nbcad/samples/,build.py build_run.py existing.py ingest.py rows.py assign.py splitting.py \
-	sampling.py schema.sql) $(wildcard python/nbcad/annotation/*.py) $(INPUTS)
+SAMPLES := $(filter-out $(addprefix python/nbcad/samples/,audit.py conversion.py lmdb_io.py split_bias.py), \
+	$(wildcard python/nbcad/samples/*.py python/nbcad/annotation/*.py)) python/nbcad/samples/schema.sql $(INPUTS)
 HELDOUT := data/heldout
 OTHERS := data/others
 # A database without a phantom beside it is of your own images: only `make data` with these may change it.

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import dask
@@ -24,8 +23,9 @@ from nbcad.dicom import read_archive
 from nbcad.errors import ModelError, WorkerError
 from nbcad.infer import Input, write_report
 from nbcad.inference import models, organ
-from nbcad.samples import build, conversion, database, lmdb_io
+from nbcad.samples import build, conversion, lmdb_io
 from nbcad.training import organ_features
+from sample_database import tables
 
 VARYING = ("UI", "DA", "TM", "DT")  # of a DICOM object: made anew each time
 
@@ -125,9 +125,7 @@ def _blacken_one(patient: int, index: int, image: pydicom.Dataset) -> None:
 
 def _rows(path: Path) -> dict[str, list]:
     """All rows of a sample database but those that tell when it was built."""
-    with closing(database.connect(path)) as connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {t: [tuple(row) for row in connection.execute(f"SELECT * FROM {t}")] for t in tables if t != "run"}
+    return {name: rows for name, rows in tables(path).items() if name != "run"}
 
 
 def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster, rng, tmp_path, monkeypatch):

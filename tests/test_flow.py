@@ -5,7 +5,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,11 @@ from nbcad.inference.models import load_models
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.report.entries import SCHEMA
-from nbcad.samples import conversion, database, lmdb_io
+from nbcad.samples import lmdb_io
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.images import load_series
 from repository import run_tool
+from sample_database import query
 
 LABELLED = {"label", "probabilities"}
 
@@ -63,10 +65,9 @@ def test_evaluate_overwrites_figures_only_if_forced(flow, tmp_path):
 def test_records_are_one_a_patient_and_whole_patients_come_together(flow):
     models = load_models(flow.models, "cpu")
     gathered = records.gather(flow.database, models)
-    with closing(database.connect(flow.database)) as connection:
-        count, slices = connection.execute(
-            "SELECT count(DISTINCT patient), count(*) FROM slice_side WHERE side = 'test'"
-        ).fetchone()
+    ((count, slices),) = query(
+        flow.database, "SELECT count(DISTINCT patient), count(*) FROM slice_side WHERE side = 'test'"
+    )
     assert len(gathered.patients) == count
     assert sum(len(s.slices) for p in gathered.patients for s in p.series) == slices
     assert models.point.threshold in gathered.thresholds
@@ -216,12 +217,11 @@ def test_infer_on_a_folder_that_is_not_there_is_one_line(flow, tmp_path):
 def test_training_caffe_and_inference_see_the_same_tensors(flow, tmp_path, monkeypatch, task):
     """Bit for bit: an LMDB's entries after the net's transform, what Caffe's Data layer delivers from that LMDB, and
     what inference feeds its nets for the same slices."""
-    with closing(database.connect(flow.database)) as connection:
-        series, numbers = database.load_series(connection, 1)
-        samples = conversion.select_samples(connection, 1)
-    samples = [sample for sample in samples if sample["task"] == task and sample["zoom"] is None]
-    assert {sample["slice"] for sample in samples} <= set(numbers) and len(samples) >= len(numbers) / 2
-    (split,) = {sample["split"] for sample in samples}
+    with SampleDatabase.open(flow.database) as database:
+        series, numbers = load_series(database, 1)
+        samples = [sample for sample in database.samples_of(1) if sample.task == task and sample.jitter is None]
+    assert {sample.slice for sample in samples} <= set(numbers) and len(samples) >= len(numbers) / 2
+    (split,) = {sample.split for sample in samples}
     train_val = {"organ": organ.TRAIN_VAL, "stage": heat.TRAIN_VAL}[task]
     stored = caffe_net.transform_of(train_val)(lmdb_io.read(flow.lmdbs / f"{task}_{split}")[0])
     delivered = _delivered_by_caffe(flow.lmdbs / f"{task}_{split}", train_val, len(stored), tmp_path)
@@ -229,12 +229,12 @@ def test_training_caffe_and_inference_see_the_same_tensors(flow, tmp_path, monke
     assert delivered.tobytes() == stored.tobytes()
     fed = _fed_by_inference(series, flow.models, task, monkeypatch)
     for sample in samples:
-        number = numbers.index(sample["slice"])
-        tensor = stored[sample["key"]]
+        number = numbers.index(sample.slice)
+        tensor = stored[sample.key]
         if task == "stage":
             place = _place(sample, series.slices[number])
             seen = fed[number][place[0] : place[0] + STAGE_WINDOW, place[1] : place[1] + STAGE_WINDOW]
-            seen = seen[:, ::-1] if sample["mirrored"] else seen
+            seen = seen[:, ::-1] if sample.mirrored else seen
         else:
             seen = fed[number]
         assert seen.tobytes() == tensor.tobytes(), tuple(sample)
@@ -269,7 +269,7 @@ def _place(sample, image) -> tuple[int, int]:
     """First row and column of a sample's window within what the fully convolutional net sees of its slice."""
     turn = Canonical.of(image.geometry)
     shape = image.rows, image.columns
-    row, column, _, _ = turn.box_to_canonical((sample["row"], sample["col"]) * 2, shape)
+    row, column, _, _ = turn.box_to_canonical((sample.row, sample.col) * 2, shape)
     grid = stage_grid_shape(turn.shape(shape), turn.spacing(image.spacing))
     middle = (row * grid[0] / turn.shape(shape)[0], column * grid[1] / turn.shape(shape)[1])
     # Half a window of zeros lies before the grid, so that a window begins where its centre is in the grid.

@@ -57,7 +57,8 @@ def main() -> int:
     options = _options()
 
     from nbcad.annotation.files import LESIONS
-    from nbcad.samples import build, leakage
+    from nbcad.samples import build
+    from nbcad.samples.split_bias import measure_split_bias
     from nbcad.samples.splitting import BY_IMAGE, SplitPlan
 
     plan = SplitPlan(options.seed, tuple(options.shares), options.folds, options.fold, options.split_by)
@@ -72,7 +73,7 @@ def main() -> int:
             each,
         )
     build.print_built(built)
-    bias = leakage.measure(options.out, plan) if plan.by == BY_IMAGE else None
+    bias = measure_split_bias(options.out, plan) if plan.by == BY_IMAGE else None
     if bias:
         print(
             f"the nearest training slice names the region of {bias.by_image:.3f} of the test slices rightly; "

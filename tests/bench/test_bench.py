@@ -1,7 +1,6 @@
 import importlib
 import json
 import sys
-from contextlib import closing
 from types import ModuleType
 
 import cv2
@@ -15,8 +14,9 @@ from nbcad.errors import NbcadError
 from nbcad.nets import caffe_net
 from nbcad.report.types import Report
 from nbcad.runtime.json_file import read_json
-from nbcad.samples import database
+from nbcad.samples.database_writer import write_repeated
 from repository import run_tool
+from sample_database import query
 
 NAMES = {
     "slices converted", "slices a second, all cores", "processor time a slice",
@@ -52,17 +52,13 @@ def test_conversion_is_measured(flow, tmp_path, monkeypatch):
 
 
 def test_repeated_database_names_each_image_as_often_under_new_numbers(flow, tmp_path):
-    with closing(database.connect(flow.database)) as connection:
-        (slices,) = connection.execute("SELECT count(*) FROM slice").fetchone()
-        (samples,) = connection.execute("SELECT count(*) FROM sample").fetchone()
-    assert conversion.repeat(flow.database, tmp_path / "many.sqlite", 2 * slices + 1) == 3 * slices
-    with closing(database.connect(tmp_path / "many.sqlite")) as connection:
-        assert connection.execute("SELECT count(DISTINCT slice) FROM slice").fetchone()[0] == 3 * slices
-        assert connection.execute("SELECT count(*) FROM sample JOIN slice USING (slice)").fetchone()[0] == 3 * samples
-        gaps = connection.execute(
-            "SELECT count(*) FROM (SELECT max(key) + 1 - count(*) AS gap FROM sample GROUP BY task, split) WHERE gap"
-        ).fetchone()[0]
-    assert gaps == 0
+    ((slices,),) = query(flow.database, "SELECT count(*) FROM slice")
+    ((samples,),) = query(flow.database, "SELECT count(*) FROM sample")
+    many = tmp_path / "many.sqlite"
+    assert write_repeated(flow.database, many, 2 * slices + 1) == 3 * slices
+    assert query(many, "SELECT count(DISTINCT slice) FROM slice")[0][0] == 3 * slices
+    assert query(many, "SELECT count(*) FROM sample JOIN slice USING (slice)")[0][0] == 3 * samples
+    assert not query(many, "SELECT 1 FROM sample GROUP BY task, split HAVING max(key) + 1 <> count(*)")
 
 
 def test_figure_says_if_it_exceeds_its_bound():

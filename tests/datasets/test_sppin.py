@@ -1,5 +1,3 @@
-from contextlib import closing
-
 import numpy as np
 import pydicom
 import pytest
@@ -8,8 +6,8 @@ import SimpleITK as sitk
 from nbcad.datasets.sppin import convert
 from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import InputError
-from nbcad.samples import database
 from repository import run_tool
+from sample_database import query
 
 CORONAL = (
     1,
@@ -104,13 +102,9 @@ def test_one_command_each_makes_the_database_of_the_challenges_layout(sppin):
         "--out", sppin / "samples.sqlite",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    with closing(database.connect(sppin / "samples.sqlite")) as connection:
-        boxes = connection.execute(
-            "SELECT stage, path, row0, col0, row1, col1 FROM lesion_box JOIN slice USING (slice)"
-        )
-        boxes = boxes.fetchall()
-        slices = connection.execute("SELECT count(*), sum(lesions_known) FROM slice_label").fetchone()
-    assert tuple(slices) == (60, 60)
+    path = sppin / "samples.sqlite"
+    boxes = query(path, "SELECT stage, path, row0, col0, row1, col1 FROM lesion_box JOIN slice USING (slice)")
+    assert [tuple(row) for row in query(path, "SELECT count(*), sum(lesions_known) FROM slice_label")] == [(60, 60)]
     assert {b["stage"] for b in boxes} == {"L1", "M"} and not any("after" in b["path"] for b in boxes)
     for box in boxes:  # x -30..10 mm, y -20..20 mm; the first pixel begins at -100, -75
         expected = ((-20 + 75) / 2.5, (-30 + 100) / 2.5, (20 + 75) / 2.5, (10 + 100) / 2.5)

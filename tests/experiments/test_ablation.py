@@ -1,6 +1,5 @@
 import re
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +21,9 @@ from nbcad.experiments.ablation.variants import (
     Variant,
 )
 from nbcad.nets import caffe_net
-from nbcad.samples import database, lmdb_io
+from nbcad.samples import lmdb_io
 from nbcad.samples.splitting import BY_IMAGE, BY_PATIENT
+from sample_database import query
 
 # What the lines say that a variant changes in its solver and in each of its nets, and how many they are.
 CHANGED = {
@@ -160,8 +160,7 @@ def test_slices_of_the_phantom_are_those_of_the_lmdbs_if_enhanced(flow, monkeypa
         for image, label, patient in zip(enhanced.images, enhanced.labels, enhanced.patients, strict=True)
     }
     assert {(i.tobytes(), n, p) for i, n, p in zip(shipped, labels, patients, strict=True)} <= known
-    with closing(database.connect(flow.database)) as connection:
-        (count,) = connection.execute("SELECT count(DISTINCT slice) FROM sample WHERE task = 'organ'").fetchone()
+    ((count,),) = query(flow.database, "SELECT count(DISTINCT slice) FROM sample WHERE task = 'organ'")
     assert len(known) == count
     assert pools[False].images.shape == enhanced.images.shape == (count, 3, 64, 64)
     # Hot pixels set the scale of what is not clipped, and CLAHE spreads its grey levels no more.

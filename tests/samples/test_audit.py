@@ -1,10 +1,8 @@
-import sqlite3
-from contextlib import closing
-
 import pydicom
 import pytest
 
 import make_hospital
+import sample_database
 from make_dicom import write
 from nbcad.samples import audit, build
 from repository import run_tool
@@ -58,7 +56,5 @@ def test_a_file_or_label_that_changed_is_named(database, tmp_path):
     ],
 )
 def test_a_database_that_was_tampered_with_is_found_out(database, change, message):
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute(change)
-        connection.commit()
+    sample_database.change(database, change)
     assert any(message in problem for problem in audit.audit(database))

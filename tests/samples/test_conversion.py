@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,9 @@ from make_dicom import mr_image, write
 from nbcad.annotation.annotations import HEADER
 from nbcad.errors import DatabaseError, OutputExistsError
 from nbcad.runtime import parallel
-from nbcad.samples import build, conversion, database, lmdb_io
+from nbcad.samples import build, conversion, lmdb_io
+from nbcad.samples.database import SampleDatabase
+from sample_database import query
 
 CORES = parallel.on_cores(2)
 NAMES = sorted(f"{task}_{split}" for task in ("organ", "stage") for split in ("train", "val", "test"))
@@ -102,9 +103,10 @@ def test_set_is_whole_and_says_what_it_was_made_from(hospital, reference):
     assert sorted(reference) == NAMES
     info = lmdb_io.read_info(hospital / "reference")
     assert info["n4"] is False and info["software"]["pydicom"] == pydicom.__version__
-    with closing(database.connect(hospital / "samples.sqlite")) as connection:
-        lmdb_io.check_made_from(hospital / "reference", connection)
-        assert sum(info["entries"].values()) == connection.execute("SELECT count(*) FROM sample").fetchone()[0]
+    with SampleDatabase.open(hospital / "samples.sqlite") as database:
+        lmdb_io.check_made_from(hospital / "reference", database)
+    ((samples,),) = query(hospital / "samples.sqlite", "SELECT count(*) FROM sample")
+    assert sum(info["entries"].values()) == samples
     assert not list(hospital.glob(".*"))
 
 
@@ -161,14 +163,14 @@ def test_what_was_done_before_a_kill_is_not_done_again(hospital, reference, tmp_
     process.communicate()
     done = {int(n) for n in journal.read_text().split()}
     spoilt = next(iter(done))
-    with closing(database.connect(hospital / "samples.sqlite")) as connection:
-        sample = next(s for s in conversion.select_samples(connection, spoilt) if s["task"] == "organ")
-    name = f"organ_{sample['split']}"
+    with SampleDatabase.open(hospital / "samples.sqlite") as database:
+        sample = next(s for s in database.samples_of(spoilt) if s.task == "organ")
+    name = f"organ_{sample.split}"
     with (tmp_path / ".x.part" / f"{name}.images").open("r+b") as file:
-        file.seek(sample["key"] * 64 * 64)
+        file.seek(sample.key * 64 * 64)
         file.write(bytes(64 * 64))
     conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
-    assert not lmdb_io.read(tmp_path / "x" / name)[0][sample["key"]].any()
+    assert not lmdb_io.read(tmp_path / "x" / name)[0][sample.key].any()
     assert {n for n, f in fingerprints(tmp_path / "x").items() if f != reference[n]} == {name}
 
 

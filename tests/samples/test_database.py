@@ -1,8 +1,8 @@
+import ast
 import hashlib
 import os
-import sqlite3
+import re
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,18 @@ import pytest
 
 import make_hospital
 import make_labels
+import nbcad
 from make_dicom import write
 from nbcad.annotation.annotations import HEADER, SliceAnnotation, read_annotations
 from nbcad.errors import DatabaseError, InputError, SplitError
 from nbcad.evaluation import truth
-from nbcad.samples import build, database, leakage, sampling
+from nbcad.samples import build, sampling
 from nbcad.samples.build_run import Options
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.split_bias import measure_split_bias
 from nbcad.samples.splitting import SplitPlan
 from repository import run_tool
+from sample_database import query
 
 
 @pytest.fixture
@@ -34,19 +38,17 @@ def _build(folder, options=None, **more):
 
 def test_every_patient_is_on_one_side_and_each_stage_on_all(hospital):
     _build(hospital)
-    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
-        splits = connection.execute("SELECT stage, side FROM patient JOIN split USING (patient)").fetchall()
+    splits = query(hospital / "out" / "samples.sqlite", "SELECT stage, side FROM patient JOIN split USING (patient)")
     assert Counter(s["side"] for s in splits) == {"train": 8, "val": 2, "test": 2}
     assert {(s["stage"], s["side"]) for s in splits} >= {("L1", "train"), ("normal", "train")}
 
 
 def test_positive_windows_lie_in_the_lesion_and_negative_ones_off_it(hospital):
     _build(hospital)
-    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
-        rows = connection.execute(
-            "SELECT sample.*, row0, col0, row1, col1 FROM sample LEFT JOIN lesion_box USING (slice)"
-            " WHERE task = 'stage'"
-        ).fetchall()
+    rows = query(
+        hospital / "out" / "samples.sqlite",
+        "SELECT sample.*, row0, col0, row1, col1 FROM sample LEFT JOIN lesion_box USING (slice) WHERE task = 'stage'",
+    )
     assert {row["label"] for row in rows} == {0, 1}
     for row in rows:
         if row["label"]:
@@ -82,8 +84,7 @@ def test_slice_without_region_is_no_organ_sample(hospital):
 
 def test_only_training_slices_get_jittered_copies_each_another(hospital):
     _build(hospital)
-    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
-        rows = connection.execute("SELECT * FROM sample WHERE task = 'organ'").fetchall()
+    rows = query(hospital / "out" / "samples.sqlite", "SELECT * FROM sample WHERE task = 'organ'")
     jittered = [(row["turn_deg"], row["zoom"], row["down"], row["right"]) for row in rows if row["zoom"]]
     assert len(set(jittered)) == len(jittered) == 8 * 3 * sampling.ORGAN_COPIES
     assert {row["split"] for row in rows if row["zoom"]} == {"train"}
@@ -94,11 +95,11 @@ def test_slice_whose_lesions_are_not_known_gives_no_normal_windows(hospital):
     text = (hospital / "annotations.csv").read_text().replace(",normal,", ",,")
     (hospital / "annotations.csv").write_text(text)
     counts = _build(hospital).counts["stage"]
-    with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
-        annotated = connection.execute(
-            "SELECT count(*) FROM sample WHERE task = 'stage' AND slice NOT IN (SELECT slice FROM lesion_box)"
-        ).fetchone()[0]
-    assert annotated == 0 and sum(c["L1"] for c in counts.values()) > 0
+    normal = query(
+        hospital / "out" / "samples.sqlite",
+        "SELECT 1 FROM sample WHERE task = 'stage' AND slice NOT IN (SELECT slice FROM lesion_box)",
+    )
+    assert not normal and sum(c["L1"] for c in counts.values()) > 0
 
 
 def test_patient_id_is_nowhere_in_the_database(tmp_path, rng):
@@ -155,8 +156,7 @@ def test_patient_with_two_stages_stops_the_build(hospital):
 
 def test_every_file_is_accounted_for(hospital):
     _build(hospital)
-    with closing(sqlite3.connect(hospital / "out" / "samples.sqlite")) as connection:
-        status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status"))
+    status = dict(query(hospital / "out" / "samples.sqlite", "SELECT status, count(*) FROM file GROUP BY status"))
     assert status == {"used": 49}  # the annotations lie beside the images
 
 
@@ -165,8 +165,7 @@ def test_pipes_and_links_that_lead_nowhere_are_accounted_for_too(hospital):
     (hospital / "link").symlink_to(hospital / "gone")
     for _ in range(2):
         _build(hospital)
-    with closing(sqlite3.connect(hospital / "out" / "samples.sqlite")) as connection:
-        status = dict(connection.execute("SELECT path, status FROM file WHERE bytes = 0"))
+    status = dict(query(hospital / "out" / "samples.sqlite", "SELECT path, status FROM file WHERE bytes = 0"))
     assert status == {str(hospital / "pipe"): "ignored", str(hospital / "link"): "refused"}
 
 
@@ -178,9 +177,9 @@ def test_annotations_of_other_images_are_an_error(hospital):
 
 def test_what_is_no_sample_database_is_refused(tmp_path):
     (tmp_path / "x.sqlite").write_text("no database at all, but long enough to be looked at as one")
-    for path, message in ((tmp_path / "x.sqlite", "no sample database"), (tmp_path / "y", "make data")):
+    for path, message in ((tmp_path / "x.sqlite", "not a sample database"), (tmp_path / "y", "make data")):
         with pytest.raises(DatabaseError, match=message):
-            database.connect(path)
+            SampleDatabase.open(path)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +200,16 @@ def test_malformed_annotation_names_its_line(tmp_path, line, message):
     path.write_text(",".join(HEADER) + "\n" + line + "\n")
     with pytest.raises(InputError, match=message):
         read_annotations(path)
+
+
+def test_only_the_modules_of_the_database_hold_sql():
+    package = Path(nbcad.__file__).parent
+    queues = package / "node" / "jobs.py"  # another schema: the node's own queue
+    holders = {package / "samples" / f"database{part}.py" for part in ("", "_checks", "_writer")}
+    for path in sorted(set(package.rglob("*.py")) - holders - {queues}):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.fullmatch("execute(many|script)?", node.attr):
+                raise AssertionError(f"{path}:{node.lineno} goes round SampleDatabase")
 
 
 def test_annotations_need_their_header(tmp_path):
@@ -244,20 +253,20 @@ def _build_labelled(folder, *more, **options):
 def test_each_label_names_its_source_and_its_files_hash(labelled):
     built = _build_labelled(labelled)
     assert not built.problems and built.refused == 0
-    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
-        rows = connection.execute(
-            "SELECT source, label_file.path, sha256, stages_path, count(DISTINCT annotation.slice) AS slices,"
-            " count(box.annotation) AS boxes FROM label_file JOIN annotation USING (label_file)"
-            " LEFT JOIN box USING (annotation) GROUP BY label_file"
-        ).fetchall()
-        stages = connection.execute("SELECT stage, count(*) FROM patient GROUP BY stage ORDER BY stage").fetchall()
+    rows = query(
+        labelled / "out" / "samples.sqlite",
+        "SELECT source, label_file.path, sha256, stages_path, count(DISTINCT annotation.slice) AS slices,"
+        " count(box.annotation) AS boxes FROM label_file JOIN annotation USING (label_file)"
+        " LEFT JOIN box USING (annotation) GROUP BY label_file",
+    )
+    stages = dict(query(labelled / "out" / "samples.sqlite", "SELECT stage, count(*) FROM patient GROUP BY stage"))
     assert sorted((r["source"], r["slices"], r["boxes"]) for r in rows) == [
         *[("mask", 6, 0)] * 3, ("mask", 6, 4), ("rtstruct", 6, 1), *[("seg", 6, 4)] * 3
     ]  # fmt: skip
     for row in rows:
         assert hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest() == row["sha256"]
         assert row["stages_path"] == str(labelled / "stages.csv")
-    assert [tuple(r) for r in stages] == [("L1", 2), ("M", 3), ("normal", 3)]
+    assert stages == {"L1": 2, "M": 3, "normal": 3}
     # an organ is known only of slices that show a lesion
     assert sum(built.counts["organ"]["train"].values()) % (1 + sampling.ORGAN_COPIES) == 0
     assert sum(c["retroperitoneum"] + c["thorax"] for c in built.counts["organ"].values()) == 0
@@ -265,8 +274,7 @@ def test_each_label_names_its_source_and_its_files_hash(labelled):
 
 def test_label_files_among_the_images_are_used_not_refused(labelled):
     _build_labelled(labelled)
-    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
-        status = dict(connection.execute("SELECT status, count(*) FROM file GROUP BY status").fetchall())
+    status = dict(query(labelled / "out" / "samples.sqlite", "SELECT status, count(*) FROM file GROUP BY status"))
     assert status == {"used": 8 * 6 + 8}
 
 
@@ -283,11 +291,11 @@ def test_a_csv_may_name_the_organs_of_slices_whose_lesions_a_seg_outlines(labell
     (labelled / "organs.csv").write_text("\n".join([",".join(HEADER), *lines]) + "\n")
     built = _build_labelled(labelled, labelled / "organs.csv")
     assert not built.problems
-    with closing(database.connect(labelled / "out" / "samples.sqlite")) as connection:
-        rows = connection.execute(
-            "SELECT organ, count(*) FROM slice_label JOIN slice USING (slice) WHERE path LIKE '%/p0/%' GROUP BY organ"
-        ).fetchall()
-    assert {tuple(r) for r in rows} == {("adrenal", 4), ("thorax", 2)}
+    rows = query(
+        labelled / "out" / "samples.sqlite",
+        "SELECT organ, count(*) FROM slice_label JOIN slice USING (slice) WHERE path LIKE '%/p0/%' GROUP BY organ",
+    )
+    assert dict(rows) == {"adrenal": 4, "thorax": 2}
 
 
 @pytest.mark.parametrize(
@@ -348,8 +356,7 @@ def test_balance_while_growing_takes_out_nothing_that_stands_there(hospital, rng
 
 
 def _samples(folder):
-    with closing(database.connect(folder / "out" / "samples.sqlite")) as connection:
-        return {tuple(row) for row in connection.execute("SELECT * FROM sample")}
+    return {tuple(row) for row in query(folder / "out" / "samples.sqlite", "SELECT * FROM sample")}
 
 
 def test_split_by_image_says_what_it_does_to_the_figures(hospital):
@@ -378,17 +385,17 @@ def test_classifier_that_knows_only_patients_shines_if_split_by_image(tmp_path, 
     (tmp_path / "annotations.csv").write_text("\n".join(lines) + "\n")
     plan = SplitPlan(by="image", shares=(0.6, 0.1, 0.3))
     _build(tmp_path, Options(plan))
-    bias = leakage.measure(tmp_path / "out" / "samples.sqlite", plan)
+    bias = measure_split_bias(tmp_path / "out" / "samples.sqlite", plan)
     assert bias.by_image == 1.0 and bias.by_patient < 0.7
 
 
 def test_figures_by_patient_cannot_be_had_from_a_split_by_image(hospital):
     _build(hospital, Options(SplitPlan(by="image")))
     with (
-        closing(database.connect(hospital / "out" / "samples.sqlite")) as connection,
+        SampleDatabase.open(hospital / "out" / "samples.sqlite") as database,
         pytest.raises(DatabaseError, match="split by patient"),
     ):
-        next(truth.read_split(connection, "test"))
+        next(truth.read_split(database, "test"))
 
 
 def test_an_image_that_stands_twice_in_a_patient_stops_a_split_by_image(tmp_path, rng):
@@ -406,8 +413,7 @@ def test_folds_are_kept_in_the_database_and_fit_together(hospital):
     tested = []
     for fold in range(4):
         _build(hospital, Options(SplitPlan(folds=4, fold=fold)), force=True)
-        with closing(database.connect(hospital / "out" / "samples.sqlite")) as connection:
-            rows = connection.execute("SELECT patient, side, fold FROM split").fetchall()
+        rows = query(hospital / "out" / "samples.sqlite", "SELECT patient, side, fold FROM split")
         tested += [row["patient"] for row in rows if row["side"] == "test"]
         assert {row["fold"] for row in rows if row["side"] == "test"} == {fold}
         assert {row["fold"] for row in rows if row["side"] == "val"} == {(fold + 1) % 4}
@@ -421,8 +427,8 @@ def test_series_without_patient_id_is_ignored_as_no_side_is_safe_for_it(tmp_path
 
     make_hospital.hospital(tmp_path, rng, edit=edit)
     _build(tmp_path)
-    with closing(database.connect(tmp_path / "out" / "samples.sqlite")) as connection:
-        (reason,) = connection.execute("SELECT DISTINCT reason FROM file WHERE status = 'ignored'").fetchone()
+    path = tmp_path / "out" / "samples.sqlite"
+    ((reason,),) = query(path, "SELECT DISTINCT reason FROM file WHERE status = 'ignored'")
     assert "(0010,0020)" in reason
 
 

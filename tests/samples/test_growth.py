@@ -3,7 +3,6 @@
 import fcntl
 import os
 import zipfile
-from contextlib import closing
 
 import numpy as np
 import pydicom
@@ -14,10 +13,11 @@ from make_dicom import mr_image, write
 from nbcad import dicom
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.nets.labels import stage_labels
-from nbcad.samples import build, database, existing, ingest
+from nbcad.samples import build, existing, ingest
 from nbcad.samples.build_run import Options
 from nbcad.samples.splitting import SplitPlan
 from repository import run_tool
+from sample_database import query, tables
 
 
 @pytest.fixture
@@ -37,9 +37,7 @@ def _path(folder):
 
 def _rows(folder):
     """All rows of all tables."""
-    with closing(database.connect(_path(folder))) as connection:
-        tables = [r[0] for r in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {t: {tuple(row) for row in connection.execute(f"SELECT * FROM {t}")} for t in tables}
+    return {name: set(rows) for name, rows in tables(_path(folder)).items()}
 
 
 def test_a_run_that_adds_nothing_leaves_every_byte_and_the_time(hospital):
@@ -201,8 +199,7 @@ def test_copies_elsewhere_are_no_new_images(hospital, tmp_path):
         (copy / "p3" / path.name).write_bytes(path.read_bytes())
     built = build.build(copy, [hospital / "annotations.csv"], _path(hospital))
     assert built.added["slice"] == 0 and not built.problems
-    with closing(database.connect(_path(hospital))) as connection:
-        reasons = [r[0] for r in connection.execute("SELECT reason FROM file WHERE status = 'ignored'")]
+    reasons = [row["reason"] for row in query(_path(hospital), "SELECT reason FROM file WHERE status = 'ignored'")]
     assert len(reasons) == 4 and all("stands in the database as" in reason for reason in reasons)
 
 

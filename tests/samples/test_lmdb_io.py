@@ -1,5 +1,4 @@
-import sqlite3
-from contextlib import closing
+import shutil
 
 import lmdb
 import numpy as np
@@ -9,6 +8,8 @@ from nbcad.errors import DatabaseError
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
 from nbcad.samples import lmdb_io
+from nbcad.samples.database import SampleDatabase
+from sample_database import change
 
 DATA_LAYER = """
 layer {{ name: "data" type: "Data" top: "data" top: "label"
@@ -77,14 +78,11 @@ def test_unfinished_and_missing_lmdbs_are_refused_by_name(tmp_path):
 
 
 def test_lmdbs_of_another_state_of_the_database_are_noticed(flow, tmp_path):
-    with (
-        closing(sqlite3.connect(tmp_path / "samples.sqlite")) as changed,
-        closing(sqlite3.connect(flow.database)) as db,
-    ):
-        db.backup(changed)
-        lmdb_io.check_made_from(flow.lmdbs, changed)
-        changed.execute("UPDATE sample SET col = col + 1 WHERE task = 'stage' AND split = 'train' AND key = 0")
+    path = shutil.copy(flow.database, tmp_path / "samples.sqlite")
+    with SampleDatabase.open(path) as database:
+        lmdb_io.check_made_from(flow.lmdbs, database)
+        change(path, "UPDATE sample SET col = col + 1 WHERE task = 'stage' AND split = 'train' AND key = 0")
         with pytest.raises(DatabaseError, match="another sample database"):
-            lmdb_io.check_made_from(flow.lmdbs, changed)
+            lmdb_io.check_made_from(flow.lmdbs, database)
     with pytest.raises(DatabaseError, match=r"info.json does not exist"):
         lmdb_io.read_info(tmp_path)

@@ -1,5 +1,4 @@
 from collections import Counter
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,7 +11,9 @@ from nbcad.imaging.preprocess import STAGE_WINDOW, enhance, pad_for_windows, sta
 from nbcad.inference.heat import TRAIN_VAL, heat_maps, to_fully_convolutional
 from nbcad.inference.lesions import STRIDE, OperatingPoint, find_lesions, place_in_stored
 from nbcad.nets import caffe_net
-from nbcad.samples import database, lmdb_io
+from nbcad.samples import lmdb_io
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.images import load_series
 from nbcad.training import hard_negatives
 from repository import run_tool
 
@@ -91,9 +92,9 @@ def _false_windows(flow) -> int:
     """How many hard negatives the training patients alone give."""
     net = to_fully_convolutional(flow.models / "stage" / "final.caffemodel")
     transform, rng, count = caffe_net.transform_of(TRAIN_VAL), np.random.default_rng(0), 0
-    with closing(database.connect(flow.database)) as connection:
-        for number, truth in read_split(connection, "train"):
-            slices, pixels = read_pixels(database.load_series(connection, number)[0])
+    with SampleDatabase.open(flow.database) as database:
+        for number, truth in read_split(database, "train"):
+            slices, pixels = read_pixels(load_series(database, number)[0])
             volume = enhance(pixels)
             heat = heat_maps(net, transform, slices, volume)
             count += len(hard_negatives.false_windows(heat, slices, volume, truth, rng))

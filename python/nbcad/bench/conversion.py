@@ -1,13 +1,11 @@
 """Conversion to LMDB beside the least that it could cost: decoding the same files and preprocessing their slices."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
@@ -22,7 +20,10 @@ from nbcad.bench.child import Command
 from nbcad.datasets import phantom
 from nbcad.errors import NbcadError
 from nbcad.nets.caffe_net import input_size
-from nbcad.samples import build, conversion, database
+from nbcad.samples import build, conversion
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.database_writer import write_repeated
+from nbcad.samples.images import load_series
 
 PATIENTS = 6
 PASSES = 5
@@ -56,7 +57,7 @@ def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
     Returns:
         Processor time against `least_cost`, slices a second, and memory.
     """
-    slices = repeat(one, folder / "many.sqlite", size)
+    slices = write_repeated(one, folder / "many.sqlite", size)
     everywhere = [one] * (os.cpu_count() or 1)
     # As many processes as the tool has, as cores that share caches are slower together; and before and after it, as
     # what else runs on the machine may change.
@@ -75,47 +76,15 @@ def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
     ]
 
 
-def repeat(one: Path, many: Path, slices: int) -> int:
-    """Write a sample database that names the images of another again and again, until there are enough slices.
-
-    Returns:
-        Number of its slices.
-    """
-    with closing(sqlite3.connect(many)) as connection:
-        connection.execute("ATTACH ? AS one", (str(one),))
-        (count, last, last_series) = connection.execute(
-            "SELECT count(*), max(slice), max(series) FROM one.slice"
-        ).fetchone()
-        copies = -(-slices // count)
-        connection.execute("CREATE TABLE copy AS SELECT value AS n FROM json_each(?)", (str([*range(copies)]),))
-        connection.execute("CREATE TABLE meta AS SELECT * FROM one.meta")
-        # Tables of the same columns without their constraints: a SOP Instance UID stands in them many times.
-        for table, new in {
-            "slice": f"slice = slice + n * {last}, series = series + n * {last_series}",
-            "sample": f"slice = slice + n * {last}, key = key + n * (SELECT count(*) FROM one.sample AS other"
-            " WHERE (other.task, other.split) = (again.task, again.split))",
-        }.items():
-            connection.execute(f"CREATE TABLE {table} AS SELECT again.*, n FROM one.{table} AS again, copy")
-            connection.execute(f"UPDATE {table} AS again SET {new}")
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN n")
-        connection.execute("CREATE INDEX slice_series ON slice (series)")
-        connection.execute("CREATE UNIQUE INDEX slice_slice ON slice (slice)")
-        connection.execute("CREATE INDEX sample_slice ON sample (slice)")
-        connection.execute("CREATE UNIQUE INDEX sample_key ON sample (task, split, key)")
-        connection.commit()
-    return count * copies
-
-
 def least_cost(sample_database: Path) -> float:
     """Processor seconds a slice for pydicom's decoding and `conversion.sample_images`, with nothing round them."""
     cv2.setNumThreads(1)
     organ_size = input_size(conversion.ORGAN_DEPLOY)
-    with closing(database.connect(sample_database)) as connection:
+    with SampleDatabase.open(sample_database) as database:
         all_series = []
-        for (number,) in connection.execute("SELECT DISTINCT series FROM slice"):
-            series, numbers = database.load_series(connection, number)
-            samples = conversion.select_samples(connection, number)
-            all_series.append((dict(zip(numbers, series.slices, strict=True)), samples))
+        for number in database.series_numbers():
+            series, numbers = load_series(database, number)
+            all_series.append((dict(zip(numbers, series.slices, strict=True)), database.samples_of(number)))
     started = time.process_time()
     for _ in range(PASSES):
         for slices, samples in all_series:

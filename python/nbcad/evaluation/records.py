@@ -1,13 +1,10 @@
 """What the models say of the test patients beside what is true: plain records that all figures are counted from."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from sqlite3 import Connection
 
 import numpy as np
 
@@ -20,7 +17,8 @@ from nbcad.inference.measure import millimetres
 from nbcad.inference.models import Models
 from nbcad.inference.stage import MS_MONTHS
 from nbcad.inference.study_stage import study_stage
-from nbcad.samples import database
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.images import load_series
 
 NOT_KNOWN = "not known"
 SEVERAL = "several"
@@ -135,31 +133,21 @@ def gather(sample_database: Path, models: Models) -> Records:
         DatabaseError: no patient is on the test side, or a file is gone or changed.
     """
     thresholds = sorted({*_SWEPT, models.point.threshold})
-    with closing(database.connect(sample_database)) as connection:
-        analysed = _analysed(connection, models)
+    with SampleDatabase.open(sample_database) as database:
+        analysed = _analysed(database, models)
         patients = [
             _patient([(truth, analysis) for _, truth, analysis in group], models, thresholds)
             for _, group in groupby(analysed, key=lambda item: item[0])
         ]
-        return Records(patients, thresholds, database.is_synthetic(connection), _fingerprint(connection))
+        return Records(patients, thresholds, database.is_synthetic(), database.pixels_sha256(SPLIT))
 
 
-def _analysed(connection: Connection, models: Models) -> Iterator[tuple[str, Truth, SeriesAnalysis]]:
-    for number, truth in read_split(connection, SPLIT):
-        analysis = analyse_series(database.load_series(connection, number)[0], models)
+def _analysed(database: SampleDatabase, models: Models) -> Iterator[tuple[str, Truth, SeriesAnalysis]]:
+    for number, truth in read_split(database, SPLIT):
+        analysis = analyse_series(load_series(database, number)[0], models)
         check_unchanged(number, truth, analysis.slices if analysis else [])
         assert analysis is not None  # else it would have other slices than the database knows
         yield truth.patient, truth, analysis
-
-
-def _fingerprint(connection: Connection) -> str:
-    digest = hashlib.sha256()
-    rows = connection.execute(
-        "SELECT pixel_sha256 FROM slice JOIN slice_side USING (slice) WHERE side = ? ORDER BY pixel_sha256", (SPLIT,)
-    )
-    for (pixels,) in rows:
-        digest.update(pixels.encode())
-    return digest.hexdigest()
 
 
 def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, thresholds: list[float]) -> PatientRecord:

@@ -1,6 +1,5 @@
 """What the sample database knows of the series on one side of the split, for models to be held against."""
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from nbcad.inference import heat
 from nbcad.inference.lesions import Lesion
 from nbcad.nets import caffe_net
 from nbcad.runtime.progress import progress
-from nbcad.samples import database
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.images import load_series
 
 
 @dataclass
@@ -33,68 +33,58 @@ class Truth:
         return [lesion for lesion in found if self.looked_at[round(lesion.centre[0])]]
 
 
-def read_split(connection: sqlite3.Connection, split: str) -> Iterator[tuple[int, Truth]]:
-    """Every series of one side of the split, by its number in the database, with its truth; each patient's together.
+def read_split(database: SampleDatabase, side: str) -> Iterator[tuple[int, Truth]]:
+    """Yield the number and the truth of every series on one side of the split, those of one patient together.
 
     Raises:
-        DatabaseError: no patient is on that side; split by image, none is on any.
+        DatabaseError: no patient is on that side; in a database split by image, none is on any.
     """
-    rows = connection.execute(
-        "SELECT series, patient, stage FROM series JOIN study USING (study) JOIN patient USING (patient)"
-        " JOIN split USING (patient) WHERE side = ? ORDER BY min(series) OVER (PARTITION BY patient), series",
-        (split,),
-    ).fetchall()
-    if not rows:
-        raise DatabaseError(f"the sample database has no {split} patient; add patients, or split by patient")
-    for row in progress(rows, desc=split, unit="series"):
-        slices = connection.execute(
-            "SELECT slice, organ, lesions_known FROM slice_label WHERE series = ? ORDER BY slice", (row["series"],)
-        ).fetchall()
-        boxes = [_lesion_boxes(connection, image["slice"]) for image in slices]
+    all_series = database.series_on(side)
+    if not all_series:
+        raise DatabaseError(f"the sample database has no {side} patient; add patients, or split by patient")
+    for series in progress(all_series, desc=side, unit="series"):
+        slices = database.facts_of(series.series)
+        boxes = [database.boxes_on(known.slice) for known in slices]
         yield (
-            row["series"],
+            series.series,
             Truth(
-                patient=row["patient"],
-                stage=row["stage"],
-                organs=[image["organ"] for image in slices],
-                looked_at=[bool(image["lesions_known"]) for image in slices],
+                patient=series.patient,
+                stage=series.stage,
+                organs=[known.organ for known in slices],
+                looked_at=[known.lesions_known for known in slices],
                 lesions=[by_slice(group, boxes) for group in link(boxes)],
             ),
         )
 
 
 def check_unchanged(number: int, truth: Truth, slices: list[Slice]) -> None:
-    """Raise `DatabaseError` if other slices of a series can be read than the database knows."""
+    """Raise `DatabaseError` if the slices of a series that can be read are not those that the database knows."""
     if len(slices) != len(truth.looked_at):
-        raise DatabaseError(f"the files of series {number} in the database have changed; build it anew")
+        raise DatabaseError(f"the files of series {number} in the database have changed; rebuild the database")
 
 
 def heat_of_split(
-    connection: sqlite3.Connection, split: str, weights: Path, n4: bool
+    database: SampleDatabase, side: str, weights: Path, n4: bool
 ) -> Iterator[tuple[Truth, list[Slice], np.ndarray, np.ndarray]]:
-    """What a stager gives on every series of one side of the split: truth, n slices, enhanced volume and heat.
+    """Run a stager over every series on one side of the split.
 
     Args:
-        connection: of the sample database.
-        split: the side.
+        database: the sample database.
+        side: "train", "val" or "test".
         weights: caffemodel of the stage net.
         n4: as in preprocessing.
 
     Yields:
-        The volume is uint8 of shape (n, rows, columns), the heat as of `heat.heat_maps`.
+        The truth of a series, its n slices, the enhanced volume (uint8, shape (n, rows, columns)), and the heat as
+        `heat.heat_maps` returns it.
 
     Raises:
         DatabaseError: no patient is on that side, or a file is gone or changed.
         ModelError: the weights are missing or of another net.
     """
     net, transform = heat.to_fully_convolutional(weights), caffe_net.transform_of(heat.TRAIN_VAL)
-    for number, truth in read_split(connection, split):
-        slices, pixels = read_pixels(database.load_series(connection, number)[0])
+    for number, truth in read_split(database, side):
+        slices, pixels = read_pixels(load_series(database, number)[0])
         check_unchanged(number, truth, slices)
         volume = enhance(pixels, n4)
         yield truth, slices, volume, heat.heat_maps(net, transform, slices, volume)
-
-
-def _lesion_boxes(connection: sqlite3.Connection, number: int) -> list[Box]:
-    rows = connection.execute("SELECT row0, col0, row1, col1 FROM lesion_box WHERE slice = ?", (number,))
-    return [tuple(row) for row in rows]

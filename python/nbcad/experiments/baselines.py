@@ -22,7 +22,8 @@ from nbcad.inference.models import Models
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels
 from nbcad.runtime.files import refuse_existing
-from nbcad.samples import database, lmdb_io
+from nbcad.samples import lmdb_io
+from nbcad.samples.splitting import SIDES
 from nbcad.training import driver
 from nbcad.training.organ_svm import fit
 
@@ -43,7 +44,7 @@ def measure(sample_database: Path, lmdbs: Path, models: Models, relu: Path) -> d
         By task rows of ``name`` and ``accuracy``, the models' own first.
     """
     organs, windows = (
-        {split: lmdb_io.read_samples(sample_database, lmdbs, task, split) for split in database.SPLITS}
+        {split: lmdb_io.read_samples(sample_database, lmdbs, task, split) for split in SIDES}
         for task in ("organ", "stage")
     )
     own = organ.extract_features(models.organ_net, models.organ_transform, organs["test"][0], models.svm.blob)

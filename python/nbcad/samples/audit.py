@@ -1,14 +1,16 @@
-"""Audit of a sample database: who is on which side, where each label comes from, and whether all is still as it was."""
+"""Audit of a sample database: sides of patients, sources of labels, and whether all files are unchanged."""
 
 import hashlib
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from nbcad.dicom import read_pixels
 from nbcad.errors import DatabaseError, SplitError
 from nbcad.runtime.progress import progress
-from nbcad.samples import database, splitting
+from nbcad.samples import database_checks as checks
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.images import load_series, pixel_hash
+
+_COUNTED = ("patient", "series", "slice", "annotation", "sample")  # tables
 
 
 def audit(sample_database: Path) -> list[str]:
@@ -17,96 +19,66 @@ def audit(sample_database: Path) -> list[str]:
     Returns:
         A line for everything that is not as the database says.
     """
-    with closing(database.connect(sample_database)) as connection:
-        problems = _sides(connection) + _labels(connection)
+    with SampleDatabase.open(sample_database) as database:
+        problems = checks.side_problems(database) + _changed_label_files(database)
         try:
-            splitting.refuse_leaks(connection)
+            checks.refuse_leaks(database)
         except SplitError as error:
             problems.append(str(error))
-        numbers = [row[0] for row in connection.execute("SELECT series FROM series ORDER BY series")]
-        for number in progress(numbers, desc="audit", unit="series"):
-            problems += _pixels(connection, number)
+        for number in progress(database.series_numbers(), desc="audit", unit="series"):
+            problems += _changed_slices(database, number)
     return problems
 
 
 def describe(sample_database: Path) -> list[str]:
-    """Options, runs, and labels by source and side, a line each."""
-    with closing(database.connect(sample_database)) as connection:
-        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-        lines = ["options: " + ", ".join(f"{k} {v}" for k, v in meta.items() if k != "key_check")]
-        for run, time, version in connection.execute("SELECT run, time, nbcad_version FROM run ORDER BY run"):
-            added = {
-                table: connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (run,)).fetchone()[0]
-                for table in ("patient", "series", "slice", "annotation", "sample")
-            }
-            lines.append(f"run {run}, {time}, nbcad {version}: " + ", ".join(f"{t} {n}" for t, n in added.items()))
-        for row in connection.execute(
-            "SELECT source, side, count(DISTINCT label_file), count(DISTINCT slice), count(box.annotation)"
-            " FROM annotation JOIN label_file USING (label_file) JOIN slice_side USING (slice)"
-            " LEFT JOIN box USING (annotation) GROUP BY source, side ORDER BY source, side"
-        ):
-            lines.append("labels from {}, {}: files {}, slices {}, boxes {}".format(*row))
-        lines += splitting.describe(connection)
-    return lines
+    """Return a line each for the options, every run, the labels by source and side, and the patients by side."""
+    with SampleDatabase.open(sample_database) as database:
+        options = {name: value for name, value in database.meta().items() if name != "key_check"}
+        lines = ["options: " + ", ".join(f"{name} {value}" for name, value in options.items())]
+        for run in checks.runs(database):
+            added = database.rows_of_run(run.run, _COUNTED)
+            counts = ", ".join(f"{table} {count}" for table, count in added.items())
+            lines.append(f"run {run.run}, {run.time}, nbcad {run.nbcad_version}: {counts}")
+        lines += [
+            f"labels from {labels.source}, {labels.side}: "
+            f"files {labels.files}, slices {labels.slices}, boxes {labels.boxes}"
+            for labels in checks.label_counts(database)
+        ]
+        return lines + checks.describe_sides(database)
 
 
 def patients(sample_database: Path) -> list[str]:
-    """A CSV of all patients: hash, stage, side, fold, slices, and the sources of the labels."""
-    with closing(database.connect(sample_database)) as connection:
-        rows = connection.execute(
-            "SELECT patient.patient, stage, group_concat(DISTINCT slice_side.side), max(split.fold),"
-            " count(DISTINCT slice_side.slice), group_concat(DISTINCT source)"
-            " FROM patient JOIN slice_side USING (patient) LEFT JOIN split ON split.patient = patient.patient"
-            " LEFT JOIN annotation ON annotation.slice = slice_side.slice LEFT JOIN label_file USING (label_file)"
-            " GROUP BY patient.patient ORDER BY patient.rowid"
-        ).fetchall()
-    texts = (["" if v is None else str(v).replace(",", "+") for v in row] for row in rows)
+    """Return the lines of a CSV of all patients: hash, stage, side, fold, slices, and the sources of the labels."""
+    with SampleDatabase.open(sample_database) as database:
+        rows = checks.patients(database)
+    texts = (["" if value is None else str(value).replace(",", "+") for value in row] for row in rows)
     return ["patient,stage,side,fold,slices,sources", *map(",".join, texts)]
 
 
-def _sides(connection: sqlite3.Connection) -> list[str]:
-    problems = [
-        f"patient {patient} is on {count} sides"
-        for patient, count in connection.execute(
-            "SELECT patient, count(DISTINCT side) FROM slice_side"
-            " WHERE (SELECT value FROM meta WHERE key = 'split_by') = 'patient'"
-            " GROUP BY patient HAVING count(DISTINCT side) > 1"
-        )
-    ]
-    wrong = connection.execute(
-        "SELECT count(*) FROM sample JOIN slice_side USING (slice) WHERE sample.split IS NOT side"
-    ).fetchone()[0]
-    if wrong:
-        problems.append(f"{wrong} samples are on another side than their slice")
-    for task, split, count, last in connection.execute(
-        "SELECT task, split, count(*), max(key) FROM sample GROUP BY task, split"
-    ):
-        if last != count - 1:
-            problems.append(f"the keys of {task}_{split} are not 0..{count - 1}")
-    return problems
-
-
-def _labels(connection: sqlite3.Connection) -> list[str]:
+def _changed_label_files(database: SampleDatabase) -> list[str]:
+    """Return a line for each label file, or table of stages, that is gone or has another hash."""
     problems = []
-    for row in connection.execute("SELECT path, sha256, stages_path, stages_sha256 FROM label_file"):
-        for path, digest in (row[:2], row[2:]):
+    for row in checks.label_files(database):
+        for path, sha256 in ((row.path, row.sha256), (row.stages_path, row.stages_sha256)):
             if path is None:
                 continue
             if not Path(path).is_file():
-                problems.append(f"{path} is gone, labels come from it")
-            elif hashlib.sha256(Path(path).read_bytes()).hexdigest() != digest:
-                problems.append(f"{path} is not as it was when labels were taken from it")
+                problems.append(f"{path} is gone; labels were taken from it")
+            elif hashlib.sha256(Path(path).read_bytes()).hexdigest() != sha256:
+                problems.append(f"{path} has changed since labels were taken from it")
     return list(dict.fromkeys(problems))
 
 
-def _pixels(connection: sqlite3.Connection, number: int) -> list[str]:
+def _changed_slices(database: SampleDatabase, number: int) -> list[str]:
+    """Return a line for each slice of a series whose pixels are gone or have another hash."""
     try:
-        series, slice_numbers = database.load_series(connection, number)
+        series, _ = load_series(database, number)
     except DatabaseError as error:
         return [str(error)]
-    expected = dict(connection.execute("SELECT slice, pixel_sha256 FROM slice WHERE series = ?", (number,)).fetchall())
-    wanted = {id(image): expected[n] for n, image in zip(slice_numbers, series.slices, strict=True)}
+    expected = {
+        id(image): row.pixel_sha256 for image, row in zip(series.slices, database.slices_of(number), strict=True)
+    }
     for image, pixels in zip(*read_pixels(series), strict=True):
-        if database.pixel_hash(pixels) == wanted[id(image)]:
-            del wanted[id(image)]
-    return [f"{image.source} is not as it was" for image in series.slices if id(image) in wanted]
+        if pixel_hash(pixels) == expected[id(image)]:
+            del expected[id(image)]
+    return [f"{image.source} has changed" for image in series.slices if id(image) in expected]

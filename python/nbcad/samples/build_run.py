@@ -1,30 +1,30 @@
-"""One build of the sample database while it goes on, and the options that decide it."""
+"""The options that decide a sample database, and the state of one build while it runs."""
 
 import hashlib
 import hmac
-import sqlite3
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
-import nbcad
-from nbcad.annotation.files import LESIONS
+from nbcad.annotation.files import LESIONS, LabelFile
 from nbcad.dicom import Archive, Series
 from nbcad.runtime.parallel import Map
+from nbcad.samples.database_writer import DatabaseWriter
+from nbcad.samples.rows import FileRow, LabelFileRow
 from nbcad.samples.sampling import Sample
 from nbcad.samples.splitting import SplitPlan
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides a database besides its images and labels; the same from its first build on."""
+    """The options that decide a database besides its images and labels; they stay the same from its first build on."""
 
     split: SplitPlan = field(default_factory=SplitPlan)
-    balance: bool = False  # keep of each class of the training samples no more than of the rarest
+    balance: bool = False  # keep no more training samples of a class than the rarest class has
     lesions: str = LESIONS  # see `files.read_label_files`
 
     def as_meta(self) -> dict[str, str]:
-        """Texts for the table ``meta``."""
+        """Return the options as texts for the table ``meta``."""
         split = {name: str(getattr(self.split, name)) for name in ("seed", "shares", "folds", "fold", "by")}
         return {f"split_{name}" if name == "by" else name: text for name, text in split.items()} | {
             "balance": str(self.balance),
@@ -34,10 +34,9 @@ class Options:
 
 @dataclass
 class Build:
-    """One run while it goes on."""
+    """One build while it runs."""
 
-    connection: sqlite3.Connection
-    run: int
+    database: DatabaseWriter
     key: bytes
     options: Options
     archive: Archive
@@ -47,30 +46,23 @@ class Build:
     samples: list[Sample] = field(default_factory=list)  # new ones
     refused: int = 0  # image files
     idle_labels: int = 0  # label files of images that are not taken
-    files: dict[str, tuple[str, str, int, int]] = field(init=False)  # status, reason, bytes, mtime_ns; before this run
+    files: dict[str, FileRow] = field(init=False)  # as earlier runs left them
 
     def __post_init__(self) -> None:
-        rows = self.connection.execute("SELECT path, status, reason, bytes, mtime_ns FROM file").fetchall()
-        self.files = {path: (status, reason, size, mtime_ns) for path, status, reason, size, mtime_ns in rows}
+        self.files = self.database.files()
 
-    def patient(self, series: Series) -> str:
-        """The hash under which a series' patient stands."""
+    def patient_hash(self, series: Series) -> str:
+        """Return the hash under which the patient of a series is stored."""
         return hmac.new(self.key, series.patient_id.encode(), hashlib.sha256).hexdigest()
 
-    def insert(self, table: str, **values: str | float | None) -> int:
-        """Insert a row of this run; return its number."""
-        values["run"] = self.run
-        marks = ", ".join("?" * len(values))
-        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
-        return _inserted(self.connection.execute(statement, tuple(values.values())))
+    def label_file_row(self, file: LabelFile) -> LabelFileRow:
+        """Return the row of a label file; a CSV gives the stages itself, other files take them from the table."""
+        stages = self._stages_file if file.source != "csv" else (None, None)
+        return LabelFileRow(str(file.path.absolute()), file.source, file.sha256, *stages)
 
-
-def insert_run(connection: sqlite3.Connection) -> int:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return _inserted(connection.execute("INSERT INTO run VALUES (NULL, ?, ?)", (now, nbcad.__version__)))
-
-
-def _inserted(cursor: sqlite3.Cursor) -> int:
-    """The number of the row that was inserted."""
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    @cached_property
+    def _stages_file(self) -> tuple[str | None, str | None]:
+        """Return the path and SHA-256 of the table of patients."""
+        if self.stages is None:
+            return None, None
+        return str(self.stages.absolute()), hashlib.sha256(self.stages.read_bytes()).hexdigest()

@@ -1,110 +1,195 @@
 """The sample database (paper 3.1(1)): which slice of which patient is which sample, on which side of the split.
 
-One SQLite file (schema.sql). Patients stand under a keyed hash; the key lies beside the database and nowhere else.
-`build.build` makes it, `conversion.convert` makes the images of its samples.
+One SQLite file (`schema.sql`). Patients are stored under a keyed hash; the key lies beside the database and nowhere
+else. `build.build` makes the database, `conversion.convert` makes the images of its samples. SQL stands here, in
+`database_writer` and in `database_checks`, and in no other module.
 """
 
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
-import numpy as np
-
-from nbcad.dicom import Series, Slice, Source, read_pixels, read_sources
+from nbcad.dicom import Source
 from nbcad.errors import DatabaseError
+from nbcad.imaging.boxes import Box
+from nbcad.imaging.preprocess import Jitter
 from nbcad.nets.labels import organ_labels, stage_labels
-from nbcad.runtime.progress import progress
-from nbcad.samples import splitting
+from nbcad.samples.rows import KeyRange, SampleRow, SeriesRow, SliceFacts, SliceRow
+from nbcad.samples.splitting import SIDES
 
 SCHEMA_VERSION = 2
-SPLITS = splitting.SIDES
 
 
-def connect(database: str | Path) -> sqlite3.Connection:
-    """Open a sample database for reading.
+class SampleDatabase:
+    """A sample database that is open for reading; leaving its ``with`` block closes it."""
 
-    Raises:
-        DatabaseError: it is missing, no SQLite file, or of another schema version.
-    """
-    database = Path(database)
-    if not database.is_file():
-        raise DatabaseError(f"sample database {database} does not exist; run `make data`")
-    connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
-    connection.row_factory = sqlite3.Row
-    try:
-        version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise DatabaseError(f"{database} is no sample database: {error}") from error
-    if version is None or int(version[0]) != SCHEMA_VERSION:
-        raise DatabaseError(f"{database} has another schema version than {SCHEMA_VERSION}; build it anew with --force")
-    return connection
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection  # for the modules of this folder that hold SQL
 
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a sample database for reading.
 
-def class_counts(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, int]]]:
-    """Number of samples by task, split and label name."""
-    names = {"organ": organ_labels(), "stage": stage_labels()}
-    counts = {task: {split: dict.fromkeys(names[task], 0) for split in SPLITS} for task in names}
-    for task, split, label, count in connection.execute(
-        "SELECT task, split, label, count(*) FROM sample GROUP BY task, split, label"
-    ):
-        counts[task][split][names[task][label]] = count
-    return counts
+        Raises:
+            DatabaseError: the file is missing, is not an SQLite file, or has another schema version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DatabaseError(f"sample database {path} does not exist; run `make data`")
+        database = cls(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
+        try:
+            version = database.meta().get("schema_version")
+        except sqlite3.DatabaseError as error:
+            database.close()
+            raise DatabaseError(f"{path} is not a sample database: {error}") from error
+        if version != str(SCHEMA_VERSION):
+            database.close()
+            raise DatabaseError(f"{path} has another schema version than {SCHEMA_VERSION}; rebuild it with --force")
+        return database
 
+    def close(self) -> None:
+        """Close the database; changes that were not committed are lost."""
+        self.connection.close()
 
-def is_synthetic(connection: sqlite3.Connection) -> bool:
-    """Whether any image of the database is a phantom's, so that no figure may be taken for a patient's."""
-    return connection.execute("SELECT max(phantom) FROM series").fetchone()[0] == 1
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
-def load_series(connection: sqlite3.Connection, series: int) -> tuple[Series, list[int]]:
-    """Read one series of the database again from its files.
+    def meta(self) -> dict[str, str]:
+        """Return the schema version, the options of the build and the check value of its key, by name."""
+        return dict(self.connection.execute("SELECT key, value FROM meta").fetchall())
 
-    Returns:
-        The series, and the database's number of each of its slices, in order.
+    def is_synthetic(self) -> bool:
+        """Return whether any image is a phantom's, so that no figure may be taken for a patient's."""
+        return self.connection.execute("SELECT max(phantom) FROM series").fetchone()[0] == 1
 
-    Raises:
-        DatabaseError: a file is gone or changed.
-    """
-    rows = connection.execute(
-        "SELECT slice, sop_uid, frame, path, member FROM slice WHERE series = ? ORDER BY slice", (series,)
-    ).fetchall()
-    sources = dict.fromkeys(Source(Path(path), member) for *_, path, member in rows)
-    found = {(image.sop_uid, image.frame): (s, image) for s in read_sources(sources).series for image in s.slices}
-    try:
-        # Not the series as they are sorted now: a slice that could not be decoded left a gap, which splits them.
-        slices = [found[sop_uid, frame] for _, sop_uid, frame, *_ in rows]
-    except KeyError as error:
-        raise DatabaseError(
-            f"the files of series {series} in the database are gone or changed; build it anew"
-        ) from error
-    return replace(slices[0][0], slices=[image for _, image in slices]), [row[0] for row in rows]
+    def series_numbers(self) -> list[int]:
+        """Return the numbers of all series, in ascending order."""
+        return [number for (number,) in self.connection.execute("SELECT series FROM series ORDER BY series")]
 
+    def slice_counts(self) -> dict[int, int]:
+        """Return the number of slices by series, in ascending order of the series' numbers."""
+        return dict(self.connection.execute("SELECT series, count(*) FROM slice GROUP BY 1 ORDER BY 1").fetchall())
 
-def labelled_series(connection: sqlite3.Connection) -> Iterator[tuple[list[Slice], np.ndarray, list[sqlite3.Row]]]:
-    """Read the series of a database once more, with what is known of their slices.
-
-    Yields:
-        For each series its slices, their pixels (float32, shape (slices, rows, columns)) and as many rows of ``organ``
-        (None: not known), ``patient`` and ``side``.
-
-    Raises:
-        DatabaseError: a file is gone or changed.
-    """
-    numbers = [row[0] for row in connection.execute("SELECT series FROM series ORDER BY series")]
-    for number in progress(numbers, desc="slices", unit="series"):
-        series, slice_numbers = load_series(connection, number)
-        rows = connection.execute(
-            "SELECT slice, organ, patient, side FROM slice_label JOIN slice_side USING (slice)"
-            " WHERE slice_label.series = ?",
-            (number,),
+    def slices_of(self, series: int) -> list[SliceRow]:
+        """Return the slices of a series, in order."""
+        rows = self.connection.execute(
+            "SELECT slice, sop_uid, frame, path, member, pixel_sha256 FROM slice WHERE series = ? ORDER BY slice",
+            (series,),
         )
-        known = {row["slice"]: row for row in rows}
-        slices, pixels = read_pixels(series)
-        yield slices, pixels, [known[of_slice] for of_slice in slice_numbers]
+        return [
+            SliceRow(number, sop_uid, frame, Source(Path(path), member), pixel_sha256)
+            for number, sop_uid, frame, path, member, pixel_sha256 in rows
+        ]
+
+    def facts_of(self, series: int) -> list[SliceFacts]:
+        """Return the labels, patient and side of each slice of a series, in order."""
+        rows = self.connection.execute(
+            "SELECT slice, organ, lesions_known, patient, side FROM slice_label JOIN slice_side USING (slice)"
+            " WHERE slice_label.series = ? ORDER BY slice",
+            (series,),
+        )
+        return [SliceFacts(number, organ, bool(known), patient, side) for number, organ, known, patient, side in rows]
+
+    def boxes_on(self, slice_number: int) -> list[Box]:
+        """Return the boxes of all lesions on a slice."""
+        rows = self.connection.execute("SELECT row0, col0, row1, col1 FROM lesion_box WHERE slice = ?", (slice_number,))
+        return [tuple(row) for row in rows]
+
+    def series_on(self, side: str) -> list[SeriesRow]:
+        """Return the series of the patients on a side of the split, those of one patient together.
+
+        The list is empty if the database is split by image: no patient as a whole is on a side then.
+        """
+        rows = self.connection.execute(
+            "SELECT series, patient, stage FROM series JOIN study USING (study) JOIN patient USING (patient)"
+            " JOIN split USING (patient) WHERE side = ? ORDER BY min(series) OVER (PARTITION BY patient), series",
+            (side,),
+        )
+        return [SeriesRow(*row) for row in rows]
+
+    def stages_by_patient(self) -> dict[str, str]:
+        """Return the stage of every patient, in the order in which they came into the database."""
+        return dict(self.connection.execute("SELECT patient, stage FROM patient ORDER BY rowid").fetchall())
+
+    def samples_of(self, series: int) -> list[SampleRow]:
+        """Return the samples of a series, in the order of their slices."""
+        rows = self.connection.execute(
+            "SELECT task, split, key, slice, row, col, mirrored, turn_deg, zoom, down, right"
+            " FROM sample JOIN slice USING (slice) WHERE series = ? ORDER BY slice",
+            (series,),
+        )
+        return [
+            SampleRow(task, split, key, slice_number, row, col, bool(mirrored), _jitter(*jitter))
+            for task, split, key, slice_number, row, col, mirrored, *jitter in rows
+        ]
+
+    def key_ranges(self) -> list[KeyRange]:
+        """Return the number of entries and the highest key of each LMDB, in the order of task and side."""
+        rows = self.connection.execute(
+            "SELECT task, split, count(*), max(key) FROM sample GROUP BY task, split ORDER BY task, split"
+        )
+        return [KeyRange(*row) for row in rows]
+
+    def labels_in(self, task: str, split: str) -> Iterator[int]:
+        """Yield the labels of an LMDB's entries, in key order."""
+        rows = self.connection.execute(
+            "SELECT label FROM sample WHERE task = ? AND split = ? ORDER BY key", (task, split)
+        )
+        return (label for (label,) in rows)
+
+    def patients_in(self, task: str, split: str) -> list[str]:
+        """Return the patients of an LMDB's entries, in key order."""
+        rows = self.connection.execute(
+            "SELECT patient FROM sample JOIN slice_side USING (slice) WHERE task = ? AND split = ? ORDER BY key",
+            (task, split),
+        )
+        return [patient for (patient,) in rows]
+
+    def class_counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the number of samples by task, side and label name."""
+        names = {"organ": organ_labels(), "stage": stage_labels()}
+        counts = {task: {side: dict.fromkeys(names[task], 0) for side in SIDES} for task in names}
+        for task, side, label, count in self.connection.execute(
+            "SELECT task, split, label, count(*) FROM sample GROUP BY task, split, label"
+        ):
+            counts[task][side][names[task][label]] = count
+        return counts
+
+    def samples_sha256(self) -> str:
+        """Return the SHA-256 over all samples and the hashes of the pixels that they are cut from.
+
+        LMDBs made from two databases with the same value are the same.
+        """
+        digest = hashlib.sha256()
+        for row in self.connection.execute(
+            "SELECT sample.*, sop_uid, frame, pixel_sha256 FROM sample JOIN slice USING (slice)"
+            " ORDER BY task, split, key"
+        ):
+            digest.update(repr(tuple(row)).encode())
+        return digest.hexdigest()
+
+    def pixels_sha256(self, side: str) -> str:
+        """Return the SHA-256 over the hashes of the pixels of all slices on a side of the split."""
+        digest = hashlib.sha256()
+        for (pixel_sha256,) in self.connection.execute(
+            "SELECT pixel_sha256 FROM slice JOIN slice_side USING (slice) WHERE side = ? ORDER BY pixel_sha256", (side,)
+        ):
+            digest.update(pixel_sha256.encode())
+        return digest.hexdigest()
+
+    def rows_of_run(self, run: int, tables: tuple[str, ...]) -> dict[str, int]:
+        """Return the number of rows that a run added, by table."""
+        return {
+            table: self.connection.execute(f"SELECT count(*) FROM {table} WHERE run = ?", (run,)).fetchone()[0]
+            for table in tables
+        }
 
 
-def pixel_hash(pixels: np.ndarray) -> str:
-    """SHA-256 over the shape and the values of one decoded slice, float32 of shape (rows, columns)."""
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+def _jitter(turn_deg: float | None, zoom: float, down: float, right: float) -> Jitter | None:
+    """Return the jitter of a sample, or None where its columns are NULL."""
+    return None if turn_deg is None else Jitter(turn_deg, zoom, down, right)

@@ -1,16 +1,15 @@
 """LMDBs as Caffe's Data layer reads them: one serialised Datum an entry, keys zero-padded in reading order.
 
-Beside ``data.mdb`` lies a file ``complete`` with the number of entries, written last: what lacks it is unfinished, and
-nothing here reads it. A folder of LMDBs made from one sample database by `conversion.convert` has an ``info.json``.
+Beside ``data.mdb`` lies a file ``complete`` with the number of entries, which is written last. An LMDB without it is
+unfinished, and nothing here reads it. A folder of LMDBs made from one sample database by `conversion.convert` also has
+an ``info.json``.
 """
 
 import hashlib
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 from nbcad.errors import DatabaseError
 from nbcad.nets.caffe_net import caffe_pb2
 from nbcad.runtime.files import replacing_folder
-from nbcad.samples import database
+from nbcad.samples.database import SampleDatabase
 
 COMPLETE = "complete"
 INFO = "info.json"
@@ -29,15 +28,15 @@ _TRANSACTION = 1000  # entries
 
 
 def write(path: str | Path, images: Iterable[np.ndarray], labels: Iterable[int]) -> None:
-    """Write one LMDB, replacing what stands there; memory does not grow with the number of images.
+    """Write one LMDB, replacing an earlier one; memory does not grow with the number of images.
 
     Args:
         path: the LMDB's folder.
         images: uint8, each of shape (height, width), in the order of the keys 0, 1, ...
-        labels: as many.
+        labels: one for each image.
 
     Raises:
-        DatabaseError: LMDB cannot write, e.g. for want of space.
+        DatabaseError: LMDB cannot write, for example because the disk is full.
     """
     entries = enumerate(serialise(image, int(label)) for image, label in zip(images, labels, strict=True))
     with replacing_folder(path) as folder:
@@ -48,7 +47,7 @@ def write(path: str | Path, images: Iterable[np.ndarray], labels: Iterable[int])
                 environment.sync(True)
                 count = environment.stat()["entries"]
         except lmdb.Error as error:
-            # On a full disk LMDB speaks of an input/output error.
+            # On a full disk LMDB reports an input/output error.
             free = shutil.disk_usage(folder).free >> 20
             raise DatabaseError(f"LMDB {path} cannot be written: {error}; {free} MiB are free there") from error
         with (folder / COMPLETE).open("w") as marker:
@@ -58,13 +57,13 @@ def write(path: str | Path, images: Iterable[np.ndarray], labels: Iterable[int])
 
 
 def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """All images and labels of an LMDB, in key order.
+    """Read all images and labels of an LMDB, in key order.
 
     Returns:
         uint8 of shape (n, height, width), and int of shape (n,).
 
     Raises:
-        DatabaseError: the LMDB is missing, not complete or empty.
+        DatabaseError: the LMDB is missing, incomplete or empty.
     """
     datums = []
     for _, value in _entries(path):
@@ -77,11 +76,11 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def read_samples(
     sample_database: Path, folder: Path, task: str, split: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, labels and patients of one of the LMDBs of a sample database, in key order.
+    """Read the images, labels and patients of one LMDB of a sample database, in key order.
 
     Args:
         sample_database: SQLite file.
-        folder: of its LMDBs.
+        folder: folder of its LMDBs.
         task: "organ" or "stage".
         split: the side.
 
@@ -89,23 +88,20 @@ def read_samples(
         uint8 of shape (n, height, width), int of shape (n,), and str of shape (n,).
 
     Raises:
-        DatabaseError: the LMDB is missing, not complete or empty, or was not made from this database.
+        DatabaseError: the LMDB is missing, incomplete or empty, or was not made from this database.
     """
     images, labels = read(folder / f"{task}_{split}")
-    with closing(database.connect(sample_database)) as connection:
-        rows = connection.execute(
-            "SELECT patient FROM sample JOIN slice_side USING (slice) WHERE task = ? AND split = ? ORDER BY key",
-            (task, split),
-        ).fetchall()
-        check_made_from(folder, connection)
-    return images, labels, np.array([row["patient"] for row in rows])
+    with SampleDatabase.open(sample_database) as database:
+        patients = database.patients_in(task, split)
+        check_made_from(folder, database)
+    return images, labels, np.array(patients)
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 over all keys and values of an LMDB, in key order.
+    """Return the SHA-256 over all keys and values of an LMDB, in key order.
 
     Raises:
-        DatabaseError: the LMDB is missing, not complete or empty.
+        DatabaseError: the LMDB is missing, incomplete or empty.
     """
     digest = hashlib.sha256()
     for key, value in _entries(path):
@@ -115,37 +111,27 @@ def fingerprint(path: str | Path) -> str:
 
 
 def label_range(path: str | Path) -> tuple[int, int]:
-    """Lowest and highest label of an LMDB.
+    """Return the lowest and the highest label of an LMDB.
 
     Raises:
-        DatabaseError: the LMDB is missing, not complete or empty.
+        DatabaseError: the LMDB is missing, incomplete or empty.
     """
     labels = {caffe_pb2.Datum.FromString(value).label for _, value in _entries(path)}
     return min(labels), max(labels)
 
 
 def serialise(image: np.ndarray, label: int) -> bytes:
-    """One Datum of a uint8 image of shape (height, width)."""
+    """Return a serialised Datum of a uint8 image of shape (height, width)."""
     height, width = image.shape
     datum = caffe_pb2.Datum(channels=1, height=height, width=width, data=image.tobytes(), label=label)
     return datum.SerializeToString()
 
 
-def samples_fingerprint(connection: sqlite3.Connection) -> str:
-    """SHA-256 over all that a sample database says of its LMDBs' entries: samples, and the pixels they are cut from."""
-    digest = hashlib.sha256()
-    for row in connection.execute(
-        "SELECT sample.*, sop_uid, frame, pixel_sha256 FROM sample JOIN slice USING (slice) ORDER BY task, split, key"
-    ):
-        digest.update(repr(tuple(row)).encode())
-    return digest.hexdigest()
-
-
 def read_info(folder: str | Path) -> dict:
-    """What ``info.json`` says of a folder of LMDBs: ``n4``, ``entries``, ``samples_sha256``, ``software``.
+    """Read ``info.json`` of a folder of LMDBs: ``n4``, ``entries``, ``samples_sha256``, ``software``.
 
     Raises:
-        DatabaseError: it is missing or malformed.
+        DatabaseError: the file is missing or malformed.
     """
     path = Path(folder) / INFO
     try:
@@ -156,18 +142,18 @@ def read_info(folder: str | Path) -> dict:
         raise DatabaseError(f"{path} is malformed: {error}; run tools/make_lmdb.py") from error
 
 
-def check_made_from(folder: str | Path, connection: sqlite3.Connection) -> None:
+def check_made_from(folder: str | Path, database: SampleDatabase) -> None:
     """Refuse LMDBs that were made from another state of the sample database.
 
     Raises:
-        DatabaseError: they were, or nothing says that they were not.
+        DatabaseError: they were, or their ``info.json`` does not say.
     """
-    if read_info(folder).get("samples_sha256") != samples_fingerprint(connection):
+    if read_info(folder).get("samples_sha256") != database.samples_sha256():
         raise DatabaseError(f"the LMDBs in {folder} were made from another sample database; run tools/make_lmdb.py")
 
 
 def _append(environment: lmdb.Environment, entries: list[tuple[int, bytes]]) -> None:
-    """Add entries behind all others in one transaction; if the map is full, double it and begin anew."""
+    """Append entries in one transaction; if the map is full, double it and start the transaction again."""
     while True:
         try:
             with environment.begin(write=True) as transaction:
@@ -180,18 +166,21 @@ def _append(environment: lmdb.Environment, entries: list[tuple[int, bytes]]) -> 
 
 
 def _entries(path: str | Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of an LMDB, in key order; see `read` for errors."""
     path = Path(path)
     if not (path / "data.mdb").is_file():
         raise DatabaseError(f"LMDB {path} does not exist; run `make data`")
     if not (path / COMPLETE).is_file():
         raise DatabaseError(
-            f"LMDB {path} is not finished: it has no file `{COMPLETE}` with its number of entries; make it anew"
+            f"LMDB {path} is not finished: it has no file `{COMPLETE}` with its number of entries; make it again"
         )
     count = int((path / COMPLETE).read_text())
     with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
         entries = environment.stat()["entries"]
         if entries != count:
-            raise DatabaseError(f"LMDB {path} has {entries} entries, not {count} as when it was finished; make it anew")
+            raise DatabaseError(
+                f"LMDB {path} has {entries} entries, not {count} as when it was finished; make it again"
+            )
         if entries == 0:
             raise DatabaseError(f"LMDB {path} is empty")
         yield from transaction.cursor()

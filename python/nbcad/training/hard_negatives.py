@@ -4,7 +4,6 @@ Places drawn at random seldom show what a net mistakes for a tumour: flow, bowel
 over the training patients, and windows round its false places join the training samples for a second training.
 """
 
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from nbcad.imaging.boxes import grown, holds
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import pad_for_windows, stage_grid, stage_window
 from nbcad.inference.lesions import STRIDE, place_in_stored
-from nbcad.samples import database, lmdb_io
+from nbcad.samples import lmdb_io
+from nbcad.samples.database import SampleDatabase
 from nbcad.samples.sampling import CLEARANCE_MM
 
 TUMOUR_PROBABILITY = 0.6  # from which on a place is one that the net mistakes
@@ -42,10 +42,10 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
     """
     rng = np.random.default_rng(seed)
     hard: list[np.ndarray] = []
-    with closing(database.connect(sample_database)) as connection:
-        lmdb_io.check_made_from(lmdbs, connection)
+    with SampleDatabase.open(sample_database) as database:
+        lmdb_io.check_made_from(lmdbs, database)
         n4 = lmdb_io.read_info(lmdbs)["n4"]
-        for truth, slices, volume, heat in heat_of_split(connection, "train", weights, n4):
+        for truth, slices, volume, heat in heat_of_split(database, "train", weights, n4):
             hard += false_windows(heat, slices, volume, truth, rng)
     windows, labels = lmdb_io.read(lmdbs / "stage_train")
     images, numbers = [*windows, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal

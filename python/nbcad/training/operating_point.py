@@ -1,7 +1,6 @@
 """The operating point: what makes the stager's heat a lesion, chosen on the validation patients."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from nbcad.evaluation.truth import Truth, heat_of_split
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import THRESHOLDS, Lesion, OperatingPoint, Peaks
 from nbcad.nets.labels import NORMAL, stage_labels
-from nbcad.samples import database
+from nbcad.samples.database import SampleDatabase
 from nbcad.training.calibration import fit_lesions, fit_temperature
 
 FALSE_LESIONS_A_PATIENT = 1.0  # at most, on the validation patients; on others it may be more
@@ -30,9 +29,9 @@ def choose(sample_database: Path, weights: Path, n4: bool) -> dict:
     Returns:
         The operating point and the calibration, with the figures of every threshold tried.
     """
-    with closing(database.connect(sample_database)) as connection:
+    with SampleDatabase.open(sample_database) as database:
         series = [
-            (truth, Peaks(heat, slices)) for truth, slices, _, heat in heat_of_split(connection, "val", weights, n4)
+            (truth, Peaks(heat, slices)) for truth, slices, _, heat in heat_of_split(database, "val", weights, n4)
         ]
     tried = {
         threshold: sum(

@@ -1,8 +1,6 @@
 """The images of an ablation: real digits, and phantom slices or windows, split anew for every seed."""
 
-import sqlite3
 from collections.abc import Hashable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,9 @@ from nbcad.experiments.ablation.variants import DIGITS, MNIST, PHANTOM, STAGE, V
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import Jitter, enhance, organ_input, organ_square
 from nbcad.nets.labels import organ_labels, stage_labels
-from nbcad.samples import database, lmdb_io
+from nbcad.samples import lmdb_io
+from nbcad.samples.database import SampleDatabase
+from nbcad.samples.images import labelled_series
 from nbcad.samples.sampling import ORGAN_COPIES
 from nbcad.samples.splitting import BY_IMAGE, SIDES, SplitPlan
 
@@ -107,22 +107,22 @@ def _slices(sample_database: Path, size: int) -> dict[bool, Pool]:
     pictures: dict[bool, list] = {True: [], False: []}
     labels, patients = [], []
     rng = np.random.default_rng(0)
-    with closing(database.connect(sample_database)) as connection:
-        strata = _stages(connection)
-        for slices, volume, known in database.labelled_series(connection):
+    with SampleDatabase.open(sample_database) as database:
+        strata = _stages(database)
+        for slices, volume, facts in labelled_series(database):
             with_and_without = zip(enhance(volume), _whole_range(volume), strict=True)
-            for image, (enhanced, plain), row in zip(slices, with_and_without, known, strict=True):
-                if row["organ"] is None:
+            for image, (enhanced, plain), known in zip(slices, with_and_without, facts, strict=True):
+                if known.organ is None:
                     continue
                 turn = Canonical.of(image.geometry)
                 spacing = turn.spacing(image.spacing)
                 jitters = [None, *(Jitter.draw(rng) for _ in range(ORGAN_COPIES))]
                 for on, picture, make in ((True, enhanced, organ_input), (False, plain, organ_square)):
                     pictures[on].append([make(turn.apply(picture), spacing, size, jitter) for jitter in jitters])
-                labels.append(organ_labels().index(row["organ"]))
-                patients.append(row["patient"])
-    facts = np.array(labels), np.array(patients), strata, len(organ_labels())
-    return {on: Pool(np.array(images), *facts) for on, images in pictures.items()}
+                labels.append(organ_labels().index(known.organ))
+                patients.append(known.patient)
+    shared = np.array(labels), np.array(patients), strata, len(organ_labels())
+    return {on: Pool(np.array(images), *shared) for on, images in pictures.items()}
 
 
 def _whole_range(volume: np.ndarray) -> np.ndarray:
@@ -135,9 +135,10 @@ def _windows(sample_database: Path, lmdbs: Path) -> Pool:
     """The stager's windows of the phantom, those of all sides together; some that were made to train are mirrored."""
     sides = [lmdb_io.read_samples(sample_database, lmdbs, STAGE, side) for side in SIDES]
     images, labels, patients = (np.concatenate(values) for values in zip(*sides, strict=True))
-    with closing(database.connect(sample_database)) as connection:
-        return Pool(images[:, None], labels, patients, _stages(connection), len(stage_labels()))
+    with SampleDatabase.open(sample_database) as database:
+        return Pool(images[:, None], labels, patients, _stages(database), len(stage_labels()))
 
 
-def _stages(connection: sqlite3.Connection) -> dict[Hashable, str]:
-    return dict(connection.execute("SELECT patient, stage FROM patient ORDER BY rowid").fetchall())
+def _stages(database: SampleDatabase) -> dict[Hashable, str]:
+    """Return the stage of every patient, as the strata of a split."""
+    return dict(database.stages_by_patient().items())
