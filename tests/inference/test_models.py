@@ -41,7 +41,7 @@ def test_altered_file_is_refused_by_name(folder, kind, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=rf"{kind}/{name} is not the one that model\.json names"):
+    with pytest.raises(ModelError, match=rf"{kind}/{name} differs from the one that model\.json names"):
         load_models(folder, "cpu")
 
 
@@ -93,4 +93,4 @@ def test_infer_with_an_altered_model_is_one_line_and_leaves_nothing(folder, flow
         file.write(b"0")
     done = run_tool("infer", flow.phantom / "dicom", "--models", folder, "--out", tmp_path / "out")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "stage/final.caffemodel is not the one" in done.stderr and not (tmp_path / "out").exists()
+    assert "stage/final.caffemodel differs from the one" in done.stderr and not (tmp_path / "out").exists()
