@@ -1,7 +1,11 @@
 """A small hospital for tests of the sample database: patients of four slices, with annotations."""
 
+from pathlib import Path
+
 from make_dicom import mr_image, write
 from nbcad.annotation.annotations import HEADER
+from nbcad.samples import build
+from nbcad.samples.build_run import Options
 
 ORGANS = ["thorax", "adrenal", "retroperitoneum", ""]
 
@@ -24,3 +28,9 @@ def hospital(folder, rng, patients=range(12), edit=lambda number, index, image: 
             box = "L1,20,24,32,36" if lesion else "normal,,,,"
             lines.append(f"{image.SOPInstanceUID},0,{ORGANS[index]},{box}")
     path.write_text("\n".join(lines) + "\n")
+
+
+def build_database(folder: Path, options: Options | None = None, **more):
+    """Build the sample database of a hospital, ``folder``/out/samples.sqlite."""
+    labels = more.pop("labels", [folder / "annotations.csv"])
+    return build.build(folder, labels, folder / "out" / "samples.sqlite", options, **more)
