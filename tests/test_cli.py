@@ -9,7 +9,7 @@ from nbcad import cli
 from nbcad.errors import InputError
 from repository import ROOT
 
-TOOLS = sorted(ROOT.glob("tools/*.py"))
+TOOLS = sorted(ROOT.glob("tools/[!_]*.py"))
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda p: p.name)

@@ -1,97 +1,11 @@
 #!/usr/bin/env python3
-"""Find, place and stage neuroblastoma on DICOM: report.json, report.html and objects for a PACS. Research use only."""
+"""Find, place and stage neuroblastoma on DICOM, and write the report; `nbcad infer`."""
 
-import argparse
-import gc
-import tempfile
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from nbcad import cli
-from nbcad.runtime.files import existing
-
-if TYPE_CHECKING:
-    from nbcad.report.types import Report
-
-
-def _options() -> argparse.Namespace:
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("dicom", type=Path, metavar="DICOM_DIR", nargs="?", help="folder, zip or file")
-    arguments.add_argument(
-        "--dicomweb", type=cli.service_url, metavar="URL", help="instead fetch --study from this DICOMweb service"
-    )
-    arguments.add_argument("--study", type=cli.uid, metavar="UID", help="StudyInstanceUID of the study to fetch")
-    arguments.add_argument("--store", action="store_true", help="store the report's DICOM objects in that service")
-    arguments.add_argument("--out", type=Path, required=True, help="folder of the report")
-    arguments.add_argument("--models", type=Path, default="runs", help="folder of the trained models")
-    arguments.add_argument("--stage", type=Path, metavar="DIR", help="folder of another stager than MODELS/stage")
-    arguments.add_argument(
-        "--series",
-        metavar="UID",
-        help="analyse this SeriesInstanceUID and no other, whatever config/series_rules.toml says",
-    )
-    cli.add_language(arguments)
-    cli.add_device(arguments)
-    cli.add_dask(arguments)
-    cli.add_force(arguments)
-    options = arguments.parse_args()
-    if (options.dicom is None) == (options.dicomweb is None):
-        arguments.error("give DICOM_DIR or --dicomweb URL, one of them")
-    if bool(options.dicomweb) != bool(options.study) or (options.store and not options.dicomweb):
-        arguments.error("--dicomweb URL and --study UID go together, and --store with both")
-    if options.dicomweb and options.dask:
-        arguments.error("--dask is for many studies in a folder, --dicomweb fetches one")
-    return options
-
-
-def main() -> int:
-    options = _options()
-
-    gc.disable()  # what is imported stays: to go through it at each collection would take a tenth of the time
-    from nbcad.infer import Input, write_report
-    from nbcad.inference.models import load_models
-    from nbcad.report import DICOM, check_out
-    from nbcad.runtime.memory import return_large_blocks
-
-    service = None
-    if options.dicomweb:
-        from nbcad.dicom.web import Service
-
-        service = Service(options.dicomweb)
-    gc.freeze()
-    gc.enable()
-    return_large_blocks()  # the memory does not grow with the number of patients
-    with tempfile.TemporaryDirectory(prefix="nbcad-") as fetched:
-        path = Path(fetched) if service else existing(options.dicom, "DICOM input")
-        check_out(options.out, options.force)  # before all is fetched and loaded in vain
-        models = load_models(options.models, options.device, options.stage)
-        if service:
-            service.fetch(options.study, path)
-        images = Input(path, options.series, service.study(options.study) if service else "")
-        report = write_report(images, options.out, models, options.lang, options.force, options.dask)
-    _tell(report, options.out)
-    if service and options.store:
-        stored = service.store(sorted((options.out / DICOM).iterdir()))
-        print(f"stored: {stored} DICOM objects in {service.url}")
-    summary = report.summary
-    return cli.PARTLY_REFUSED if summary.files_refused or summary.frames_refused else cli.DONE
-
-
-def _tell(report: "Report", out: Path) -> None:
-    from nbcad.report import HTML
-
-    summary = report.summary
-    for study in report.studies:
-        print(f"study {study.study_uid}: image-suggested stage {study.stage.label or 'not known'}")
-    print(
-        f"{summary.lesions} lesions in {summary.slices} slices; files: {summary.files_used} used, "
-        f"{summary.files_refused} refused, {summary.files_ignored} ignored"
-    )
-    without = [s for study in report.studies for s in study.series if s.status == "analysed" and not s.dicom]
-    if without:
-        print(f"{len(without)} series without DICOM objects; their notes say why")
-    print(f"report: {out / HTML} (research use only, not for clinical diagnosis)")
-
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from _start import start
 
 if __name__ == "__main__":
-    cli.run(main)
+    start(__file__)

@@ -1,50 +1,11 @@
 #!/usr/bin/env python3
-"""Train both nets in four ways and run them in up to four implementations; exit code 1 if they part."""
+"""Train both nets in several ways, run them in several implementations, compare; `nbcad parity`."""
 
-import tempfile
+import sys
 from pathlib import Path
 
-from nbcad import cli
-
-
-def main() -> int:
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--models", type=Path, default="runs", help="folder with organ/ and stage/, trained")
-    arguments.add_argument("--lmdb", type=Path, default="data/lmdb", help="LMDBs whose test images the nets are given")
-    arguments.add_argument("--iterations", type=cli.positive_int, default=50, help="of each training")
-    options = arguments.parse_args()
-
-    import numpy as np
-
-    from nbcad.experiments import paper, parity
-    from nbcad.inference import heat, organ
-    from nbcad.nets.caffe_net import transform_of
-    from nbcad.samples import lmdb_io
-
-    nets = {"organ": (organ.DEPLOY, organ.TRAIN_VAL), "stage": (heat.DEPLOY, heat.TRAIN_VAL)}
-    parted = 0
-
-    def compare(net: str, way: str, apart: float, bound: float) -> None:
-        nonlocal parted
-        parted += apart > bound
-        print(f"{net:<6} {way:<47} {apart:.1e}   at most {bound:g}{': EXCEEDED' if apart > bound else ''}")
-
-    print(f"Largest relative difference of a loss from that of {parity.REFERENCE}, {options.iterations} iterations")
-    for solver_file, name in zip(paper.SOLVERS, nets, strict=True):
-        with tempfile.TemporaryDirectory() as folder:
-            found = parity.losses(solver_file, Path(folder), options.iterations)
-        expected = found.pop(parity.REFERENCE)
-        for way, values in found.items():
-            compare(name, way, float(np.max(np.abs(values / expected - 1))), parity.bound(way))
-    print("Largest difference of a probability from that of the stock layers, 64 test images")
-    for name, (deploy, train_val) in nets.items():
-        images = transform_of(train_val)(lmdb_io.read(options.lmdb / f"{name}_test")[0][:64])[:, None]
-        found = parity.answers(deploy, options.models / name / "final.caffemodel", images)
-        expected = found.pop("stock")
-        for way, values in found.items():
-            compare(name, way, float(np.abs(values - expected).max()), parity.ANSWERS_APART)
-    return cli.FAILED if parted else cli.DONE
-
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from _start import start
 
 if __name__ == "__main__":
-    cli.run(main)
+    start(__file__)

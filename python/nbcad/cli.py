@@ -1,4 +1,4 @@
-"""What all tools share: exit codes, argument types, progress, and writing of output in one piece."""
+"""Arguments and exit codes, the same for every step."""
 
 import argparse
 import os
@@ -6,38 +6,59 @@ import re
 import signal
 import sys
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nbcad.errors import NbcadError
 from nbcad.language import LANGUAGES
+from nbcad.runtime import paths, verbosity
 
 DONE = 0
 FAILED = 1
 USAGE = 2
 PARTLY_REFUSED = 3
 INTERRUPTED = 130
+EXIT_CODES = (
+    "exit codes: 0 done; 1 failed, or not as it should be; 2 wrong usage; 3 done, but part of the input was refused; "
+    "130 interrupted by Ctrl-C; 143 ended by SIGTERM"
+)
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Call a tool's ``main`` and leave with its exit code.
+class UsageError(Exception):
+    """Options that do not go together; the step ends with its usage, the message and exit code 2."""
+
+
+def run(main: Callable[[], int | None], name: str | None = None) -> None:
+    """Call a step's ``main`` and leave with its exit code.
 
     What is half written when Ctrl-C, SIGTERM or SIGHUP comes is removed first. An `NbcadError` or an `OSError` becomes
-    one line on stderr and exit code 1. Anything else is a defect of this package and keeps its traceback.
+    one line on stderr and exit code 1, as does a missing Caffe. Anything else is a defect of this package and keeps its
+    traceback.
+
+    Args:
+        main: what to do.
+        name: of the command, for messages; None: that of the program.
     """
+    name = name or Path(sys.argv[0]).name
     _raise_when_ended()
     try:
         code = main()
     except (NbcadError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        print(f"{name}: error: {error}", file=sys.stderr)
+        code = FAILED
+    except ModuleNotFoundError as error:
+        if error.name != "caffe":
+            raise
+        print(f"{name}: error: {error} in {paths.ROOT}", file=sys.stderr)
         code = FAILED
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         code = INTERRUPTED
     except _Ended as ended:
         (number,) = ended.args
-        print(f"{Path(sys.argv[0]).name}: ended by {signal.Signals(number).name}", file=sys.stderr)
+        print(f"{name}: ended by {signal.Signals(number).name}", file=sys.stderr)
         code = 128 + number
     sys.exit(code or DONE)
 
@@ -66,9 +87,49 @@ def _raise_when_ended() -> None:
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=end_at_once)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser that shows every option's default in ``--help``."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+class Help(argparse.HelpFormatter):
+    """The layout of ``--help``: each default that says something, and indented lines as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if action.required or action.default in (None, False, argparse.SUPPRESS, "", [], ()) or "(default" in text:
+            return text
+        return f"{text} (default: {_shown(action.default).replace('%', '%%')})"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n".join(line if line[:1] in ("", " ") else fill(line, width, indent) for line in text.split("\n"))
+
+
+def _shown(default: Any) -> str:
+    """Return a default as the help names it; a path of the repository is the same wherever the user stands."""
+    if isinstance(default, Path):
+        named = paths.from_root(default)
+        return f"{named} of the repository" if named != str(default.absolute()) else named
+    if isinstance(default, list | tuple):
+        return " ".join(map(_shown, default))
+    return str(default)
+
+
+def describe(parser: argparse.ArgumentParser, description: str, examples: Sequence[str]) -> None:
+    """Give a step's parser what surrounds the options in ``--help``, and the options that all steps have."""
+    parser.formatter_class = Help
+    parser.description = " ".join(description.split())
+    parser.epilog = "\n".join(["examples:", *(f"  {example}" for example in examples), "", EXIT_CODES])
+    add_verbosity(parser)
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add ``--verbose`` and ``--quiet``, which leave the parser's default where neither is given."""
+    how_much = parser.add_mutually_exclusive_group()
+    for short, level, text in (
+        ("-v", verbosity.VERBOSE, "say more on stderr: Caffe's log, time and memory, why a file is not used"),
+        ("-q", verbosity.QUIET, "say nothing but errors, refusals, and answers that no file holds"),
+    ):
+        how_much.add_argument(
+            short, f"--{level}", action="store_const", const=level, dest="verbosity", default=argparse.SUPPRESS,
+            help=text,
+        )  # fmt: skip
 
 
 def device(text: str) -> str:
@@ -104,6 +165,24 @@ def service_url(text: str) -> str:
     if "@" in parts.netloc:
         raise argparse.ArgumentTypeError("an address with a user shows the password to all; set it in the environment")
     return text.rstrip("/")
+
+
+def add_database(arguments: argparse.ArgumentParser, what: str = "the sample database") -> None:
+    """Add ``--database``."""
+    default = paths.from_here(paths.DATA / "samples.sqlite")
+    arguments.add_argument("--database", type=Path, default=default, help=what)
+
+
+def add_lmdb(arguments: argparse.ArgumentParser, what: str = "folder of the LMDBs") -> None:
+    """Add ``--lmdb``."""
+    arguments.add_argument("--lmdb", type=Path, default=paths.from_here(paths.DATA / "lmdb"), help=what)
+
+
+def add_models(arguments: argparse.ArgumentParser) -> None:
+    """Add ``--models`` and ``--stage``."""
+    default = paths.from_here(paths.RUNS)
+    arguments.add_argument("--models", type=Path, default=default, help="folder of the trained models")
+    arguments.add_argument("--stage", type=Path, metavar="DIR", help="folder of another stager than MODELS/stage")
 
 
 def add_device(arguments: argparse.ArgumentParser) -> None:

@@ -8,13 +8,10 @@ import pytest
 from scipy import stats
 
 from nbcad.errors import ModelError
-from nbcad.experiments.ablation import datasets, runs, tables
+from nbcad.experiments.ablation import DIGITS, MNIST, PHANTOM, datasets, runs, tables
 from nbcad.experiments.ablation.variants import (
-    DIGITS,
-    MNIST,
     ORGAN,
     PAPER,
-    PHANTOM,
     QUESTIONS,
     STAGE,
     VARIANTS,

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from nbcad.errors import DatabaseError, InputError, ModelError, OutputExistsError
+from nbcad.experiments.reproduce import reproduce
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe_pb2
+from nbcad.runtime import paths
 from nbcad.samples import lmdb_io
 from nbcad.training.driver import LOG_HEADER, train
 
@@ -250,3 +252,35 @@ def test_lenet5_learns_real_digits_with_the_papers_numbers(tmp_path, rewritten_s
     net = solver.with_name("train_val.prototxt")
     net.write_text(net.read_text()[::-1].replace("46 :ezis_hctab", "8 :ezis_hctab", 1)[::-1])  # 125 x 8 = 1,000
     assert train(solver, tmp_path / "run").log[-1].test_accuracy >= 0.94
+
+
+def test_training_is_the_same_from_any_folder(tmp_path, lmdbs, rewritten_solver, monkeypatch):
+    """What prototxts name is relative to the repository; what the user names, to where he stands."""
+    repository, elsewhere = tmp_path / "repository", tmp_path / "elsewhere"
+    solver = rewritten_solver(repository / "given", "stage", lmdbs, SMALL, SHORT)
+    (repository / "lmdb").symlink_to(lmdbs[0].parent)
+    for file, absolute, relative in (
+        (solver, f"{repository}/", ""),
+        (solver.with_name("train_val.prototxt"), f"{lmdbs[0].parent}/", "lmdb/"),
+    ):
+        file.write_text(file.read_text().replace(absolute, relative))
+        assert str(tmp_path) not in file.read_text()
+    monkeypatch.setattr(paths, "ROOT", repository)
+    elsewhere.mkdir()
+    made = {}
+    for folder, given in (
+        (repository, "given/solver.prototxt"),
+        (elsewhere, "../repository/given/solver.prototxt"),
+    ):
+        monkeypatch.chdir(folder)
+        result = train(given, "run", max_iter=6)
+        assert Path.cwd() == folder and result.weights == Path("run/final.caffemodel")
+        record = json.loads(Path("run/run.json").read_text())
+        assert record["files"] == {"solver": paths.from_root(given), "net": "given/train_val.prototxt"}
+        assert sorted(record["sha256"]) == ["final.caffemodel", "lmdb/train", "lmdb/val", "net", "solver"]
+        made[folder] = result.weights.read_bytes()
+    assert made[repository] == made[elsewhere]
+    assert json.loads((repository / "run/run.json").read_text())["files"]["solver"] == "given/solver.prototxt"
+    prefix = caffe_net.read_solver(repository / "run/solver.prototxt").snapshot_prefix
+    assert prefix == "run/.tmp"
+    assert reproduce(elsewhere / "run/run.json", Path("again")).equal

@@ -9,8 +9,6 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure as Canvas
-
 from nbcad.runtime import machine
 from nbcad.runtime.files import replacing_file
 
@@ -86,6 +84,8 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve
 
 def draw(curve: Curve, path: Path) -> None:
     """A curve as a PNG; costs that differ less than tenfold on an axis from 0, so that a small rise looks small."""
+    from matplotlib.figure import Figure as Canvas  # here, as it takes longer to import than all else
+
     canvas = Canvas(figsize=(6, 4), layout="constrained")
     axes = canvas.subplots()
     for name, line in curve.lines.items():

@@ -1,7 +1,6 @@
-"""A folder of many patients: how the memory of tools/infer.py grows with the number of its slices."""
+"""A folder of many patients: how the memory of `nbcad infer` grows with the number of its slices."""
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
     for slices in [n for n in SLICES if n <= size] or [size]:
         dicom, report = folder / f"dicom_{slices}", folder / "report"
         write_patients(dicom, slices)
-        command: child.Command = [sys.executable, "tools/infer.py", dicom, "--out", report, "--force"]
+        command: child.Command = [*child.NBCAD, "infer", dicom, "--out", report, "--force"]
         costs[slices] = child.run([*command, "--models", models, "--stage", stager], (cli.DONE,))
     fewest, most = min(costs), max(costs)
     growth = (costs[most].memory - costs[fewest].memory) / max(1, most - fewest)
@@ -52,7 +51,7 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
         *(Figure(f"memory, peak, {slices} slices", mib, "MiB") for slices, mib in memory),
         Figure("memory that a further slice adds", growth / 1024, "KiB", KIB_A_SLICE),
         Figure(f"{most} slices to report, {ANALYSED} of {OF_A_PATIENT} analysed", costs[most].wall_s, "s"),
-        Curve("slices", "slices", "MiB", {"tools/infer.py, highest memory": memory}),
+        Curve("slices", "slices", "MiB", {"nbcad infer, highest memory": memory}),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from nbcad.errors import NbcadError
 
 Command = Sequence[str | Path]
+NBCAD = (sys.executable, "-m", "nbcad")  # before the name of a step
 _SECONDS_BETWEEN_LOOKS = 0.02
 
 

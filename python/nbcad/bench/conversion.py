@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +15,7 @@ import pydicom
 
 from nbcad import cli
 from nbcad.bench import Figure
-from nbcad.bench.child import Command
+from nbcad.bench.child import NBCAD, Command
 from nbcad.datasets import phantom
 from nbcad.errors import NbcadError
 from nbcad.nets.caffe_net import input_size
@@ -96,9 +95,9 @@ def least_cost(sample_database: Path) -> float:
 
 
 def _run_tool(folder: Path) -> tuple[float, float, int]:
-    """Processor and wall-clock seconds of tools/make_lmdb.py with its workers, and their largest memory in bytes."""
+    """Processor and wall-clock seconds of `nbcad make-lmdb` with its workers, and their largest memory in bytes."""
     many, out = folder / "many.sqlite", folder / "lmdb"
-    command: Command = [sys.executable, "tools/make_lmdb.py", "--database", many, "--out", out]
+    command: Command = [*NBCAD, "make-lmdb", "--database", many, "--out", out]
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     memory = _Memory(process.pid)
@@ -109,7 +108,7 @@ def _run_tool(folder: Path) -> tuple[float, float, int]:
     memory.join()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != cli.DONE:
-        raise NbcadError(f"tools/make_lmdb.py ended with {process.returncode}")
+        raise NbcadError(f"nbcad make-lmdb ended with {process.returncode}")
     return usage.ru_utime + usage.ru_stime, wall_s, memory.peak
 
 

@@ -1,8 +1,7 @@
-"""The DICOM node: studies sent to tools/serve.py by several senders at once, until an archive has all results."""
+"""The DICOM node: studies sent to `nbcad serve` by several senders at once, until an archive has all results."""
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
-from nbcad.bench import Figure
+from nbcad.bench import Figure, child
 from nbcad.bench.study import MODELS, STAGER, write_study
 from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import NbcadError
@@ -99,7 +98,7 @@ def node(folder: Path, models: Path, stager: Path, results_to: int) -> Iterator[
     """A node that is ready: its process and port."""
     config = folder / "node.toml"
     config.write_text(f'[receive]\nquiet_s = {QUIET_S}\nreserve_mib = 0\n[pages]\nbind = ""\n')
-    command: list[str | Path] = [sys.executable, "tools/serve.py", "--config", config, "--folder", folder / "node"]
+    command: list[str | Path] = [*child.NBCAD, "serve", "--config", config, "--folder", folder / "node"]
     command += ["--port", "0"]
     command += ["--models", models, "--stage", stager, "--destination", f"{ARCHIVE}@{HOST}:{results_to}"]
     command += [word for number in range(SENDERS) for word in ("--sender", f"SCANNER{number}")]
@@ -120,7 +119,7 @@ def _port(process: subprocess.Popen, log: Path) -> int:
             if event["event"] == "started":
                 return int(event["port"])
         time.sleep(0.1)
-    raise NbcadError(f"tools/serve.py ended with {process.returncode}: {log.read_text()}")
+    raise NbcadError(f"nbcad serve ended with {process.returncode}: {log.read_text()}")
 
 
 def send(images: Sequence[Dataset], number: int, port: int) -> None:

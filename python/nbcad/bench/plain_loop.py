@@ -1,6 +1,6 @@
 """What a person would write with pydicom, OpenCV, scikit-learn and pycaffe: one file, one slice, one pass at a time.
 
-The same nets, the same SVM and the same answers for each slice as tools/infer.py gives; no check of any input, no
+The same nets, the same SVM and the same answers for each slice as `nbcad infer` gives; no check of any input, no
 lesions, no report. It holds for one axial series whose rows run to left and columns to posterior, as the benchmark's
 study has. Uses nothing of this package.
 

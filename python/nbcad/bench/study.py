@@ -1,4 +1,4 @@
-"""A study from DICOM on disk to the report on disk, by tools/infer.py in a fresh process, beside `plain_loop`."""
+"""A study from DICOM on disk to the report on disk, by `nbcad infer` in a fresh process, beside `plain_loop`."""
 
 import json
 import os
@@ -23,14 +23,15 @@ from nbcad.inference.models import Models, load_models
 from nbcad.report import JSON
 from nbcad.report.types import Report
 from nbcad.runtime.json_file import read_json
+from nbcad.runtime.paths import RUNS
 
 SLICES, MATRIX = 200, 320
 FEWER = (25, 50, 100)  # slices of the smaller studies
 SLICES_A_ROUND = 7000  # of ``size``
 LEAST_ROUNDS = 3
-MODELS, STAGER = Path("runs"), Path("runs/beyond_paper/stage")  # of `make demo`
+MODELS, STAGER = RUNS, RUNS / "beyond_paper" / "stage"  # of `make demo`
 PLAIN_LOOP = Path(__file__).with_name("plain_loop.py")
-# What tools/infer.py begins with.
+# What `nbcad infer` begins with.
 START = """
 import gc
 gc.disable()
@@ -73,7 +74,7 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
     loaded = load_models(models, "cpu", stager)
     report = folder / "report"
     infer: child.Command = [
-        sys.executable, "tools/infer.py", dicom, "--out", report, "--force", "--models", models, "--stage", stager,
+        *child.NBCAD, "infer", dicom, "--out", report, "--force", "--models", models, "--stage", stager,
     ]  # fmt: skip
     answers = folder / "plain.json"
     plain: child.Command = [sys.executable, PLAIN_LOOP, dicom, models / "organ", stager, answers]
@@ -177,7 +178,7 @@ def over_slices(folder: Path, infer: child.Command, dicom: Path, all_s: float) -
         for image in series.slices[:slices]:  # neighbours: else there would be gaps
             os.link(image.source.path, part / image.source.path.name)
         seconds.append((slices, child.run([part if word == dicom else word for word in infer]).wall_s))
-    return Curve("slices", "slices", "s", {"tools/infer.py": [*seconds, (SLICES, all_s)]})
+    return Curve("slices", "slices", "s", {"nbcad infer": [*seconds, (SLICES, all_s)]})
 
 
 def over_threads(infer: child.Command) -> Curve:
@@ -187,4 +188,4 @@ def over_threads(infer: child.Command) -> Curve:
     seconds: list[tuple[float, float]] = [
         (n, child.run(infer, OMP_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS=str(n)).wall_s) for n in counts
     ]
-    return Curve("threads", "threads", "s", {"tools/infer.py": seconds})
+    return Curve("threads", "threads", "s", {"nbcad infer": seconds})

@@ -13,11 +13,11 @@ from nbcad.bench.study import MODELS
 from nbcad.imaging.preprocess import Jitter
 from nbcad.inference import organ
 from nbcad.nets import caffe_net
-from nbcad.runtime.paths import SVM_CONFIG
+from nbcad.runtime.paths import DATA, SVM_CONFIG
 from nbcad.samples import lmdb_io
 from nbcad.training.organ_svm import approximate_svm, exact_svm
 
-DATABASE, LMDBS = Path("data/samples.sqlite"), Path("data/lmdb")
+DATABASE, LMDBS = DATA / "samples.sqlite", DATA / "lmdb"
 SAMPLES = {"exact": (0.05, 0.15, 0.5), "approximate": (0.15, 0.5, 1.5)}  # of each fit, in times of ``size``
 GROWTH = 1.2  # power of the samples by which time may grow; n log n from 3,000 to 30,000 has 1.11
 

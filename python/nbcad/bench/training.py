@@ -11,6 +11,7 @@ from nbcad.bench import Curve, Figure
 from nbcad.bench.layers import NETS, SOLVER, Timer, take_turns, without_data
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
+from nbcad.runtime.paths import at_root, from_root
 from nbcad.training.driver import NEVER
 
 BATCHES = (1, 4, 16, 64, 256)
@@ -53,8 +54,9 @@ def timer(stem: Path, net: caffe_pb2.NetParameter) -> Timer:
     net_path, solver_path = stem.with_suffix(".prototxt"), stem.with_suffix(".solver")
     net_path.write_text(text_format.MessageToString(net))
     never_tested = f"test_iter: 1 test_interval: {NEVER} test_initialization: false"  # a net of two phases asks for it
-    solver_path.write_text(SOLVER.format(net=net_path) + never_tested)
-    return partial(iteration_s, caffe.get_solver(str(solver_path)))
+    solver_path.write_text(SOLVER.format(net=from_root(net_path)) + never_tested)
+    with at_root():
+        return partial(iteration_s, caffe.get_solver(from_root(solver_path)))
 
 
 def iteration_s(solver: caffe.SGDSolver) -> float:

@@ -66,7 +66,7 @@ def read_rules(path: str | Path = SERIES_RULES) -> list[Rule]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"series rules {path} cannot be read: {error.strerror}; run from the repository's root"
+            f"series rules {path} cannot be read: {error.strerror}; git checkout brings it back"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"series rules {path} are no TOML: {error}") from error

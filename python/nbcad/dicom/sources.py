@@ -18,6 +18,7 @@ from typing import IO, BinaryIO, Final, Literal, cast
 
 from nbcad.dicom.refusal import MALFORMED, Refusal
 from nbcad.errors import InputError
+from nbcad.runtime import verbosity
 
 USED: Final = "used"
 REFUSED: Final = "refused"
@@ -75,8 +76,12 @@ class FileRecord:
 
     def set_aside(self, status: str, reason: str, frame: int | None = None) -> None:
         """Refuse or ignore one frame, or all; what was set aside before keeps its first reason."""
-        for number in range(self.frames) if frame is None else (frame,):
-            self._fates.setdefault(number, (status, reason))
+        numbers = range(self.frames) if frame is None else (frame,)
+        undecided = [number for number in numbers if number not in self._fates]
+        self._fates.update(dict.fromkeys(undecided, (status, reason)))
+        if undecided:
+            which = f"{self.path}, {_counted(undecided)}" if len(undecided) < self.frames else self.path
+            verbosity.detail(f"{status}: {which}: {reason}")
 
     def adopt(self, other: "FileRecord") -> None:
         """Set aside what was set aside in a copy of this record, in another process."""

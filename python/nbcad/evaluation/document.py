@@ -109,7 +109,7 @@ def read_beside(path: Path, document: dict) -> dict:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(other, dict) or other.get("schema") != SCHEMA:
-        raise InputError(f"{path} is no {SCHEMA}; run tools/evaluate.py on its models anew")
+        raise InputError(f"{path} is no {SCHEMA}; run `nbcad evaluate` on its models anew")
     if other["data"]["pixels_sha256"] != document["data"]["pixels_sha256"]:
         raise InputError(f"{path} was measured on other images; measure its models with the same --database")
     return other

@@ -125,7 +125,7 @@ class Records:
 
 
 def gather(sample_database: Path, models: Models) -> Records:
-    """Run the models over the test patients, through the same functions that serve `tools/infer.py`.
+    """Run the models over the test patients, through the same functions that serve `nbcad infer`.
 
     One patient's series are held in memory at a time.
 

@@ -1,4 +1,4 @@
-"""The figures as text: the compact table of tools/evaluate.py."""
+"""The figures as text: the compact table of `nbcad evaluate`."""
 
 from nbcad.evaluation.counts import DEFINITIONS, FIVE
 

@@ -10,11 +10,13 @@ from google.protobuf.message import Message
 
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe_pb2
+from nbcad.runtime import paths
 
-SOLVERS = ("solvers/organ_solver.prototxt", "solvers/stage_solver.prototxt")
-ORGAN_NETS = ("models/organ_net/train_val.prototxt", "models/organ_net/deploy.prototxt")
-STAGE_NETS = ("models/stage_lenet5/train_val.prototxt", "models/stage_lenet5/deploy.prototxt")
-READMES = ("solvers/README.md", "models/README.md")  # the tables that are made of the files
+SOLVERS = (paths.ORGAN_SOLVER, paths.STAGE_SOLVER)
+ORGAN_NETS, STAGE_NETS = (
+    (net / "train_val.prototxt", net / "deploy.prototxt") for net in (paths.ORGAN_NET, paths.STAGE_NET)
+)
+READMES = (paths.SOLVERS / "README.md", paths.MODELS / "README.md")  # the tables that are made of the files
 # Solver fields that change no weight: where the net and the results are, and how often is looked.
 _NEUTRAL = {
     "net", "train_state", "test_state", "test_iter", "test_interval", "test_initialization", "display", "average_loss",
@@ -149,9 +151,10 @@ def tagged_lines(path: str | Path) -> list[TaggedLine]:
     Raises:
         KeyError: a line is tagged ``paper``, and no statement of the paper is known for it.
     """
-    statements = _ORGAN_NET if path in ORGAN_NETS else _STAGE_NET if path in STAGE_NETS else _SOLVER
+    file = Path(path).absolute()
+    statements = _ORGAN_NET if file in ORGAN_NETS else _STAGE_NET if file in STAGE_NETS else _SOLVER
     lines, layer, kind = [], "", ""
-    for line in Path(path).read_text().splitlines():
+    for line in file.read_text().splitlines():
         if head := _LAYER.search(line):
             layer, kind = head.groups()
         if tagged := _TAGGED.fullmatch(line):
@@ -176,7 +179,7 @@ def solver_table() -> str:
     return "\n".join(rows)
 
 
-def net_table(path: str) -> str:
+def net_table(path: str | Path) -> str:
     """A net in Markdown, a row for each line that bears a tag."""
     rows = ["| layer | line | paper | tag |", "|---|---|---|---|"]
     rows += [f"| {x.layer} | `{x.text}` | {x.statement or ''} | {x.tag}: {x.reason} |" for x in tagged_lines(path)]
@@ -186,7 +189,8 @@ def net_table(path: str) -> str:
 def with_tables(readme: str) -> str:
     """A README's text, its tables made anew: each follows ``<!-- table: solvers -->`` or ``<!-- table: NET -->``."""
     return _TABLE.sub(
-        lambda old: f"{old[1]}{solver_table() if old[2] == 'solvers' else net_table(old[2])}{old[3]}", readme
+        lambda old: f"{old[1]}{solver_table() if old[2] == 'solvers' else net_table(paths.ROOT / old[2])}{old[3]}",
+        readme,
     )
 
 

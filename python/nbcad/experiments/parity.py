@@ -19,6 +19,7 @@ from nbcad.bench.layers import chosen, torch_folder
 from nbcad.errors import ModelError
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe_pb2
+from nbcad.runtime.paths import ROOT, from_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +55,8 @@ def losses(solver_file: str | Path, folder: Path, iterations: int) -> dict[str, 
     solver = caffe_net.read_solver(solver_file)
     solver.max_iter, solver.display, solver.snapshot, solver.test_initialization = iterations, 1, 0, False
     solver.test_interval = iterations + 1
-    solver.snapshot_prefix = str(folder / "stock")
-    path = folder / "solver.prototxt"
+    solver.snapshot_prefix = from_root(folder / "stock")
+    path = folder.absolute() / "solver.prototxt"
     path.write_text(text_format.MessageToString(solver))
     stock_caffe = [Path(sys.executable).parent / "caffe", "train", f"--solver={path}"]
     found = {}
@@ -67,10 +68,10 @@ def losses(solver_file: str | Path, folder: Path, iterations: int) -> dict[str, 
         output = _run(stock_caffe, engine, kernel)
         found[way] = [float(loss) for loss in _LOSS.findall(output)][:iterations]
     for engine in ENGINES:
-        run = folder / engine
-        _run([sys.executable, "tools/train.py", "--solver", path, "--run", run], engine, {})
+        run = path.with_name(engine)
+        _run([sys.executable, "-m", "nbcad", "train", "--solver", path, "--run", run], engine, {})
         with (run / "log.csv").open(newline="") as file:
-            found[f"tools/train.py, {engine} layers"] = [float(row["train_loss"]) for row in csv.DictReader(file)]
+            found[f"nbcad train, {engine} layers"] = [float(row["train_loss"]) for row in csv.DictReader(file)]
     return {way: np.array(values) for way, values in found.items()}
 
 
@@ -80,10 +81,10 @@ def bound(way: str) -> float:
 
 
 def _run(command: list, engine: str, environment: dict[str, str]) -> str:
-    """Run with one kind of layers; returns what it wrote to stderr."""
+    """Run with one kind of layers, where Caffe finds what a prototxt names; return what was written to stderr."""
     given = {caffe_net.LAYERS: engine, "OPENBLAS_NUM_THREADS": "1", "GLOG_minloglevel": "0"}
     environment = os.environ | given | environment
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     if done.returncode != 0:
         raise ModelError(f"{Path(command[0]).name} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return done.stderr

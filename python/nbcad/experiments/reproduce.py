@@ -13,10 +13,10 @@ from nbcad.errors import DatabaseError, InputError, ModelError
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe_pb2
 from nbcad.runtime.files import existing
+from nbcad.runtime.paths import ROOT, at_root, from_root
 from nbcad.samples import lmdb_io
-from nbcad.training.driver import surroundings, train
+from nbcad.training.driver import WEIGHTS, surroundings, train
 
-WEIGHTS = "final.caffemodel"
 _FACTS = {"text", "files", "sha256", "iteration", "device", "versions", "processor", "layers", "blas"}  # of a record
 
 
@@ -41,7 +41,8 @@ def changes(record_file: str | Path) -> list[str]:
         now = surroundings(record["device"])
     lines = [f"{name}: {record[name]} then, {now[name]} now" for name in now if record[name] != now[name]]
     for name, path in record["files"].items():
-        if not Path(path).is_file() or Path(path).read_text() != record["text"][name]:
+        file = ROOT / path
+        if not file.is_file() or file.read_text() != record["text"][name]:
             lines.append(f"{path} is not what was trained; what was trained is in the record")
     return lines
 
@@ -83,9 +84,9 @@ def _read(path: Path) -> dict:
         finished, resumed = record["finished"], record["resumed_from"]
         missing = _FACTS - set(record)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a training by tools/train.py: {error}") from error
+        raise InputError(f"{path} is no record of a training by `nbcad train`: {error}") from error
     if missing:
-        raise InputError(f"{path} is no record of a training by tools/train.py: {', '.join(sorted(missing))} missing")
+        raise InputError(f"{path} is no record of a training by `nbcad train`: {', '.join(sorted(missing))} missing")
     if not finished:
         raise InputError(f"{path}: the training was stopped at iteration {record['iteration']}; go on with --resume")
     if resumed:
@@ -97,7 +98,9 @@ def _check_data(record: dict) -> None:
     for source, expected in record["sha256"].items():
         if source in (*record["text"], WEIGHTS):
             continue
-        if lmdb_io.fingerprint(source) != expected:
+        with at_root():
+            found = lmdb_io.fingerprint(source)
+        if found != expected:
             raise DatabaseError(f"LMDB {source} holds other samples than the training was given; make it as it was")
 
 
@@ -110,7 +113,7 @@ def _write_files(record: dict, out: Path) -> Path:
         solver = text_format.Parse(record["text"]["solver"], caffe_pb2.SolverParameter())
     except text_format.ParseError as error:
         raise ModelError(f"the solver in the record is malformed: {error}") from error
-    solver.net = str(net)
+    solver.net = from_root(net)
     path = out / "given_solver.prototxt"
     path.write_text(text_format.MessageToString(solver))
     return path

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nbcad.errors import ModelError
-from nbcad.inference import heat, organ
+from nbcad.inference import SEAL, heat, organ
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import OperatingPoint
 from nbcad.inference.organ import OrganSvm
@@ -17,13 +17,12 @@ from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.runtime.files import replacing_file
 from nbcad.runtime.paths import shown
 
-SEAL = "model.json"
 SCHEMA = "nbcad-model/1"
 ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
 STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
 _REMEDY = {
-    "organ": "run `make train-organ`, or tools/fit_organ_svm.py if the net is as it should be",
-    "stage": "run `make train-stage`, or tools/choose_operating_point.py if the net is as it should be",
+    "organ": "run `make train-organ`, or `nbcad fit-organ-svm` if the net is as it should be",
+    "stage": "run `make train-stage`, or `nbcad choose-operating-point` if the net is as it should be",
 }
 
 

@@ -15,8 +15,11 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from nbcad.errors import DeviceError, ModelError
+from nbcad.runtime import verbosity
+from nbcad.runtime.paths import ROOT
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # hides Caffe's log below ERROR; Caffe reads it once, when imported
+# 2 hides Caffe's log below ERROR; Caffe reads it once, when imported.
+os.environ.setdefault("GLOG_minloglevel", "0" if verbosity.verbose() else "2")
 
 try:
     import caffe
@@ -95,7 +98,7 @@ def parse(path: str | Path, message: _Message) -> _Message:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path} does not exist; run from the repository's root")
+        raise ModelError(f"{path} does not exist; a path inside a prototxt starts at {ROOT}")
     try:
         return text_format.Parse(path.read_text(), message)
     except text_format.ParseError as error:

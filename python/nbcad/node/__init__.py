@@ -1,1 +1,1 @@
-"""The DICOM node: studies are received, analysed, and their results sent to an archive (`tools/serve.py`)."""
+"""The DICOM node: studies are received, analysed, and their results sent to an archive (`nbcad serve`)."""

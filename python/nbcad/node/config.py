@@ -2,13 +2,15 @@
 
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nbcad.errors import InputError
 from nbcad.language import LANGUAGES
+from nbcad.runtime import paths
 
+_PATH = {"path": True}  # relative to the repository's root
 _TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")  # PS3.5 6.2, AE: no backslash, spaces at the ends mean nothing
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list of texts"}
 
@@ -33,17 +35,17 @@ class Receive:
 class Tls:
     """Files in PEM; with a certificate the node receives by TLS only."""
 
-    certificate: str = ""
-    key: str = ""
-    ca: str = ""
+    certificate: str = field(default="", metadata=_PATH)
+    key: str = field(default="", metadata=_PATH)
+    ca: str = field(default="", metadata=_PATH)
 
 
 @dataclass(frozen=True)
 class Analyse:
     """With what models, and within what bounds."""
 
-    models: str = "runs"
-    stage: str = ""
+    models: str = field(default="runs", metadata=_PATH)
+    stage: str = field(default="", metadata=_PATH)
     device: str = field(default="cpu", metadata={"like": re.compile(r"cpu|cuda:\d+")})
     lang: str = field(default=LANGUAGES[0], metadata={"like": re.compile("|".join(LANGUAGES))})
     timeout_s: float = field(default=900.0, metadata={"range": (1, 86_400)})
@@ -74,7 +76,7 @@ class Pages:
 class Config:
     """All settings; what they mean stands in `config/node.toml`."""
 
-    folder: str = "runs/node"
+    folder: str = field(default="runs/node", metadata=_PATH)
     keep_days: float = field(default=30.0, metadata={"range": (0, 36_500)})
     receive: Receive = Receive()
     tls: Tls = Tls()
@@ -108,7 +110,19 @@ def read_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
             content[key] = value
     config = _table(Config, content, f"settings {path}")
     _check_together(config, f"settings {path}")
-    return config
+    return _placed(config)
+
+
+def _placed(table: Any) -> Any:
+    """Return settings whose relative paths lead into the repository from wherever the node was started."""
+    values = {}
+    for entry in fields(table):
+        value = getattr(table, entry.name)
+        if is_dataclass(value):
+            values[entry.name] = _placed(value)
+        elif "path" in entry.metadata and value and not Path(value).is_absolute():
+            values[entry.name] = str(paths.from_here(paths.ROOT / value))
+    return replace(table, **values)
 
 
 def _table(kind: type, content: object, where: str) -> Any:

@@ -5,7 +5,7 @@ One folder holds all that the node keeps:
     queue.sqlite                    the tables of jobs.sql
     incoming/                       objects that are being received
     studies/HASH/images/HASH.dcm    a study's objects; hashes are of UIDs
-    studies/HASH/report-N/          the report of its analysis N, as `tools/infer.py` writes it
+    studies/HASH/report-N/          the report of its analysis N, as `nbcad infer` writes it
     studies/HASH/analysis.log       what the analyses wrote to their stderr
     analyst.log                     the same, of the time before the first one
     lock                            held by the node

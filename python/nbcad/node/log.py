@@ -11,7 +11,14 @@ from types import TracebackType
 
 from pynetdicom import _config
 
+from nbcad.runtime import verbosity
+
 _LOGGER = logging.getLogger("nbcad.node")
+_LEVELS = {
+    verbosity.QUIET: logging.WARNING,
+    verbosity.NORMAL: logging.INFO,
+    verbosity.VERBOSE: logging.DEBUG,
+}
 _LIBRARIES = ("pydicom", "pynetdicom", "waitress")  # their messages quote values of headers, or paths
 
 
@@ -25,13 +32,23 @@ def warn(event: str, **facts: object) -> None:
     _LOGGER.warning(event, extra={"facts": facts})
 
 
-def start() -> None:
-    """Write the log from now on, and let nothing else write to stderr."""
+def debug(event: str, **facts: object) -> None:
+    """Log what only who looks for a fault wants to know."""
+    _LOGGER.debug(event, extra={"facts": facts})
+
+
+def start(verbosity_level: str = verbosity.NORMAL) -> None:
+    """Write the log from now on, and let nothing else write to stderr.
+
+    Args:
+        verbosity_level: quiet leaves out what is as it should be, verbose adds each object that comes.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.setLevel(_LEVELS[verbosity_level])
     _LOGGER.propagate = False
+    verbosity.choose(verbosity.QUIET)
     warnings.simplefilter("ignore")
     _config.LOG_HANDLER_LEVEL = "none"  # it would describe each message
     for name in _LIBRARIES:

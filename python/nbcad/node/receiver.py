@@ -209,6 +209,7 @@ class Receiver:
             digest = hashlib.sha256(data.getbuffer()).digest()
             self._jobs.add(Received(path, found["StudyInstanceUID"], found["SOPInstanceUID"], digest, sender))
             metrics.OBJECTS_RECEIVED.inc()
+            log.debug("object received", sender=sender, bytes=len(data.getbuffer()))
         finally:
             path.unlink(missing_ok=True)
         return SUCCESS

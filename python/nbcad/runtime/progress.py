@@ -5,15 +5,17 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from nbcad.runtime import verbosity
+
 
 def progress(
     items: Iterable | None = None, *, desc: str, unit: str, total: int | None = None, initial: int = 0
 ) -> tqdm:
-    """Return a progress bar with count, rate and ETA on stderr; outside a terminal it prints a line every 10 s."""
+    """Return a progress bar with count, rate and ETA on stderr: in a log one line every 10 s, and none if quiet."""
     terminal = {"file": sys.stderr, "dynamic_ncols": True}
     lines = {"file": _Lines(), "mininterval": 10, "ascii": True, "ncols": 100}
     look = terminal if sys.stderr.isatty() else lines
-    return tqdm(items, desc=desc, unit=unit, total=total, initial=initial, **look)
+    return tqdm(items, desc=desc, unit=unit, total=total, initial=initial, disable=verbosity.quiet(), **look)
 
 
 class _Lines:

@@ -23,6 +23,7 @@ from nbcad.annotation.files import LabelFile, read_label_files
 from nbcad.annotation.merge import agree
 from nbcad.dicom import read_archive
 from nbcad.errors import DatabaseError
+from nbcad.runtime import verbosity
 from nbcad.runtime.files import replacing_file, secret_key
 from nbcad.runtime.parallel import Map
 from nbcad.samples.assign import assign_sides, insert_samples, refuse_phantom_among_patients, set_stages
@@ -95,15 +96,15 @@ def build(
 
 def print_built(built: Built) -> None:
     """Print the counts of a build on stdout, and on stderr what was not taken."""
-    print("added: " + ", ".join(f"{table} {count}" for table, count in built.added.items()))
-    print("\n".join(built.sides))
+    verbosity.note("added: " + ", ".join(f"{table} {count}" for table, count in built.added.items()))
+    verbosity.note("\n".join(built.sides))
     for task, splits in built.counts.items():
         for split, classes in splits.items():
-            print(f"{task}_{split}: " + ", ".join(f"{name} {count}" for name, count in classes.items()))
+            verbosity.note(f"{task}_{split}: " + ", ".join(f"{name} {count}" for name, count in classes.items()))
     for problem in built.problems:
         print(f"not taken: {problem}", file=sys.stderr)
     if built.idle_labels:
-        print(f"{built.idle_labels} label files are of images that are not taken; the table file names them")
+        verbosity.note(f"{built.idle_labels} label files are of images that are not taken; the table file names them")
     if built.refused:
         print(f"{built.refused} image files were refused; the table file says why", file=sys.stderr)
 

@@ -139,7 +139,7 @@ def read_info(folder: str | Path) -> dict:
     except FileNotFoundError as error:
         raise DatabaseError(f"{path} does not exist; run `make data`") from error
     except ValueError as error:
-        raise DatabaseError(f"{path} is malformed: {error}; run tools/make_lmdb.py") from error
+        raise DatabaseError(f"{path} is malformed: {error}; run `nbcad make-lmdb`") from error
 
 
 def check_made_from(folder: str | Path, database: SampleDatabase) -> None:
@@ -149,7 +149,7 @@ def check_made_from(folder: str | Path, database: SampleDatabase) -> None:
         DatabaseError: they were, or their ``info.json`` does not say.
     """
     if read_info(folder).get("samples_sha256") != database.samples_sha256():
-        raise DatabaseError(f"the LMDBs in {folder} were made from another sample database; run tools/make_lmdb.py")
+        raise DatabaseError(f"the LMDBs in {folder} were made from another sample database; run `nbcad make-lmdb`")
 
 
 def _append(environment: lmdb.Environment, entries: list[tuple[int, bytes]]) -> None:

@@ -4,7 +4,7 @@ CREATE TABLE meta (
     key TEXT PRIMARY KEY,        -- schema_version and the options of the build: seed, shares, folds, ...
     value TEXT NOT NULL
 );
-CREATE TABLE run (               -- one call of tools/make_database.py that added something
+CREATE TABLE run (               -- one call of `nbcad make-database` that added something
     run INTEGER PRIMARY KEY,
     time TEXT NOT NULL,          -- ISO 8601, UTC
     nbcad_version TEXT NOT NULL

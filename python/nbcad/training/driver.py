@@ -31,10 +31,12 @@ from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
 from nbcad.runtime import machine
 from nbcad.runtime.files import replacing_file, telling_no_space
+from nbcad.runtime.paths import at_root, from_root
 from nbcad.runtime.progress import progress
 from nbcad.samples import lmdb_io
 
 matplotlib.use("Agg")
+WEIGHTS = "final.caffemodel"
 SNAPSHOTS_KEPT = 2
 # Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
 _BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
@@ -95,7 +97,7 @@ def train(
     SIGINT and SIGTERM end the training after the step under way, with a snapshot.
 
     Args:
-        solver_file: prototxt; its paths are relative to the working directory.
+        solver_file: prototxt; the paths in it and in its net are relative to the repository's root.
         run: folder of the results.
         device: "cpu" or "cuda:N".
         max_iter: instead of the solver's.
@@ -110,6 +112,16 @@ def train(
         DatabaseError: an LMDB of the net is missing.
     """
     run = Path(run)
+    solver_file, run_there = from_root(solver_file), Path(from_root(run))
+    with at_root():
+        result = _train(solver_file, run_there, device, max_iter, resume, force)
+    if result.finished:
+        result.weights = run / WEIGHTS
+    return result
+
+
+def _train(solver_file: str, run: Path, device: str, max_iter: int | None, resume: bool, force: bool) -> Result:
+    """Train as `train` says; all paths are relative to the repository's root, which is the working directory."""
     given = caffe_net.read_solver(solver_file)
     lmdbs = _data_sources(given)
     fingerprints = {source: lmdb_io.fingerprint(source) for source in lmdbs}
@@ -120,9 +132,9 @@ def train(
     log = _resume(solver, run) if resume else []
     record = _provenance(solver_file, given, fingerprints, device) | {"resumed_from": solver.iter}
     result = _solve(solver, given, run, max_iter or given.max_iter, log)
-    plot_curves(result.log, run / "curves.png", title=str(solver_file))
+    plot_curves(result.log, run / "curves.png", title=solver_file)
     if result.finished:
-        result.weights = run / "final.caffemodel"
+        result.weights = run / WEIGHTS
         with replacing_file(result.weights) as temporary:
             _check_room(solver, run)
             solver.net.save(str(temporary))
@@ -357,12 +369,12 @@ def _caffes_blas() -> list[dict]:
     return [x for x in threadpool_info() if x["user_api"] == "blas" and "site-packages" not in x["filepath"]]
 
 
-def _provenance(solver_file: str | Path, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
+def _provenance(solver_file: str, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
     texts = {"solver": Path(solver_file).read_text(), "net": Path(given.net).read_text()}
     return surroundings(device) | {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "random_seed": given.random_seed,
-        "files": {"solver": str(solver_file), "net": given.net},
+        "files": {"solver": solver_file, "net": given.net},
         "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} | lmdbs,
         "text": texts,
     }

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from nbcad.annotation.annotations import HEADER
+from nbcad.datasets import VENDORS
 from nbcad.datasets.phantom import lesions
 from nbcad.datasets.phantom.acquisition import Images, Scan, acquire, lesion_boxes, plan, region
 from nbcad.datasets.phantom.anatomy import Anatomy, build
@@ -30,7 +31,7 @@ from nbcad.datasets.phantom.dicom_writer import (
 )
 from nbcad.datasets.phantom.patients import Patient, Purpose, list_patients
 from nbcad.datasets.phantom.physics import Tissues
-from nbcad.datasets.phantom.scanners import ALL, SCANNERS, Protocol, protocols
+from nbcad.datasets.phantom.scanners import SCANNERS, Protocol, protocols
 from nbcad.errors import InputError
 from nbcad.runtime.files import replacing_folder
 from nbcad.runtime.progress import progress
@@ -53,7 +54,7 @@ def generate(
     out: str | Path,
     patients: int,
     seed: int,
-    vendors: tuple[str, ...] = ALL,
+    vendors: tuple[str, ...] = VENDORS,
     workers: int | None = None,
     max_slices: int = SLICES,
 ) -> None:
@@ -72,7 +73,7 @@ def generate(
     """
     unknown = sorted(set(vendors) - set(SCANNERS))
     if unknown or not vendors:
-        raise InputError(f"vendor {', '.join(unknown) or '(none)'} is not known; choose from {', '.join(ALL)}")
+        raise InputError(f"vendor {', '.join(unknown) or '(none)'} is not known; choose from {', '.join(VENDORS)}")
     people = list_patients(patients, seed, vendors)
     workers = min(workers or len(os.sched_getaffinity(0)), patients)
     with replacing_folder(out) as folder:

@@ -5,9 +5,9 @@ from enum import IntEnum
 
 import numpy as np
 
+from nbcad.datasets import VENDORS
 from nbcad.datasets.phantom.anatomy import Child
 from nbcad.datasets.phantom.lesions import MS_BELOW_MONTHS, SITE_SHARES, STAGE_SHARES
-from nbcad.datasets.phantom.scanners import ALL
 
 _OLDEST_MONTHS = 144
 
@@ -50,7 +50,7 @@ class Patient:
         return Child.of_age(int(_OLDEST_MONTHS * rng.beta(0.8, 1.8)), rng)
 
 
-def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = ALL) -> list[Patient]:
+def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = VENDORS) -> list[Patient]:
     """Stage, primary site and vendor of each patient, in the shares of `lesions.STAGE_SHARES` at every length.
 
     Each next patient gets the stage that lags most behind its share, and so for sites within a stage; within a stage

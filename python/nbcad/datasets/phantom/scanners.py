@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbcad.datasets import VENDORS
 from nbcad.datasets.phantom.physics import GRE, SPIN_ECHO, Sequence
 
 Range = tuple[float, float]
@@ -77,7 +78,7 @@ SCANNERS = {
     ),
 }  # fmt: skip
 
-ALL = tuple(SCANNERS)
+assert tuple(SCANNERS) == VENDORS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from nbcad.errors import InputError
-from nbcad.experiments.ablation.variants import DIGITS, MNIST, PHANTOM, STAGE, Variant
+from nbcad.experiments.ablation import DIGITS, MNIST, PHANTOM
+from nbcad.experiments.ablation.variants import STAGE, Variant
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import Jitter, enhance, organ_input, organ_square
 from nbcad.nets.labels import organ_labels, stage_labels

@@ -13,13 +13,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from nbcad.experiments.ablation import DATASETS
 from nbcad.experiments.ablation.datasets import Pool, Source
-from nbcad.experiments.ablation.variants import DATASETS, FEATURES, PIXELS, UNTRAINED, VARIANTS, Variant
+from nbcad.experiments.ablation.variants import FEATURES, PIXELS, UNTRAINED, VARIANTS, Variant
 from nbcad.inference import organ
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
 from nbcad.runtime.files import replacing_file
-from nbcad.runtime.paths import SVM_CONFIG
+from nbcad.runtime.paths import SVM_CONFIG, at_root, from_root
 from nbcad.runtime.progress import progress
 from nbcad.samples import lmdb_io
 from nbcad.training.driver import train
@@ -178,7 +179,9 @@ def untrained_net(files: dict[str, Path], seed: int) -> caffe.Net:
     They are drawn as Caffe's solver draws them: in a net whose Data layer takes random numbers before the fillers do.
     """
     caffe.set_random_seed(seed)
-    start, net = caffe.Net(str(files["train_val"]), caffe.TRAIN), caffe_net.load_net(files["deploy"])
+    with at_root():
+        start = caffe.Net(from_root(files["train_val"]), caffe.TRAIN)
+    net = caffe_net.load_net(files["deploy"])
     for name, blobs in net.params.items():
         for blob, first in zip(blobs, start.params[name], strict=True):
             blob.data[...] = first.data

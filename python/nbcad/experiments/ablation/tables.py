@@ -13,17 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from nbcad.experiments.ablation import DATASETS, DIGITS, MNIST, PHANTOM
 from nbcad.experiments.ablation.runs import Row, run_folder
 from nbcad.experiments.ablation.variants import (
     ACTIVATION,
-    DATASETS,
     DECAY,
-    DIGITS,
     FC7,
     FEATURES,
-    MNIST,
     PAPER,
-    PHANTOM,
     QUESTIONS,
     SCHEDULE,
     SIGN,

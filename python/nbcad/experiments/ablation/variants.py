@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbcad.errors import ModelError
-from nbcad.runtime.paths import BEYOND_PAPER, ORGAN_NET, SOLVERS, STAGE_NET
+from nbcad.experiments.ablation import DATASETS, PHANTOM
+from nbcad.runtime.paths import BEYOND_PAPER, ORGAN_NET, SOLVERS, STAGE_NET, from_root
 from nbcad.samples.splitting import BY_IMAGE, BY_PATIENT
 
 Edit = tuple[str, str]  # a regular expression, and what stands in place of each of its matches
 
 ORGAN, STAGE = "organ", "stage"
-DIGITS, MNIST, PHANTOM = "digits", "mnist", "phantom"
-DATASETS = (MNIST, DIGITS, PHANTOM)
 
 # The questions, in the order of the tables.
 ACTIVATION = "Sigmoid against ReLU"
@@ -80,11 +79,11 @@ class Variant:
         written = {kind: folder / f"{kind}.prototxt" for kind in ("train_val", "deploy", "solver")}
         outputs = (_OUTPUTS[self.task], f"num_output: {classes}")
         edits = {
-            "train_val": [*self.net, outputs, (r'"data/lmdb/', f'"{lmdbs}/')],
+            "train_val": [*self.net, outputs, (r'"data/lmdb/', f'"{from_root(lmdbs)}/')],
             "deploy": [*self.net, outputs, (r"dim: \d+ dim: \d+ }", f"dim: {size} dim: {size} }}")],
             "solver": [
                 *self.solver,
-                (r"^net: .*", f'net: "{written["train_val"]}"'),
+                (r"^net: .*", f'net: "{from_root(written["train_val"])}"'),
                 (r"random_seed: .*", f"random_seed: {seed}"),
                 (r"snapshot: .*", "snapshot: 0"),
             ],
