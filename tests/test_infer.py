@@ -13,7 +13,7 @@ from make_dicom import enhanced, mr_image, write
 from nbcad.errors import NbcadError
 from nbcad.inference.measure import millimetres
 from nbcad.report.entries import lesion_entries
-from nbcad.report.types import FileEntry, PatientEntry, Report
+from nbcad.report.types import PatientEntry, Report
 from nbcad.runtime.json_file import read_json, write_json
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (48, 40))
@@ -29,7 +29,8 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     _stack(tmp_path / "t1", SeriesDescription="T1", SeriesInstanceUID="2.25.3")
     made = report_of(tmp_path, eager)
     write_json(made, tmp_path / "report.json")
-    assert read_json(tmp_path / "report.json", Report, NbcadError) == made
+    write_json(read_json(tmp_path / "report.json", Report, NbcadError), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "report.json").read_bytes()
     report = json.loads((tmp_path / "report.json").read_text())
     labelled = {"label", "probabilities"}
     keys = {"schema", "research_use_only", "software", "summary", "studies", "files", "origin", "timing_s"}
@@ -135,7 +136,7 @@ def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_
 def test_phantom_is_called_synthetic_and_a_patient_is_not(blind, tmp_path, phantom):
     _stack(tmp_path, QualityControlImage="YES" if phantom else "NO")
     (study,) = report_of(tmp_path, blind).studies
-    assert any("Synthetic" in note for note in study.stage.notes) == phantom
+    assert any("Synthetic" in str(note) for note in study.stage.notes) == phantom
 
 
 def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path):
@@ -168,8 +169,8 @@ def test_every_series_that_a_rule_takes_is_analysed_and_named(blind, tmp_path):
         ("analysed", "axial T2"),
         ("refused", "axial T2"),
     ]
-    assert study.series[2].reason == "rule 'axial T2': weighting is T1, not T2 or unknown"
-    assert "2 series were analysed: T2 first, T2 second." in study.stage.notes
+    assert str(study.series[2].reason) == "rule 'axial T2': weighting is T1, not T2 or unknown"
+    assert "2 series were analysed: T2 first, T2 second." in map(str, study.stage.notes)
 
 
 def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
@@ -178,9 +179,9 @@ def test_stacks_of_one_series_are_told_apart_in_the_report(blind, tmp_path):
             pixels = np.random.default_rng([number, n]).integers(0, 900, (48, 40))
             write(mr_image(pixels, (0, 0, 5.0 * n), EchoTime=echo), tmp_path / f"{echo}-{n}")
     (study,) = report_of(tmp_path, blind).studies
-    assert [s.stack for s in study.series] == ["echo 70 ms", "echo 90 ms"]
+    assert [str(s.stack) for s in study.series] == ["echo 70 ms", "echo 90 ms"]
     assert [s.status for s in study.series] == ["analysed"] * 2
-    assert "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in study.stage.notes[-1]
+    assert "T2 TSE axial (echo 70 ms), T2 TSE axial (echo 90 ms)" in str(study.stage.notes[-1])
 
 
 def test_refused_frame_is_in_the_report_beside_the_rest_of_its_file(blind, tmp_path):
@@ -189,11 +190,11 @@ def test_refused_frame_is_in_the_report_beside_the_rest_of_its_file(blind, tmp_p
     path = write(enhanced(images), tmp_path / "x")
     report = report_of(tmp_path, blind)
     reason = "frame 2 refused: (7FE0,0010) Pixel Data: all pixels are equal, 0"
-    assert report.files == (FileEntry(str(path), "used", reason),)
+    assert [(file.path, file.status, str(file.reason)) for file in report.files] == [(str(path), "used", reason)]
     assert (report.summary.files_used, report.summary.frames_refused) == (1, 1)
     (series,) = report.studies[0].series
     assert [s.frame for s in series.slices] == [0, 1]
-    assert series.notes == ("1 of its 3 images cannot be read",)
+    assert [*map(str, series.notes)] == ["1 of its 3 images cannot be read"]
 
 
 def test_rule_does_not_count_against_a_series_that_was_asked_for(blind, tmp_path):

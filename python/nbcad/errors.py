@@ -1,8 +1,15 @@
 """Errors that a user can meet. A command prints one as a single line and ends with exit code 1."""
 
+from nbcad.language.message import Message, verbatim
+
 
 class NbcadError(Exception):
     """Base of all errors of this package; the message says what is wrong, where, and what to do."""
+
+    def __init__(self, said: Message | str):
+        """Args: the message; as `Message` where a page may show it, for it to be in the page's language."""
+        super().__init__(said)
+        self.message = said if isinstance(said, Message) else verbatim(said)
 
 
 class InputError(NbcadError):

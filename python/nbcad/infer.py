@@ -19,6 +19,7 @@ from nbcad.inference.analysis import SeriesAnalysis, analyse_series
 from nbcad.inference.models import Models
 from nbcad.inference.patients import DecidedSeries, Patient, by_patient, work_on_patients
 from nbcad.inference.study_stage import study_stage
+from nbcad.language.message import message
 from nbcad.report.entries import file_entry, software, study_entry, summary, whole_report
 from nbcad.report.output import report_folder
 from nbcad.report.patient import PatientAnalysis
@@ -191,4 +192,4 @@ def _infer_series(series: Series, decision: Decision, models: Models) -> tuple[D
             image.set_aside(IGNORED, decision.reason)
         return decision, None
     analysis = analyse_series(series, models)
-    return (decision if analysis else replace(decision, reason="none of its images can be read")), analysis
+    return (decision if analysis else replace(decision, reason=message("none of its images can be read"))), analysis

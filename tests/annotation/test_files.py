@@ -52,7 +52,7 @@ def test_each_connected_part_of_a_mask_is_one_box():
 
 def test_seg_gives_the_boxes_of_its_lesions_on_the_referenced_slices(images, tmp_path):
     file, said = _read(make_labels.seg(tmp_path / "x.dcm", images, lesion()), images)
-    assert (file.source, file.status, file.reason) == ("seg", USED, "")
+    assert (file.source, file.status, str(file.reason)) == ("seg", USED, "")
     assert _lesions(said) == EXPECTED
     assert all(one.lesions_known for one in said)
     assert [one.organ for one in said] == [None, "adrenal", "adrenal", "adrenal", None, None]
@@ -77,27 +77,27 @@ def test_segments_that_are_no_lesions_are_left_out_or_refuse_the_seg(straight, t
     assert _lesions(_read(path, straight)[1]) == EXPECTED
     path = make_labels.seg(tmp_path / "y.dcm", straight, both[..., 0], segments=segments[:1])
     file, _ = _read(path, straight)
-    assert file.status == REFUSED and "(0062,0002)" in file.reason and "liver" in file.reason
+    assert file.status == REFUSED and "(0062,0002)" in str(file.reason) and "liver" in str(file.reason)
     assert _read(path, straight, lesions="LIVER")[0].status == USED
 
 
 def test_seg_of_other_images_is_refused(straight, tmp_path, rng):
     others = make_labels.series(tmp_path / "elsewhere", rng, number=2)
     file, _ = _read(make_labels.seg(tmp_path / "x.dcm", others, lesion()), straight)
-    assert file.status == REFUSED and "(0008,1115)" in file.reason
+    assert file.status == REFUSED and "(0008,1115)" in str(file.reason)
 
 
 def test_seg_whose_frames_lie_elsewhere_than_its_images_is_refused(straight, tmp_path):
     for image in straight:
         image.ImagePositionPatient[2] += 3
     file, _ = _read(make_labels.seg(tmp_path / "x.dcm", straight, lesion()), straight)
-    assert file.status == REFUSED and "(0020,0032)" in file.reason and "3.00 mm" in file.reason
+    assert file.status == REFUSED and "(0020,0032)" in str(file.reason) and "3.00 mm" in str(file.reason)
 
 
 @pytest.mark.parametrize("patients", [{}, {"P1": PatientLabel("normal", None)}])
 def test_a_lesion_whose_stage_is_not_known_or_normal_is_refused(straight, tmp_path, patients):
     file, _ = _read(make_labels.seg(tmp_path / "x.dcm", straight, lesion()), straight, patients)
-    assert file.status == REFUSED and "stage" in file.reason and "P1" not in file.reason
+    assert file.status == REFUSED and "stage" in str(file.reason) and "P1" not in str(file.reason)
     empty = make_labels.mask(tmp_path / "dicom" / "x.mha", straight, lesion() * 0)
     (file,) = read_label_files([empty], read_archive(tmp_path / "dicom").series, patients)
     assert file.status == USED and len(file.slices) == 6
@@ -112,7 +112,7 @@ def _rectangle(row0, col0, row1, col1):
 def test_structure_set_gives_boxes_by_reference_or_by_position(images, tmp_path, refer):
     contours = [(n, _rectangle(10, 12, 20, 30)) for n in (1, 2, 3)] + [(3, _rectangle(25, 5, 31, 9))]
     file, said = _read(make_labels.structures(tmp_path / "x.dcm", images, contours, refer=refer), images)
-    assert (file.source, file.status, file.reason) == ("rtstruct", USED, "")
+    assert (file.source, file.status, str(file.reason)) == ("rtstruct", USED, "")
     assert _lesions(said) == EXPECTED
     assert all(one.lesions_known for one in said)
 
@@ -128,21 +128,21 @@ def test_a_contour_within_another_is_a_hole_and_a_tiny_one_is_a_pixel(straight, 
 def test_rois_that_are_no_lesions_refuse_the_structure_set(straight, tmp_path):
     path = make_labels.structures(tmp_path / "x.dcm", straight, [(1, _rectangle(1, 1, 9, 9))], name="Heart")
     file, _ = _read(path, straight)
-    assert file.status == REFUSED and "(3006,0020)" in file.reason and "Heart" in file.reason
+    assert file.status == REFUSED and "(3006,0020)" in str(file.reason) and "Heart" in str(file.reason)
 
 
 def test_a_contour_off_the_plane_of_its_image_refuses_the_structure_set(straight, tmp_path):
     straight[1].ImagePositionPatient[2] += 4
     path = make_labels.structures(tmp_path / "x.dcm", straight, [(1, _rectangle(1, 1, 9, 9))])
     file, _ = _read(path, straight)
-    assert file.status == REFUSED and "(3006,0050)" in file.reason and "4.0 mm" in file.reason
+    assert file.status == REFUSED and "(3006,0050)" in str(file.reason) and "4.0 mm" in str(file.reason)
 
 
 @pytest.mark.parametrize("name", ["x.mha", "x.nii.gz"])
 def test_mask_beside_the_images_gives_boxes(images, tmp_path, name):
     path = make_labels.mask(tmp_path / "dicom" / name, images, lesion())
     (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
-    assert (file.source, file.status, file.reason) == ("mask", USED, "")
+    assert (file.source, file.status, str(file.reason)) == ("mask", USED, "")
     assert _lesions([file.slices[image.SOPInstanceUID, 0] for image in images]) == EXPECTED
 
 
@@ -175,7 +175,7 @@ def test_mask_on_another_grid_is_refused_with_the_numbers(straight, tmp_path, va
         sitk.WriteImage(volume, str(path))
     (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
     assert file.status == REFUSED
-    assert re.search(message, file.reason), file.reason
+    assert re.search(message, str(file.reason)), str(file.reason)
 
 
 def test_mask_named_by_the_series_need_not_lie_beside_it(straight, tmp_path):
@@ -184,14 +184,14 @@ def test_mask_named_by_the_series_need_not_lie_beside_it(straight, tmp_path):
     assert file.status == USED and len(file.slices) == 6
     path = path.rename(path.with_name("other.nii.gz"))
     (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
-    assert file.status == REFUSED and "belongs to no series" in file.reason
+    assert file.status == REFUSED and "belongs to no series" in str(file.reason)
 
 
 def test_mask_that_fits_two_patients_is_refused(straight, tmp_path, rng):
     make_labels.series(tmp_path / "dicom" / "p2", rng, number=2)
     path = make_labels.mask(tmp_path / "dicom" / "x.mha", straight, lesion())
     (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
-    assert file.status == REFUSED and "2 patients" in file.reason
+    assert file.status == REFUSED and "2 patients" in str(file.reason)
 
 
 def test_real_structure_set_without_references_is_placed_by_position(tmp_path, rng):
@@ -203,14 +203,14 @@ def test_real_structure_set_without_references_is_placed_by_position(tmp_path, r
         write(image, tmp_path / "dicom" / str(index))
     archive = read_archive(tmp_path / "dicom")
     (file,) = read_label_files([path], archive.series, PATIENTS, lesions="^patient EXTERNAL")
-    assert (file.source, file.status, file.reason) == ("rtstruct", USED, "")
+    assert (file.source, file.status, str(file.reason)) == ("rtstruct", USED, "")
     found = [file.slices[image.sop_uid, 0].lesions for image in archive.series[0].slices]
     x0, y0, x1, y1 = -200, -150, 200, 150  # mm, of the first contour
     expected = ((y0 + 200) / 2, (x0 + 250) / 2, (y1 + 200) / 2, (x1 + 250) / 2)
     assert [len(boxes) for boxes in found] == [1, 1, 1]
     np.testing.assert_allclose(found[0][0][1], expected, atol=1)
     (file,) = read_label_files([path], archive.series, PATIENTS)
-    assert file.status == REFUSED and "patient EXTERNAL" in file.reason
+    assert file.status == REFUSED and "patient EXTERNAL" in str(file.reason)
 
 
 def test_a_real_seg_lies_on_the_images_that_it_was_drawn_on(tmp_path, rng):
@@ -224,14 +224,14 @@ def test_a_real_seg_lies_on_the_images_that_it_was_drawn_on(tmp_path, rng):
         write(image, tmp_path / "dicom" / str(index))
     archive = read_archive(tmp_path / "dicom")
     (file,) = read_label_files([path], archive.series, PATIENTS, lesions="liver")
-    assert (file.source, file.status, file.reason) == ("seg", USED, "")
+    assert (file.source, file.status, str(file.reason)) == ("seg", USED, "")
     assert len(file.slices) == 3
     bits = np.unpackbits(np.frombuffer(stored.PixelData, np.uint8), bitorder="little")[: 512 * 512]
     largest = max(file.slices[f"{stem}.23433.1", 0].lesions, key=lambda lesion: lesion[1][2] - lesion[1][0])
     rows = np.flatnonzero(bits.reshape(512, 512).any(axis=1))
     assert rows[0] <= largest[1][0] < largest[1][2] <= rows[-1] + 1
     (file,) = read_label_files([path], archive.series, PATIENTS)
-    assert file.status == REFUSED and "Liver" in file.reason
+    assert file.status == REFUSED and "Liver" in str(file.reason)
 
 
 def test_damaged_label_files_are_refused_with_one_line(straight, tmp_path, rng):
@@ -244,7 +244,7 @@ def test_damaged_label_files_are_refused_with_one_line(straight, tmp_path, rng):
         paths.append(tmp_path / f"cut{number}.dcm")
         paths[-1].write_bytes(content)
     for file in read_label_files(paths, read_archive(tmp_path / "dicom").series, PATIENTS):
-        assert file.status == REFUSED and file.reason and "\n" not in file.reason, file
+        assert file.status == REFUSED and str(file.reason) and "\n" not in str(file.reason), file
 
 
 def test_seg_of_another_size_is_refused_before_anything_is_allocated(straight, tmp_path):
@@ -253,7 +253,7 @@ def test_seg_of_another_size_is_refused_before_anything_is_allocated(straight, t
     dataset.Rows = dataset.Columns = 65535
     dataset.save_as(path)
     file, _ = _read(path, straight)
-    assert file.status == REFUSED and "(0028,0010)" in file.reason and "65535" in file.reason
+    assert file.status == REFUSED and "(0028,0010)" in str(file.reason) and "65535" in str(file.reason)
 
 
 def test_mask_whose_header_claims_more_than_memory_is_refused(straight, tmp_path):
@@ -261,7 +261,7 @@ def test_mask_whose_header_claims_more_than_memory_is_refused(straight, tmp_path
     make_labels.mask(path, straight, lesion())
     path.write_bytes(path.read_bytes().replace(b"DimSize = 48 40 6", b"DimSize = 99999 99999 6"))
     (file,) = read_label_files([path], read_archive(tmp_path / "dicom").series, PATIENTS)
-    assert file.status == REFUSED and "voxels, more than" in file.reason
+    assert file.status == REFUSED and "voxels, more than" in str(file.reason)
 
 
 def test_mutated_label_files_are_used_or_refused_and_never_crash(straight, tmp_path, rng):

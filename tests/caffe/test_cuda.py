@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from caffe_recipe import BUILD, script
+from nbcad.language.message import EMPTY
 from nbcad.nets import caffe_net
 from repository import run_tool
 
@@ -137,11 +138,11 @@ class Runtime:
     ],
 )
 def test_what_a_card_lacks_is_named(runtime, said):
-    assert re.search(said, caffe_net.reason_against_card(runtime, 2))
+    assert re.search(said, str(caffe_net.reason_against_card(runtime, 2)))
 
 
 def test_a_card_that_is_there_is_taken():
-    assert caffe_net.reason_against_card(Runtime(driver=13000, cards=3), 2) is None
+    assert caffe_net.reason_against_card(Runtime(driver=13000, cards=3), 2) == EMPTY
 
 
 @without_card

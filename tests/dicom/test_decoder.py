@@ -37,7 +37,7 @@ def test_codestream_of_another_size_than_the_header_is_not_decoded(tmp_path, syn
     write(image, tmp_path / "x")
     record, _ = only(tmp_path)
     told = "RLE header" if syntax == RLELossless else "compressed as 40 rows, 36 columns, 1 samples"
-    assert record.status == REFUSED and told in record.reason
+    assert record.status == REFUSED and told in str(record.reason)
 
 
 @pytest.mark.parametrize("syntax", COMPRESSED)
@@ -62,7 +62,7 @@ def test_decoder_that_dies_or_never_ends_costs_one_file_and_no_more(tmp_path, mo
     write(as_stored(mr_image(LARGE), JPEG2000Lossless), tmp_path / "x")
     started = time.monotonic()
     record, _ = only(tmp_path)
-    assert record.status == REFUSED and reason in record.reason
+    assert record.status == REFUSED and reason in str(record.reason)
     assert time.monotonic() - started < 5 and decoder.running == []
     monkeypatch.undo()
     assert only(tmp_path)[0].status == USED

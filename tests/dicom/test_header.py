@@ -63,7 +63,7 @@ LARGE = np.random.default_rng(1).integers(0, 4000, (40, 36), dtype=np.uint16)
 def test_image_that_cannot_be_analysed_is_refused_by_tag_and_value(tmp_path, elements, reason):
     write(mr_image(PIXELS, **elements), tmp_path / "x")
     record, pixels = only(tmp_path)
-    assert record.status == REFUSED and record.reason.startswith(reason), record.reason
+    assert record.status == REFUSED and str(record.reason).startswith(reason), str(record.reason)
     assert not any(map(len, pixels))
 
 
@@ -91,15 +91,17 @@ def test_file_without_preamble_is_read_if_it_parses_as_an_mr_image(tmp_path):
 def test_declared_size_is_checked_before_anything_is_allocated(tmp_path):
     write(mr_image(PIXELS, Rows=65535, Columns=65535, PixelSpacing=[0.001, 0.001]), tmp_path / "x")
     record, _ = only(tmp_path)
-    assert record.reason.startswith("(0028,0010) Rows 65535, (0028,0011) Columns 65535")
-    assert "at most 2 GiB" in record.reason
+    assert str(record.reason).startswith("(0028,0010) Rows 65535, (0028,0011) Columns 65535")
+    assert "at most 2 GiB" in str(record.reason)
 
 
 def test_syntax_that_is_not_read_is_refused_by_name(tmp_path):
     image = as_stored(mr_image(LARGE), RLELossless)
     image.file_meta.TransferSyntaxUID = MPEG2MPML
     write(image, tmp_path / "x")
-    assert "(0002,0010) Transfer Syntax UID is 1.2.840.10008.1.2.4.100, which is not read" in only(tmp_path)[0].reason
+    assert "(0002,0010) Transfer Syntax UID is 1.2.840.10008.1.2.4.100, which is not read" in str(
+        only(tmp_path)[0].reason
+    )
 
 
 def test_deflated_data_set_is_inflated_within_bounds(tmp_path, monkeypatch):
@@ -112,7 +114,7 @@ def test_deflated_data_set_is_inflated_within_bounds(tmp_path, monkeypatch):
         data[: 144 + struct.unpack_from("<L", data, 140)[0]] + packer.compress(bytes(9 << 20)) + packer.flush()
     )
     record, _ = only(tmp_path)
-    assert record.status == REFUSED and "(0002,0010) Transfer Syntax UID is deflated" in record.reason
+    assert record.status == REFUSED and "(0002,0010) Transfer Syntax UID is deflated" in str(record.reason)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_header_of_endless_empty_items_is_refused_in_bounded_time(
     path.write_bytes(data.replace(empty, empty[:8] + length + items + end))
     started = time.monotonic()
     record, _ = only(tmp_path)
-    assert record.status == REFUSED and reason in record.reason
+    assert record.status == REFUSED and reason in str(record.reason)
     assert time.monotonic() - started < 3
 
 

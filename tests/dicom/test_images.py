@@ -12,6 +12,7 @@ from pydicom.uid import (
 
 from make_dicom import as_stored, enhanced, mr_image, write
 from nbcad.dicom import IGNORED, REFUSED, USED, FileRecord, read_archive, read_pixels
+from nbcad.language.message import verbatim
 from read_dicom import only
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
@@ -58,8 +59,8 @@ def test_refused_frame_is_named_by_number_and_the_rest_is_used(tmp_path, rng):
     write(dataset, tmp_path / "x")
     record, pixels = only(tmp_path)
     assert (record.status, record.refused_frames, sum(map(len, pixels))) == (USED, 3, 3)
-    assert record.reason.startswith("frames 1-2 refused: (0028,0030) Pixel Spacing is missing or not positive")
-    assert "; frame 4 refused: (7FE0,0010) Pixel Data: all pixels are equal" in record.reason
+    assert str(record.reason).startswith("frames 1-2 refused: (0028,0030) Pixel Spacing is missing or not positive")
+    assert "; frame 4 refused: (7FE0,0010) Pixel Data: all pixels are equal" in str(record.reason)
 
 
 def test_frame_without_a_plane_gets_none_from_the_rest_of_the_object(tmp_path, rng):
@@ -69,7 +70,7 @@ def test_frame_without_a_plane_gets_none_from_the_rest_of_the_object(tmp_path, r
     dataset.ImagePositionPatient = [1, 2, 3]  # of no frame in particular
     write(dataset, tmp_path / "x")
     alone = [s for s in read_archive(tmp_path).series if s.slices[0].geometry is None]
-    assert [s.slices[0].frame for s in alone] == [1] and "(0020,0032)" in alone[0].notes[0]
+    assert [s.slices[0].frame for s in alone] == [1] and "(0020,0032)" in str(alone[0].notes[0])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_frames_and_functional_groups_must_agree(tmp_path, rng, edit, used, reas
     write(dataset, tmp_path / "x")
     record, pixels = only(tmp_path)
     assert sum(map(len, pixels)) == used
-    assert (record.status == USED) == (used > 0) and record.reason.startswith(reason)
+    assert (record.status == USED) == (used > 0) and str(record.reason).startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -157,13 +158,13 @@ def test_age_in_months_comes_from_age_or_dates(tmp_path, elements, months):
 def test_record_of_a_file_tells_of_its_frames_by_what_became_of_them():
     record = FileRecord("x")
     record.frames = 6
-    assert (record.status, record.reason) == (USED, "")
+    assert (record.status, str(record.reason)) == (USED, "")
     for frame in (4, 0, 1):
-        record.set_aside(IGNORED, "not asked for", frame)
-    record.set_aside(REFUSED, "black", 3)
-    record.set_aside(REFUSED, "too late", 0)
+        record.set_aside(IGNORED, verbatim("not asked for"), frame)
+    record.set_aside(REFUSED, verbatim("black"), 3)
+    record.set_aside(REFUSED, verbatim("too late"), 0)
     assert (record.status, record.refused_frames) == (USED, 1)
-    assert record.reason == "frames 0-1, 4 ignored: not asked for; frame 3 refused: black"
-    record.set_aside(IGNORED, "not asked for")
+    assert str(record.reason) == "frames 0-1, 4 ignored: not asked for; frame 3 refused: black"
+    record.set_aside(IGNORED, verbatim("not asked for"))
     assert record.status == REFUSED
-    assert FileRecord("y", IGNORED, "why").reason == "why"
+    assert FileRecord("y", IGNORED, verbatim("why")).reason == verbatim("why")

@@ -15,7 +15,7 @@ def test_study_without_a_lesion_is_normal_and_tells_its_probability(blind):
     warm.heat[1, 0, 3, 3] = 0.17
     stage = study_stage([cold, warm], 12, blind)
     assert (stage.label, stage.probabilities["normal"]) == ("normal", 1)
-    assert "0.83" in stage.notes[0]
+    assert "0.83" in str(stage.notes[0])
 
 
 def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):

@@ -1,85 +1,77 @@
 """No text of a page is left in English when the page is in another language."""
 
-import ast
+import io
 import json
 import re
-import tomllib
+import time
 from dataclasses import replace
-from pathlib import Path
+from textwrap import dedent
 
 import pytest
-from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import CommandLineInterface
 from babel.messages.pofile import read_po
 
-from html_page import Page
+from html_page import HOSTILE, Page
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.dicom import FileRecord
 from nbcad.dicom.images import MARKS
 from nbcad.inference.study_stage import StudyStage
 from nbcad.language import LANGUAGES
-from nbcad.language.sentences import LABELS, PARTS, SENTENCES, WORDS
+from nbcad.language.extraction import extract
+from nbcad.language.message import Message, joined, message
+from nbcad.language.terms import TERMS
 from nbcad.report import Language
 from nbcad.report.types import FileEntry
 from repository import ROOT
 
 CODE = ROOT / "python/nbcad"
-WRITERS = [
-    *(path for path in sorted((CODE / "dicom").glob("*.py")) if path.name != "web.py"),  # a command's errors
-    *(CODE / f"{name}.py" for name in ("infer", "inference/stage", "inference/study_stage", "report/dicom")),
-    *(CODE / f"{name}.py" for name in ("report/entries", "report/objects")),
-    *(CODE / f"node/{name}.py" for name in ("jobs", "analysis_server", "analysis_client", "sender")),
-]
-# Functions that return reasons or notes.
-RETURNING = ("reason_against", "_alone", "why_not", "_write_series", "_how_ended", "_why_nothing")
-COMPOSED = ("frame {", "frames {")  # put together of parts, see `test_every_frame_s_fate_is_translated`
 # What Chinese readers of DICOM know in no other way: names of elements, of software, keys and units.
 _NAMES = """
-    a b c d h l n p r s w A B I L P R S M mm ms x L1 L2 MS INSS T1 T2 MR SR VR UID GiB
+    a b c d h l n p r s w A B I L P R S M mm mm2 ms x L1 L2 MS INSS T1 T2 MR SR VR UID GiB
     DICOM DICOMDIR ASCII F O PS3 PS3.3 PS3.10 RLE JPEG JavaScript zip deflate float32 nbcad Caffe Python cpu
     PageUp PageDown Home End Shift Ctrl Tab Esc A.4 YES MOSAIC MONOCHROME1 MONOCHROME2 Enhanced Image Storage
+    Series Instance ROI CLOSED PLANAR SVM TOML take CUDA NVIDIA caffemodel Data Input TEST
 """
 NAMES = set(_NAMES.split())
 _ELEMENT = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\) [A-Z][A-Za-z-]+( (?:[A-Z][A-Za-z-]*|of|per|\(Patient\)))*")
+_COMMAND = re.compile(r"--[a-z]+|`[^`]*`|'[a-z_]+'|make [a-z-]+|git checkout|(?:tools|config)/[\w./]*")
 
 
 def _latin(text: str) -> set[str]:
-    """Words in Latin letters that are neither names nor, after its tag, an element's."""
-    return set(re.findall(r"[A-Za-z][A-Za-z0-9.]*[A-Za-z0-9]|[A-Za-z]", _ELEMENT.sub("", text))) - NAMES
+    """Words in Latin letters that are neither names nor, after its tag, an element's, nor of a command."""
+    text = _COMMAND.sub("", _ELEMENT.sub("", text))
+    return set(re.findall(r"[A-Za-z][A-Za-z0-9.]*[A-Za-z0-9]|[A-Za-z]", text)) - NAMES
 
 
 @pytest.fixture(scope="module")
-def extracted() -> set:
+def extracted(tmp_path_factory) -> set:
     """What `make messages` finds in the sources."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        mappings = tomllib.load(file)["tool"]["babel"]["mappings"]
-    methods = [(mapping["pattern"], mapping["method"]) for mapping in mappings]
-    options = {mapping["pattern"]: mapping for mapping in mappings}
-    found = extract_from_dir(CODE, methods, options)
-    return {message for _, _, message, _, _ in found}
+    template = tmp_path_factory.mktemp("messages") / "nbcad.pot"
+    settings = ["-F", str(ROOT / "pyproject.toml"), "-o", str(template)]
+    CommandLineInterface().run(["pybabel", "-q", "extract", *settings, str(CODE)])
+    with template.open("rb") as file:
+        return {entry.id for entry in read_po(file) if entry.id}
 
 
 def _catalogue(language: str):
     path = CODE / f"language/locale/{language}/LC_MESSAGES/nbcad.po"
     with path.open("rb") as file:
-        return [message for message in read_po(file, locale=language, abort_invalid=True) if message.id]
+        return [entry for entry in read_po(file, locale=language, abort_invalid=True) if entry.id]
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_catalogue_holds_each_text_of_the_sources_and_no_other(language, extracted):
-    assert {message.id for message in _catalogue(language)} == extracted, (
-        "run `make messages` and translate what is new"
-    )
+    assert {entry.id for entry in _catalogue(language)} == extracted, "run `make messages` and translate what is new"
     assert len(extracted) > 150
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_each_text_is_translated_with_the_same_values(language):
-    for message in _catalogue(language):
-        ids = message.id if isinstance(message.id, tuple) else (message.id,)
-        strings = message.string if isinstance(message.string, tuple) else (message.string,)
-        assert all(strings) and not message.fuzzy, message.id
-        for text in strings:
-            assert _values(text) == _values(ids[0]), message.id
+    for entry in _catalogue(language):
+        texts = entry.string if isinstance(entry.string, tuple) else (entry.string,)
+        assert all(texts) and not entry.fuzzy, entry.id
+        for text in texts:
+            assert _values(text) == _values(entry.id[0] if isinstance(entry.id, tuple) else entry.id), entry.id
 
 
 def _values(text: str) -> list[str]:
@@ -87,119 +79,85 @@ def _values(text: str) -> list[str]:
 
 
 def test_no_chinese_text_has_english_words_but_names():
-    for message in _catalogue("zh"):
-        for text in message.string if isinstance(message.string, tuple) else (message.string,):
+    for entry in _catalogue("zh"):
+        for text in entry.string if isinstance(entry.string, tuple) else (entry.string,):
             text = re.sub(r"%\(\w+\)s|\{\w+\}", "", text)
             assert _latin(text) == set(), text
 
 
-def _literals(tree: ast.AST):
-    """Each text of a module, 7 standing for what is put in."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            yield node, "".join(part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node, node.value
+def test_templates_are_found_in_each_other_s_arguments():
+    source = """
+        message("{reason}: none", reason=joined([counted("{n} frame", "{n} frames", count=2, n=1)], message("; ")))
+        raise Refusal(
+            message(
+                "a long "
+                "text"
+            )
+        )
+        page.gettext("a text of a page"), page.gettext(text)
+    """
+    found = extract(io.BytesIO(dedent(source).encode()), ["message", "counted", "gettext"], [], {})
+    assert {texts for _, _, texts, _ in found} == {
+        ("{reason}: none",), ("{n} frame", "{n} frames"), ("; ",), ("a long text",), ("a text of a page",), (None,),
+    }  # fmt: skip
 
 
-def _listed(node: ast.AST):
-    """What stands in a tuple or list, or in one within it; anything else is itself."""
-    for part in node.elts if isinstance(node, ast.Tuple | ast.List) else []:
-        yield from _listed(part)
-    yield node
-
-
-def _reasons(path: Path):
-    """The texts of a module that become reasons or notes of a report."""
-    tree = ast.parse(path.read_text())
-    texts = {id(node): text for node, text in _literals(tree)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            places = {"Refusal": [0], "Ignored": [0], "set_aside": [1], "FileRecord": [2], "append": [0]}
-            places["AnalysisFailed"] = [0]
-            about = ast.unparse(node.func)
-            if name != "append" or "notes" in about:
-                yield from (texts.get(id(node.args[n])) for n in places.get(name, []) if len(node.args) > n)
-            if name == "AgeRule":
-                yield from (texts.get(id(argument)) for argument in node.args[3:])
-            yield from (texts.get(id(word.value)) for word in node.keywords if word.arg in ("reason", "refusal"))
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("note", "notes", "reason"):
-            yield from (texts.get(id(part)) for part in ast.walk(node.value) if isinstance(part, ast.JoinedStr))
-            yield from (texts.get(id(part)) for part in _listed(node.value))
-        elif isinstance(node, ast.Assign) and path.parent == CODE:
-            yield from (text for text in [texts.get(id(node.value))] if text and text.endswith("."))
-        elif isinstance(node, ast.Dict):
-            noted = [value for key, value in zip(node.keys, node.values, strict=True) if texts.get(id(key)) == "notes"]
-            yield from (texts.get(id(part)) for value in noted for part in _listed(value))
-        elif isinstance(node, ast.FunctionDef) and node.name in RETURNING:
-            returned = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
-            yield from (texts.get(id(part)) for value in returned for part in _listed(value))
-
-
-def test_each_reason_and_note_that_the_sources_write_is_known():
-    written = {text for path in WRITERS for text in _reasons(path) if text and re.search("[a-z]{3}", text)}
-    assert len(written) > 55
-    language = Language("zh")
-    assert {text for text in written if language.sentence(text) == text} == set()
-
-
-def test_no_sentence_is_kept_that_the_sources_do_not_write():
-    written = [text for path in WRITERS for _, text in _literals(ast.parse(path.read_text()))]
-    for sentence in SENTENCES:
-        pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(sentence))
-        assert sentence.startswith(COMPOSED) or any(re.fullmatch(pattern, text) for text in written), sentence
+@pytest.mark.parametrize(
+    "call",
+    ['message(f"is {value}")', "message(text)", 'message("a" + text)', "message()", 'counted("a", text, count=2)'],
+)
+def test_template_that_no_catalogue_can_hold_stops_the_extraction(call):
+    with pytest.raises(SyntaxError, match="line 2"):
+        list(extract(io.BytesIO(f"\nraise Refusal({call})".encode()), ["message", "counted"], [], {}))
 
 
 def test_every_frame_s_fate_is_translated():
     record = FileRecord("x")
     record.frames = 6
-    record.set_aside(
-        "refused", "(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it", 0
-    )
-    record.set_aside("refused", "(0028,1053) Rescale Slope 3 makes all pixels equal", 2)
-    record.set_aside("refused", "(0028,1053) Rescale Slope 3 makes all pixels equal", 3)
-    record.set_aside(
-        "ignored", "rule '1': weighting is T1, not T2 or unknown; rule '2': plane is sagittal, not axial", 5
-    )
-    assert Language("zh").sentence(record.reason) == (
+    spacing = "(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it"
+    record.set_aside("refused", message(spacing), 0)
+    for frame in (2, 3):
+        record.set_aside(
+            "refused", message("(0028,1053) Rescale Slope {value} makes all pixels equal", value="3"), frame
+        )
+    against = [
+        message("rule {name}: {reason}", name=repr(name), reason=reason)
+        for name, reason in (
+            ("1", message("weighting is {found}, not {wanted}", found="T1", wanted=_any_of("T2", "unknown"))),
+            ("2", message("plane is {found}, not {wanted}", found=TERMS["sagittal"], wanted=_any_of("axial"))),
+        )
+    ]
+    record.set_aside("ignored", joined(against), 5)
+    assert Language("zh").render(record.reason) == (
         "帧 0 被拒绝：(0028,0030) Pixel Spacing 缺失或非正值；缺之则无法测量；"
         "帧 2-3 被拒绝：(0028,1053) Rescale Slope 3 使全部像素相等；"
         "帧 5 被忽略：规则 '1'：加权为 T1，而非 T2 或 未知；规则 '2'：平面为 矢状位，而非 轴位"
     )
-    assert Language("en").sentence(record.reason) == record.reason
+    assert Language("en").render(record.reason) == str(record.reason)
 
 
-def test_what_another_wrote_is_not_touched():
-    language = Language("zh")
-    for text in ("header cannot be read", "", "a; b", "Or: to axial {count} %(count)s"):
-        assert language.sentence(text) == text
-    assert language.sentence("header cannot be read: no; idea {x}") == "文件头无法读取：no; idea {x}"
-    long = "(0008,0060) Modality is " + "a is b, not " * 10_000
-    assert language.sentence(long) == long  # at once
-    assert language.label("kidney") == "kidney" and language.label("thorax") == "胸腔"
-    assert (
-        language.sentence("(0008,0060) Modality is axial or cat, not MR")
-        == "(0008,0060) Modality 为 axial or cat，而非 MR"
-    )
+def _any_of(*names: str) -> Message:
+    return joined([TERMS[name] for name in names], message(" or "))
 
 
-def test_each_label_and_each_part_of_a_stack_s_name_is_translated():
+def test_each_label_and_each_mark_of_a_stack_is_a_term():
     labels = [
         line
         for name in ("organ", "stage", "stage_inss")
         for line in (ROOT / f"config/labels/{name}.txt").read_text().split()
     ]
-    assert {*labels, "other"} <= set(LABELS)
+    assert {*labels, "other"} <= set(TERMS)
     language = Language("zh")
-    facts = "axial, no position, 3 rows, 4 columns, 1 x 2 mm a pixel, no b-value, no echo time, echo 80 ms"
-    parts = ["part 1 of 2", "stack 1 of 2", "image 2 of each place"]
-    marks = [f"{mark} {value}" for mark in MARKS for value in (7, "not given")]
-    name = ", ".join([facts, *parts, *marks])
-    assert _latin(language.stack(name)) == set()
-    assert language.stack("b 800 s/mm2, part 1 of 2") == "b 800 s/mm2, 第 1 部分，共 2 部分"
-    assert Language("en").stack(name) == name
-    assert all(text for texts in (PARTS, SENTENCES, WORDS) for text in texts)
+    for said in (*TERMS.values(), *MARKS.values()):
+        assert _latin(language.render(said)) - {"2A", "2B", "4S", "DWI"} == set()
+    assert language.label("kidney") == "kidney" and language.label("thorax") == "胸腔"
+    name = joined(
+        [message("b {value} s/mm2", value="800"), message("part {number} of {count}", number=1, count=2)], _COMMA
+    )
+    assert language.render(name) == "b 800 s/mm2，第 1/2 部分" and str(name) == "b 800 s/mm2, part 1 of 2"
+
+
+_COMMA = message(", ")
 
 
 def _texts(page: Page) -> list[str]:
@@ -217,17 +175,24 @@ def _texts(page: Page) -> list[str]:
 
 def _patients(count: int) -> list:
     """All that a page can show, with nothing of its own in Latin letters."""
-    facts = {"patient_id": "", "description": "序列", "age_months": None, "stack": "part 1 of 2"}
+    facts = {
+        "patient_id": "",
+        "description": "序列",
+        "age_months": None,
+        "stack": message("part {number} of {count}", number=1, count=2),
+    }
     full = analysis([lesion({n: (2, 2, 6, 6)}) for n in range(15)], count=15, **facts)
     full.organs = ["adrenal", "retroperitoneum", "thorax", "other", "other"] * 3
+    sex = message("it is none of {names}", names="M, F, O")
+    gap = message("{element} is not copied: {reason}", element="(0010,0040) Patient Sex", reason=sex)
     full.series.notes = [
-        "2 of its 15 images cannot be read",
-        "In the DICOM objects (0010,0040) Patient Sex is not copied: it is none of M, F, O.",
+        message("{bad} of its {count} images cannot be read", bad=2, count=15),
+        message("In the DICOM objects {gap}.", gap=gap),
     ]
     bare = analysis([lesion({1: (2, 2, 6, 6)})], axes=None, **facts)
     empty = analysis([], **facts | {"age_months": 1})
-    normal = StudyStage("normal", {"normal": 1.0}, ("No series of this study could be analysed.",))
-    none = StudyStage(None, {}, ("The stage is suggested by the images alone.",))
+    normal = StudyStage("normal", {"normal": 1.0}, (message("No series of this study could be analysed."),))
+    none = StudyStage(None, {}, (message("The stage is suggested by the images alone."),))
     patients = [
         patient_of(full, bare, number=1, patients=count),
         patient_of(empty, number=2, patients=count, stage=normal),
@@ -236,18 +201,19 @@ def _patients(count: int) -> list:
     if not patients:
         return []
     (study,) = patients[0].studies
-    reason = "another series was asked for"
+    reason = message("another series was asked for")
     left_out = replace(study.series[0], status="refused", reason=reason, lesions=(), slices=())
     patients[0].studies = (replace(study, series=(*study.series, left_out)),)
     patients[0].analyses[0].append(None)
     return patients
 
 
+_NOT_MR = message("(0008,0060) Modality is {value}, not MR", value="1")
 _FILES = [
-    FileEntry("/1", "refused", "(0008,0060) Modality is 1, not MR"),
-    FileEntry("/2", "refused", "(0008,0060) Modality is 1, not MR"),
-    FileEntry("/3", "ignored", "not a DICOM file (PS3.10)"),
-    FileEntry("/4", "used", "frame 1 refused: (0028,1053) Rescale Slope 3 makes all pixels equal"),
+    FileEntry("/1", "refused", _NOT_MR),
+    FileEntry("/2", "refused", _NOT_MR),
+    FileEntry("/3", "ignored", message("not a DICOM file (PS3.10)")),
+    FileEntry("/4", "used", message("(0028,1053) Rescale Slope {value} makes all pixels equal", value="3")),
 ]
 
 
@@ -259,6 +225,47 @@ def test_nothing_of_a_chinese_page_is_left_in_english(tmp_path, count):
         left = {word for text in _texts(page) for word in _latin(text)}
         assert left == set()
         assert len(page.text) > 100
+
+
+_LONG = "{path} {value} {0} %(count)s \\N '1' \"2\" " + HOSTILE
+_VALUES = [_LONG * 2_000, _LONG, "not MR; frame 1 refused: {reason}", "missing", "\udcff\u202e"]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_values_from_files_are_shown_as_they_are_and_run_nothing(tmp_path, code):
+    files = [
+        FileEntry(f"/{n}", "refused", message("(0008,0060) Modality is {value}, not MR", value=value))
+        for n, value in enumerate(_VALUES)
+    ]
+    patient = patient_of(analysis([], description=_LONG, stack=message("{mark} {value}", mark="组", value=_LONG)))
+    started = time.process_time()
+    page = Page(pages_of(tmp_path, patient, language=code, files=files).read_text(encoding="utf-8"))
+    assert time.process_time() - started < 10
+    told = {"en": "(0008,0060) Modality is {}, not MR", "zh": "(0008,0060) Modality 为 {}，而非 MR"}[code]
+    for value in _VALUES[:-1]:
+        assert " ".join(told.replace("{}", value).split()) in page.text
+    assert f"(组 {_LONG})" in page.text
+    assert len(page.all("script")) == 4 and all(image["src"].startswith("data:") for image in page.all("img"))
+
+
+def test_page_of_many_files_takes_time_in_proportion(tmp_path):
+    """Each with a reason of its own, and several messages in it."""
+
+    def seconds(count: int) -> float:
+        files = [
+            FileEntry(
+                f"/in/{n}", "refused", joined([_NOT_MR, message("its analysis was ended by {name}", name=str(n))])
+            )
+            for n in range(count)
+        ]
+        patient = patient_of(analysis([]))
+        started = time.process_time()
+        pages_of(tmp_path, patient, language="zh", files=files)
+        return time.process_time() - started
+
+    seconds(100)  # fills the caches
+    few, many = seconds(2_000), seconds(20_000)
+    assert many < 20 * few and many < 10
 
 
 def test_an_english_page_has_no_chinese(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from make_node import study_in_analysis
 from nbcad.errors import ModelError
+from nbcad.language.message import verbatim
 from nbcad.node import analysis_client
 from nbcad.node.analysis_client import AnalysisFailed, Analyst, Stopped
 from nbcad.node.config import Analyse
@@ -43,7 +44,7 @@ def test_process_that_a_study_ends_or_holds_up_is_replaced_for_the_next(queue, t
             if action != "pass":
                 with pytest.raises(AnalysisFailed, match=told):
                     made.analyse(taken, taken.folder / "report-1", lambda: False)
-                queue.set_aside(taken, told)
+                queue.set_aside(taken, verbatim(told))
             else:
                 assert made.analyse(taken, taken.folder / "report-1", lambda: False).lesions == 0
 

@@ -10,6 +10,8 @@ import pytest
 
 from make_node import SENDER, arrive, raising, results_in, study, study_in_analysis, study_with_results
 from nbcad.errors import DatabaseError
+from nbcad.language.catalogue import Language
+from nbcad.language.message import EMPTY, message, verbatim
 from nbcad.node import jobs
 from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
 
@@ -69,7 +71,7 @@ def test_new_object_has_a_study_analysed_again_from_any_state(queue, state):
     if state == State.ANALYSING:
         study_in_analysis(queue)
     elif state == State.SET_ASIDE:
-        queue.set_aside(study_in_analysis(queue), "broken")
+        queue.set_aside(study_in_analysis(queue), verbatim("broken"))
     else:
         study_with_results(queue)
         if state == State.DONE:
@@ -79,7 +81,7 @@ def test_new_object_has_a_study_analysed_again_from_any_state(queue, state):
     assert queue.study(1).state == (State.RECEIVING if state == State.SET_ASIDE else state)
     arrive(queue, study(1, slices=2)[1], b"1")
     again = queue.study(1)
-    assert again.state == State.RECEIVING and again.reason == ("" if state == State.SET_ASIDE else ANEW)
+    assert again.state == State.RECEIVING and again.reason == (EMPTY if state == State.SET_ASIDE else ANEW)
     assert queue.to_send() is None
     queue.settle(0)
     assert queue.take().analyses == 2
@@ -90,16 +92,16 @@ def test_analysis_into_which_objects_came_is_not_recorded(queue):
     arrive(queue, study(1, slices=2)[1])
     results = results_in(taken.folder / "report-1", taken.study_uid)
     assert not queue.analysed(taken, results[0].parent, "M", 1, results)
-    assert not queue.set_aside(taken, "too late") and not queue.put_back(taken, "too late")
+    assert not queue.set_aside(taken, verbatim("too late")) and not queue.put_back(taken, verbatim("too late"))
     now = queue.study(taken.job)
     assert (now.state, now.stage, now.results) == (State.RECEIVING, None, 0)
 
 
 def test_study_set_aside_is_tried_again_when_it_is_sent_again(queue):
-    queue.set_aside(study_in_analysis(queue), "no memory")
-    assert queue.study(1).reason == "no memory"
+    queue.set_aside(study_in_analysis(queue), verbatim("no memory"))
+    assert str(queue.study(1).reason) == "no memory"
     assert arrive(queue, study(1)[0])[1] == Arrival.KNOWN
-    assert (queue.study(1).state, queue.study(1).reason) == (State.RECEIVING, "")
+    assert (queue.study(1).state, queue.study(1).reason) == (State.RECEIVING, EMPTY)
 
 
 def test_killed_process_loses_no_study_and_no_record_of_what_was_sent(queue):
@@ -121,7 +123,7 @@ def test_study_whose_analysis_ends_the_node_every_time_is_set_aside(queue):
     for _ in range(MOST_BROKEN_OFF):
         assert queue.take().state == State.ANALYSING
         queue.recover()
-    assert queue.study(1).state == State.SET_ASIDE and "3 times" in queue.study(1).reason
+    assert queue.study(1).state == State.SET_ASIDE and "3 times" in str(queue.study(1).reason)
 
 
 def test_old_studies_are_removed_with_their_files_and_others_are_kept(queue):
@@ -151,11 +153,34 @@ def test_sender_that_begins_again_or_was_cut_off_is_waited_for(queue, monkeypatc
 
 
 def test_results_are_tried_again_after_their_time_or_at_a_restart(queue):
-    queue.not_delivered(study_with_results(queue), "nobody there", 3600)
+    queue.not_delivered(study_with_results(queue), verbatim("nobody there"), 3600)
     assert queue.to_send() is None
-    assert (queue.study(1).reason, queue.study(1).send_attempts) == ("nobody there", 1)
+    assert (str(queue.study(1).reason), queue.study(1).send_attempts) == ("nobody there", 1)
     queue.recover()
     assert queue.to_send().job == 1
+
+
+def test_reason_is_in_the_page_s_language_after_the_queue_is_opened_again(queue):
+    reason = message("its results could not be delivered: {reason}", reason=message("the association ended"))
+    queue.set_aside(study_in_analysis(queue), reason)
+    with closing(Jobs(queue.folder)) as after:
+        assert after.study(1).reason == reason
+        assert Language("zh").render(after.study(1).reason) == "结果未能送达：关联已中断"
+
+
+def test_queue_of_version_1_keeps_its_reasons_in_english(queue):
+    queue.set_aside(study_in_analysis(queue), verbatim("x"))
+    study_in_analysis(queue, 2)
+    with closing(sqlite3.connect(queue.folder / jobs.DATABASE)) as database:
+        database.execute("UPDATE study SET reason = 'the archive says {no}' WHERE job = 1")
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+    with closing(Jobs(queue.folder)) as after:
+        assert [str(after.study(job).reason) for job in (1, 2)] == ["the archive says {no}", ""]
+        after.set_aside(after.study(2), message("the association ended"))
+    with closing(Jobs(queue.folder)) as after:  # what was brought to the present version once, stays as it is
+        rendered = [Language("zh").render(after.study(job).reason) for job in (1, 2)]
+    assert rendered == ["the archive says {no}", "关联已中断"]
 
 
 def test_queue_of_another_version_or_none_is_refused(tmp_path):

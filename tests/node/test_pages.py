@@ -15,6 +15,7 @@ from html_page import HOSTILE, Page
 from make_archive import ask
 from make_queue import receive, report, take
 from nbcad.errors import InputError
+from nbcad.language.message import EMPTY, message, verbatim
 from nbcad.node import metrics, pages
 from nbcad.node.jobs import Jobs, State
 from nbcad.node.pages import app, login
@@ -125,7 +126,7 @@ def test_addresses_that_tried_do_not_fill_the_memory(monkeypatch):
 
 def test_nothing_is_done_without_the_page_s_own_form(doctor, jobs):
     job = receive(jobs, "2.25.1")
-    jobs.set_aside(take(jobs), "no model")
+    jobs.set_aside(take(jobs), verbatim("no model"))
     for path in (f"/studies/{job}/retry", "/logout"):
         for form in ({}, {"csrf_token": "x"}):
             answer = doctor.post(path, data=form)
@@ -153,7 +154,7 @@ def test_list_tells_of_each_study_where_it_is_what_was_found_and_why_not(doctor,
     jobs.analysed(study, report(study), "MS", 3, [study.folder / "a.dcm", study.folder / "b.dcm"])
     jobs.delivered(jobs.unsent(study)[0])
     receive(jobs, "2.25.2", PatientID="")
-    jobs.set_aside(take(jobs), "its analysis took more than 900 s")
+    jobs.set_aside(take(jobs), verbatim("its analysis took more than 900 s"))
     receive(jobs, "2.25.3", sender="OTHER", PatientID="P9")
     page = _list(doctor)
     first, second, third = (part.strip() for part in re.split(r"2\.25\.[123]", page.text)[1:])
@@ -178,7 +179,7 @@ def test_study_without_lesions_or_stage_says_so(doctor, jobs):
 def test_hostile_words_stay_words(doctor, jobs):
     name = "<script>alert(1)</script>&lt;b&gt;"
     receive(jobs, "2.25.1", sender=HOSTILE, PatientName=name, PatientID="<img src=x onerror=alert(1)>")
-    jobs.set_aside(take(jobs), HOSTILE)
+    jobs.set_aside(take(jobs), message("an object cannot be sent: {error}", error=HOSTILE))
     answer = doctor.get("/")
     page = Page(answer.text)
     assert page.scripts == {} and page.all("img") == [] and "<b>" not in answer.text
@@ -212,10 +213,10 @@ def test_many_studies_are_listed_by_pages_the_newest_first(doctor, jobs, monkeyp
 
 def test_study_that_was_set_aside_is_tried_again_and_no_other(doctor, jobs):
     job = receive(jobs, "2.25.1")
-    jobs.set_aside(take(jobs), "no model")
+    jobs.set_aside(take(jobs), verbatim("no model"))
     form = {"csrf_token": _form(doctor, "/")}
     assert doctor.post(f"/studies/{job}/retry", data=form).status_code == 303
-    assert (jobs.study(job).state, jobs.study(job).reason) == (State.WAITING, "")
+    assert (jobs.study(job).state, jobs.study(job).reason) == (State.WAITING, EMPTY)
     study = jobs.take()
     assert doctor.post(f"/studies/{job}/retry", data=form).status_code == 303
     assert jobs.study(job) == study
@@ -328,7 +329,8 @@ def test_metrics_count_what_the_node_did_and_tell_of_nobody(jobs):
 
 def test_pages_are_in_the_reader_s_language(jobs):
     receive(jobs, "2.25.1")
-    jobs.set_aside(take(jobs), "frame 1 refused: (0028,1053) Rescale Slope 3 makes all pixels equal")
+    slope = message("(0028,1053) Rescale Slope {value} makes all pixels equal", value="3")
+    jobs.set_aside(take(jobs), message("no series could be analysed: {reason}", reason=slope))
     client = app.create_app(jobs, _config(language="zh")).test_client()
     _log_in(client)
     page = _list(client)

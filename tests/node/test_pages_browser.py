@@ -6,6 +6,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from make_queue import receive, report, take
+from nbcad.language.message import verbatim
 from nbcad.node import pages
 from nbcad.node.jobs import Jobs, State
 
@@ -50,7 +51,7 @@ def test_a_doctor_logs_in_opens_a_report_and_has_a_study_tried_again(chromium, n
     study = take(jobs)
     jobs.analysed(study, report(study), "MS", 3, [study.folder / "a.dcm"])
     job = receive(jobs, "2.25.2", PatientName="Wu^Fang=吴^芳", PatientID="P8", SpecificCharacterSet="ISO_IR 192")
-    jobs.set_aside(take(jobs), "its analysis took more than 900 s")
+    jobs.set_aside(take(jobs), verbatim("its analysis took more than 900 s"))
     assert "This is not the token." in _log_in(chromium, "wrong token")
     assert "李 明, Li Ming" in _log_in(chromium)
     chromium.find_element(By.LINK_TEXT, "open").click()
@@ -70,7 +71,7 @@ def test_a_doctor_logs_in_opens_a_report_and_has_a_study_tried_again(chromium, n
 def test_a_hostile_name_runs_nothing(chromium, node):
     jobs, _ = node
     receive(jobs, "2.25.1", PatientName=HOSTILE, PatientID="<img src=x onerror=document.title=1>", sender="<b>A</b>")
-    jobs.set_aside(take(jobs), HOSTILE)
+    jobs.set_aside(take(jobs), verbatim(HOSTILE))
     text = _log_in(chromium)
     assert text.count(HOSTILE) == 2 and "<img src=x" in text and "from <b>A</b>" in text
     chromium.execute_script(
@@ -84,7 +85,7 @@ def test_a_hostile_name_runs_nothing(chromium, node):
 def test_style_is_taken_and_nothing_is_wider_than_the_window(chromium, node):
     jobs, _ = node
     receive(jobs, "2.25." + "1" * 58, PatientName="A" * 60, PatientID="B" * 60)
-    jobs.set_aside(take(jobs), "C" * 300)
+    jobs.set_aside(take(jobs), verbatim("C" * 300))
     _log_in(chromium)
     assert chromium.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
     assert chromium.execute_script("return document.documentElement.scrollWidth <= innerWidth")

@@ -36,7 +36,7 @@ def test_only_what_the_archive_refused_is_sent_again(queue):
         sender = _sender(queue, port)
         sender.step()
         waits = queue.study(1)
-        assert (waits.state, waits.sent, waits.send_attempts) == (State.SENDING, 2, 1) and "A700" in waits.reason
+        assert (waits.state, waits.sent, waits.send_attempts) == (State.SENDING, 2, 1) and "A700" in str(waits.reason)
         assert not sender.step()  # not yet
         time.sleep(0.15)
         assert sender.step()
@@ -61,10 +61,10 @@ def test_absent_archive_is_asked_less_and_less_and_then_given_up(queue):
         port = free.getsockname()[1]
     sender = _sender(queue, port, retry_s=3600.0)
     sender.step()
-    assert queue.to_send() is None and "cannot be reached" in queue.study(1).reason
+    assert queue.to_send() is None and "cannot be reached" in str(queue.study(1).reason)
     queue.recover()
     _sender(queue, port, give_up_h=0.0).step()
-    assert queue.study(1).state == State.SET_ASIDE and "could not be delivered" in queue.study(1).reason
+    assert queue.study(1).state == State.SET_ASIDE and "could not be delivered" in str(queue.study(1).reason)
 
 
 def test_results_go_by_tls(queue, certificates):

@@ -6,6 +6,7 @@ import pytest
 
 from make_node import arrive, raising, results_in, study
 from nbcad.errors import ModelError, OutputError
+from nbcad.language.message import EMPTY, message
 from nbcad.node.analysis_client import AnalysisFailed, Findings, Stopped
 from nbcad.node.jobs import Jobs, State
 from nbcad.node.worker import Worker
@@ -25,6 +26,10 @@ class Fake:
         return Findings("L2", 1, results_in(report, taken.study_uid), outcome)
 
 
+_ENDED = message("its analysis was ended by {name}", name="SIGSEGV")
+_NO_SERIES = message("no series could be analysed: {reason}", reason="T1")
+
+
 def _worker(queue: Jobs, *outcomes, sends: bool = True) -> Worker:
     return Worker(queue, Fake(*outcomes), 0.0, sends)
 
@@ -32,11 +37,11 @@ def _worker(queue: Jobs, *outcomes, sends: bool = True) -> Worker:
 def test_worker_sets_aside_what_fails_and_goes_on_with_the_next(queue, monkeypatch):
     for number in (1, 2, 3):
         arrive(queue, study(number)[0])
-    worker = _worker(queue, AnalysisFailed("its analysis was ended by SIGSEGV"), "no series could be analysed: T1", "")
+    worker = _worker(queue, AnalysisFailed(_ENDED), _NO_SERIES, EMPTY)
     assert [worker.step() for _ in range(4)] == [True, True, True, False]
     found = [queue.study(n) for n in (1, 2, 3)]
     assert [each.state for each in found] == [State.SET_ASIDE, State.SET_ASIDE, State.SENDING]
-    assert [each.reason for each in found[:2]] == [
+    assert [str(each.reason) for each in found[:2]] == [
         "its analysis was ended by SIGSEGV",
         "no series could be analysed: T1",
     ]
@@ -45,14 +50,14 @@ def test_worker_sets_aside_what_fails_and_goes_on_with_the_next(queue, monkeypat
 
 def test_without_an_archive_a_study_is_done_when_it_is_analysed(queue):
     arrive(queue, study(1)[0])
-    _worker(queue, "", sends=False).step()
+    _worker(queue, EMPTY, sends=False).step()
     assert queue.study(1).state == State.DONE and queue.study(1).report.is_dir()
 
 
 @pytest.mark.parametrize("error", [OutputError("no space"), ModelError("gone"), Stopped()])
 def test_study_waits_again_when_its_analysis_failed_by_no_fault_of_its_own(queue, monkeypatch, error):
     arrive(queue, study(1)[0])
-    worker = _worker(queue, error, "")
+    worker = _worker(queue, error, EMPTY)
     monkeypatch.setattr(worker.stopping, "wait", lambda seconds: None)
     assert worker.step() and queue.study(1).state == State.WAITING
     assert worker.step() and queue.study(1).state == State.SENDING
@@ -60,7 +65,7 @@ def test_study_waits_again_when_its_analysis_failed_by_no_fault_of_its_own(queue
 
 def test_only_the_newest_report_is_kept(queue):
     arrive(queue, study(1)[0])
-    worker = _worker(queue, "", "")
+    worker = _worker(queue, EMPTY, EMPTY)
     worker.step()
     arrive(queue, study(1, slices=2)[1])
     worker.step()
@@ -70,7 +75,7 @@ def test_only_the_newest_report_is_kept(queue):
 
 def test_study_whose_result_could_not_be_recorded_is_analysed_once_more(queue, monkeypatch):
     arrive(queue, study(1)[0])
-    worker = _worker(queue, "", "")
+    worker = _worker(queue, EMPTY, EMPTY)
     with monkeypatch.context() as patch:
         patch.setattr(queue, "analysed", raising(sqlite3.OperationalError("disk is full")))
         with pytest.raises(sqlite3.OperationalError):

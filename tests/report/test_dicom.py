@@ -43,7 +43,7 @@ def test_file_that_is_gone_when_its_objects_are_written_is_a_note(blind, tmp_pat
         writer.write(patient)
 
     entry = only_series(report_of(tmp_path / "in", blind, finish))
-    assert entry.dicom == () and entry.notes[0].startswith("No DICOM objects were written: header cannot")
+    assert entry.dicom == () and str(entry.notes[0]).startswith("No DICOM objects were written: header cannot")
 
 
 @pytest.fixture
@@ -80,6 +80,6 @@ def test_report_by_inss_suggests_one_stage_for_lesion_and_patient(only, tmp_path
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     none = Language(language).gettext("none is suggested")
     assert (f"<td>{none}</td>" in page) == (label is None)
-    assert (Language(language).sentence(UNDETERMINED) in page) == (label is None)
+    assert (Language(language).render(UNDETERMINED) in page) == (label is None)
     assert [path.name for path in sorted(out.glob("*"))] == sorted(only_series(report).dicom)
     assert {"sr", "sc"} <= {path.name.split(".")[1] for path in out.glob("*")}

@@ -103,4 +103,4 @@ def test_orthanc_takes_the_objects_and_gives_them_back_unchanged(objects, tmp_pa
 
 def test_own_objects_as_input_are_ignored(objects):
     files = read_archive(objects / "classic").files
-    assert [(f.status, f.reason) for f in files] == [(IGNORED, "a result of nbcad, no image of a scanner")] * 2
+    assert [(f.status, str(f.reason)) for f in files] == [(IGNORED, "a result of nbcad, no image of a scanner")] * 2

@@ -13,6 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from make_analysis import AXIAL, analysis, lesion, pages_of, patient_of
+from nbcad.language.message import verbatim
 from nbcad.report.types import FileEntry
 
 CORONAL = np.array([1.0, 0, 0]), np.array([0, 0, -1.0])
@@ -231,9 +232,9 @@ def test_everything_that_acts_can_be_reached_by_tab_and_has_a_name(opened):
 
 
 def test_hostile_words_run_nothing(chromium, tmp_path):
-    series = _grey([lesion({3: (16, 16, 48, 48)})], patient_id=HOSTILE, description=HOSTILE, stack=HOSTILE)
+    series = _grey([lesion({3: (16, 16, 48, 48)})], patient_id=HOSTILE, description=HOSTILE, stack=verbatim(HOSTILE))
     series.organs = [HOSTILE] * len(series.organs)
-    files = [FileEntry(HOSTILE, "refused", HOSTILE)]
+    files = [FileEntry(HOSTILE, "refused", verbatim(HOSTILE))]
     page = Opened(chromium, pages_of(tmp_path, patient_of(series), files=files))
     assert page.text("region") == HOSTILE and page.find("h3").text == f"{HOSTILE} ({HOSTILE})"
     assert chromium.title == "nbcad report" and page.complaints() == []

@@ -16,6 +16,7 @@ from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.organ import OrganSvm
 from nbcad.inference.study_stage import Labelled, StudyStage, by_name
+from nbcad.language.message import EMPTY
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
 from nbcad.nets.labels import organ_labels, stage_labels
@@ -125,7 +126,7 @@ def series_entry(analysis: SeriesAnalysis) -> SeriesEntry:
         stack=analysis.series.stack,
         status="analysed",
         rule="1",
-        reason="",
+        reason=EMPTY,
         notes=tuple(analysis.series.notes),
         slices=tuple(
             SliceEntry(image.sop_uid, image.frame, OrganEntry(organ, by_name(organ_labels(), shares)), float(tumour))

@@ -28,6 +28,7 @@ from nbcad.dicom import REFUSED, USED, Series
 from nbcad.dicom.refusal import MALFORMED, one_line
 from nbcad.errors import InputError
 from nbcad.imaging.boxes import Box
+from nbcad.language.message import EMPTY, Message, message
 from nbcad.nets.labels import NORMAL
 
 LESIONS = "tumou?r|lesion|neoplasm|neuroblastoma|metasta|gtv"  # names of segments and ROIs that outline lesions
@@ -42,7 +43,7 @@ class LabelFile:
     source: str  # "csv", "seg", "rtstruct" or "mask"
     sha256: str
     status: str = USED
-    reason: str = ""
+    reason: Message = EMPTY
     slices: dict[Key, SliceAnnotation] = field(default_factory=dict)
 
 
@@ -82,10 +83,10 @@ def read_label_files(
                 continue
             try:
                 file.slices = _annotations(readers[source](path), images, patients)
-            except LabelRefusedError as error:
-                file.status, file.reason = REFUSED, str(error)
+            except LabelRefusedError as refusal:
+                file.status, file.reason = REFUSED, refusal.reason
             except MALFORMED as error:
-                file.status, file.reason = REFUSED, f"cannot be read: {one_line(error)}"
+                file.status, file.reason = REFUSED, message("cannot be read: {error}", error=one_line(error))
     return files
 
 
@@ -152,10 +153,12 @@ def _annotations(masks: Masks, images: ImageIndex, patients: dict[str, PatientLa
         label = patients.get(images.by_key[key][0].patient_id)
         if label is None:
             raise LabelRefusedError(
-                "outlines a lesion, but its patient's stage is not known; give --stages a row for it"
+                message("outlines a lesion, but its patient's stage is not known; give --stages a row for it")
             )
         if label.stage == NORMAL:
-            raise LabelRefusedError("outlines a lesion of a patient whose stage is normal; correct one of the two")
+            raise LabelRefusedError(
+                message("outlines a lesion of a patient whose stage is normal; correct one of the two")
+            )
         annotation.organ = label.organ
         annotation.lesions = [(label.stage, box) for box in found]
     return slices

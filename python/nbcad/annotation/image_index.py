@@ -3,13 +3,14 @@
 import numpy as np
 
 from nbcad.dicom import Series, Slice
+from nbcad.dicom.refusal import Refusal
 
 Key = tuple[str, int]  # SOP Instance UID, frame
 Masks = dict[Key, np.ndarray]  # bool, shape (rows, columns): where the lesions are; every slice that was looked at
 
 
-class LabelRefusedError(Exception):
-    """A label file cannot be used; the message says why."""
+class LabelRefusedError(Refusal):
+    """A label file cannot be used."""
 
 
 class ImageIndex:

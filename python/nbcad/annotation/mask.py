@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from nbcad.annotation.image_index import LabelRefusedError, Masks
 from nbcad.dicom import Geometry, Series, Slice, geometries
+from nbcad.language.message import Message, message
 
 MASK_SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
 SAME_GRID = 0.05  # of a voxel: float32 in a NIfTI header is good for a hundredth
@@ -24,31 +25,40 @@ def masks_of_volume(path: Path, series: list[Series]) -> Masks:
     header.SetFileName(str(path))
     header.ReadImageInformation()
     if header.GetDimension() != 3 or header.GetNumberOfComponents() != 1:
-        raise LabelRefusedError(f"is of {header.GetDimension()} dimensions, not a volume of one number a voxel")
+        raise LabelRefusedError(
+            message("is of {count} dimensions, not a volume of one number a voxel", count=header.GetDimension())
+        )
     if np.prod(header.GetSize(), dtype=float) > _MOST_VOXELS:
-        raise LabelRefusedError(f"is of {header.GetSize()} voxels, more than {_MOST_VOXELS}")
+        raise LabelRefusedError(
+            message("is of {size} voxels, more than {most}", size=str(header.GetSize()), most=_MOST_VOXELS)
+        )
     volume = header.Execute()
     values = np.unique(sitk.GetArrayViewFromImage(volume))
     if len(values) > _MOST_LABELS:
-        raise LabelRefusedError(f"holds {len(values)} different values: an image, not a mask")
+        raise LabelRefusedError(message("holds {count} different values: an image, not a mask", count=len(values)))
     named = [one for one in series if one.series_uid in path.name]
     folder = path.absolute().parent
     beside = [one for one in series if one.slices[0].source.path.absolute().is_relative_to(folder)]
     candidates = named or beside
     if not candidates:
-        raise LabelRefusedError("belongs to no series: put it beside the images, or name it by the Series Instance UID")
+        raise LabelRefusedError(
+            message("belongs to no series: put it beside the images, or name it by the Series Instance UID")
+        )
     masks: Masks = {}
-    mismatches, owners = [], set()
+    mismatches: list[LabelRefusedError] = []
+    owners = set()
     for one in candidates:
         try:
             masks |= _on_slices(volume, one)
             owners.add(one.patient_id)
         except LabelRefusedError as error:
-            mismatches.append(str(error))
+            mismatches.append(error)
     if not masks:
-        raise LabelRefusedError(mismatches[0])
+        raise mismatches[0]
     if len(owners) > 1:
-        raise LabelRefusedError(f"fits the grid of {len(owners)} patients' series; name it by the Series Instance UID")
+        raise LabelRefusedError(
+            message("fits the grid of {count} patients' series; name it by the Series Instance UID", count=len(owners))
+        )
     return masks
 
 
@@ -56,7 +66,7 @@ def _on_slices(volume: sitk.Image, series: Series) -> Masks:
     """The layer of a mask that lies on each slice, its rows and columns turned as the image's are."""
     planes = geometries(series.slices)
     if planes is None:
-        raise LabelRefusedError("(0020,0032) Image Position (Patient) is missing in the series it lies beside")
+        raise LabelRefusedError(message("(0020,0032) Image Position (Patient) is missing in the series it lies beside"))
     voxels = sitk.GetArrayViewFromImage(volume) != 0  # (k, j, i)
     masks = {}
     for image, plane in zip(series.slices, planes, strict=True):
@@ -80,13 +90,21 @@ def _on_slices(volume: sitk.Image, series: Series) -> Masks:
     return masks
 
 
-def _mismatch(volume: sitk.Image, image: Slice, plane: Geometry, slices: int) -> str:
+def _mismatch(volume: sitk.Image, image: Slice, plane: Geometry, slices: int) -> Message:
     def numbers(values: Iterable[float]) -> str:
         return " x ".join(f"{v:.4g}" for v in values)
 
-    return (
-        f"is not on the image's grid: {numbers(volume.GetSize())} voxels of {numbers(volume.GetSpacing())} mm from "
-        f"({', '.join(f'{v:.2f}' for v in volume.GetOrigin())}); the series has {slices} slices of "
-        f"{image.rows} x {image.columns} pixels of {numbers(image.spacing)} mm, one from "
-        f"({', '.join(f'{v:.2f}' for v in plane.position)}); resample it"
+    def place(point: Iterable[float]) -> str:
+        return ", ".join(f"{v:.2f}" for v in point)
+
+    return message(
+        "is not on the image's grid: {voxels} voxels of {voxel_mm} mm from ({origin}); the series has {slices} slices "
+        "of {pixels} pixels of {pixel_mm} mm, one from ({position}); resample it",
+        voxels=numbers(volume.GetSize()),
+        voxel_mm=numbers(volume.GetSpacing()),
+        origin=place(volume.GetOrigin()),
+        slices=slices,
+        pixels=f"{image.rows} x {image.columns}",
+        pixel_mm=numbers(image.spacing),
+        position=place(plane.position),
     )

@@ -11,6 +11,7 @@ from skimage.draw import polygon2mask
 
 from nbcad.annotation.image_index import ImageIndex, LabelRefusedError, Masks
 from nbcad.dicom import Geometry, Series, Slice
+from nbcad.language.message import message
 
 
 def masks_of_structures(path: Path, images: ImageIndex, pattern: re.Pattern) -> Masks:
@@ -26,7 +27,10 @@ def masks_of_structures(path: Path, images: ImageIndex, pattern: re.Pattern) -> 
     }
     if not any(map(pattern.search, names.values())):
         raise LabelRefusedError(
-            "(3006,0020) Structure Set ROI Sequence: no ROI is named as a lesion, but " + ", ".join(names.values())
+            message(
+                "(3006,0020) Structure Set ROI Sequence: no ROI is named as a lesion, but {names}",
+                names=", ".join(names.values()),
+            )
         )
     series_uids: set[str] = set()
     masks: Masks = {}
@@ -43,7 +47,7 @@ def masks_of_structures(path: Path, images: ImageIndex, pattern: re.Pattern) -> 
         for key, mask in filled.items():
             masks[key] = masks.get(key, False) | mask
     if not masks:
-        raise LabelRefusedError("(3006,0010) Referenced Frame of Reference Sequence names none of the images")
+        raise LabelRefusedError(message("(3006,0010) Referenced Frame of Reference Sequence names none of the images"))
     return masks
 
 
@@ -60,18 +64,26 @@ def _add_contour(filled: Masks, contour: pydicom.Dataset, images: ImageIndex, st
     """Fill one contour of an ROI; a second one within it is a hole."""
     if contour.ContourGeometricType not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
         raise LabelRefusedError(
-            f"(3006,0042) Contour Geometric Type is {contour.ContourGeometricType}, not CLOSED_PLANAR"
+            message(
+                "(3006,0042) Contour Geometric Type is {value}, not CLOSED_PLANAR",
+                value=str(contour.ContourGeometricType),
+            )
         )
     points = np.asarray(contour.ContourData, float).reshape(-1, 3)
     image = _contoured_image(contour, points, images, stacks)
     if image is None:
         return
     if image.geometry is None:
-        raise LabelRefusedError("(0020,0032) Image Position (Patient) is missing in an image that is contoured")
+        raise LabelRefusedError(
+            message("(0020,0032) Image Position (Patient) is missing in an image that is contoured")
+        )
     rows, columns, off = _to_pixels(image.geometry, points)
     if np.abs(off).max() > _half_step(images, image):
         raise LabelRefusedError(
-            f"(3006,0050) Contour Data lies {np.abs(off).max():.1f} mm off the plane of the image that it refers to"
+            message(
+                "(3006,0050) Contour Data lies {distance} mm off the plane of the image that it refers to",
+                distance=f"{np.abs(off).max():.1f}",
+            )
         )
     mask = polygon2mask((image.rows, image.columns), np.stack([rows, columns], axis=1))
     middle = np.round([rows.mean(), columns.mean()]).astype(int)
@@ -100,7 +112,7 @@ def _contoured_image(
     ]
     if not distances:
         raise LabelRefusedError(
-            "(3006,0016) Contour Image Sequence is missing, and no image of the referenced series given"
+            message("(3006,0016) Contour Image Sequence is missing, and no image of the referenced series given")
         )
     nearest, off = min(distances, key=itemgetter(1))
     return nearest if off <= _half_step(images, nearest) else None

@@ -9,6 +9,7 @@ import pydicom
 
 from nbcad.annotation.image_index import ImageIndex, LabelRefusedError, Masks
 from nbcad.annotation.mask import SAME_GRID
+from nbcad.language.message import message
 
 
 def masks_of_segmentation(path: Path, images: ImageIndex, pattern: re.Pattern) -> Masks:
@@ -19,17 +20,24 @@ def masks_of_segmentation(path: Path, images: ImageIndex, pattern: re.Pattern) -
     numbers = [n for n, name in names.items() if pattern.search(name)]
     if not numbers:
         raise LabelRefusedError(
-            "(0062,0002) Segment Sequence: no segment is named as a lesion, but " + ", ".join(names.values())
+            message(
+                "(0062,0002) Segment Sequence: no segment is named as a lesion, but {names}",
+                names=", ".join(names.values()),
+            )
         )
     referenced = [str(uids[-1]) for uids in segmentation.get_source_image_uids()]
     used = {uid: found for uid in referenced if (found := images.by_uid.get(uid))}
     if not used:
-        raise LabelRefusedError("(0008,1115) Referenced Series Sequence names none of the images")
+        raise LabelRefusedError(message("(0008,1115) Referenced Series Sequence names none of the images"))
     size = segmentation.Rows, segmentation.Columns
     for image in (image for found in used.values() for image in found):
         if size != (image.rows, image.columns):
             raise LabelRefusedError(
-                f"(0028,0010) Rows and (0028,0011) Columns are {size}, those of the image {(image.rows, image.columns)}"
+                message(
+                    "(0028,0010) Rows and (0028,0011) Columns are {size}, those of the image {image_size}",
+                    size=str(size),
+                    image_size=str((image.rows, image.columns)),
+                )
             )
     _refuse_other_planes(segmentation, images)
     masks: Masks = {}
@@ -61,7 +69,9 @@ def _refuse_other_planes(segmentation: pydicom.Dataset, images: ImageIndex) -> N
     for number, groups in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
         sources = [s for d in groups.get("DerivationImageSequence", []) for s in d.get("SourceImageSequence", [])]
         if not sources:
-            raise LabelRefusedError(f"(0008,2112) Source Image Sequence is missing in frame {number}")
+            raise LabelRefusedError(
+                message("(0008,2112) Source Image Sequence is missing in frame {number}", number=number)
+            )
         position = groups.get("PlanePositionSequence", shared.get("PlanePositionSequence"))
         frame = int(sources[0].get("ReferencedFrameNumber", 1)) - 1
         _, image = images.by_key.get((str(sources[0].ReferencedSOPInstanceUID), frame), (None, None))
@@ -70,6 +80,10 @@ def _refuse_other_planes(segmentation: pydicom.Dataset, images: ImageIndex) -> N
         off = np.subtract(position[0].ImagePositionPatient, image.geometry.position).astype(float)
         if np.abs(off).max() > SAME_GRID * min(image.spacing):
             raise LabelRefusedError(
-                f"(0020,0032) Image Position (Patient) of frame {number} is {np.linalg.norm(off):.2f} mm off that of "
-                "its source image"
+                message(
+                    "(0020,0032) Image Position (Patient) of frame {number} is {distance} mm off that of its source "
+                    "image",
+                    number=number,
+                    distance=f"{np.linalg.norm(off):.2f}",
+                )
             )

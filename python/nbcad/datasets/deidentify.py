@@ -39,6 +39,8 @@ from nbcad.dicom import REFUSED, USED, FileRecord
 from nbcad.dicom.images import months_between
 from nbcad.dicom.refusal import MALFORMED, one_line
 from nbcad.errors import InputError
+from nbcad.language.message import EMPTY, Message, message
+from nbcad.language.terms import term
 from nbcad.runtime.files import existing, refuse_existing, replacing_folder, secret_key
 from nbcad.runtime.progress import progress
 
@@ -180,23 +182,26 @@ def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> Non
     dataset.DeidentificationMethodCodeSequence = [_code_item(code) for code in options]
 
 
-def reason_against(dataset: Dataset) -> str:
+def reason_against(dataset: Dataset) -> Message:
     """Why an object cannot be de-identified here, naming the tag; empty if it can."""
     sop_class = dataset.get("SOPClassUID")
     if sop_class not in STORED:
-        name = getattr(sop_class, "name", sop_class) or "missing"
-        return f"(0008,0016) SOP Class UID is {name}; only MR images, segmentations and structure sets are copied"
+        name = getattr(sop_class, "name", sop_class)
+        return message(
+            "(0008,0016) SOP Class UID is {value}; only MR images, segmentations and structure sets are copied",
+            value=str(name) if name else term("missing"),
+        )
     if dataset.get("BurnedInAnnotation") == "YES":
-        return "(0028,0301) Burned In Annotation is YES: the pixels may name the patient"
+        return message("(0028,0301) Burned In Annotation is YES: the pixels may name the patient")
     if "ConversionType" in dataset:
-        return f"(0008,0064) Conversion Type is {dataset.ConversionType}: a secondary capture"
+        return message("(0008,0064) Conversion Type is {value}: a secondary capture", value=str(dataset.ConversionType))
     if any("SCREEN" in str(value) for value in dataset.get("ImageType") or []):
-        return f"(0008,0008) Image Type is {'/'.join(dataset.ImageType)}: a screen's content"
+        return message("(0008,0008) Image Type is {value}: a screen's content", value="/".join(dataset.ImageType))
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         if not dataset.get(keyword):
             tag = Tag(keyword)
-            return f"{tag} {dictionary_description(tag)} is missing"
-    return ""
+            return message("{element} is missing", element=f"{tag} {dictionary_description(tag)}")
+    return EMPTY
 
 
 def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool, written: _Written) -> FileRecord:
@@ -209,14 +214,16 @@ def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool
                 return FileRecord(str(path), REFUSED, reason)
             uid, patient = str(dataset.SOPInstanceUID), str(dataset.get("PatientID") or "")
             if known := written.images.get(uid):
-                return FileRecord(str(path), REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
+                reason = message("(0008,0018) SOP Instance UID is that of {path}", path=known)
+                return FileRecord(str(path), REFUSED, reason)
             clean(dataset, secrets, keep_characteristics)
             dataset.file_meta = _file_meta(dataset)
             dataset.preamble = bytes(128)
             copy = io.BytesIO()
             dataset.save_as(copy, enforce_file_format=True)
     except MALFORMED as error:
-        return FileRecord(str(path), REFUSED, f"cannot be read as DICOM (PS3.10): {one_line(error)}")
+        reason = message("cannot be read as DICOM (PS3.10): {error}", error=one_line(error))
+        return FileRecord(str(path), REFUSED, reason)
     target = folder / dataset.PatientID / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(copy.getbuffer())

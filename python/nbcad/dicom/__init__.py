@@ -16,6 +16,7 @@ from nbcad.dicom.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
 from nbcad.dicom.study import read_study
 from nbcad.dicom.types import Archive, Geometry, Series, Slice, StoredPixels, geometries
 from nbcad.errors import InputError
+from nbcad.language.message import message
 
 if TYPE_CHECKING:
     from nbcad.runtime.parallel import (
@@ -45,7 +46,7 @@ def read_archive(path: str | Path, map_: "Map" = map) -> Archive:
     """
     archive = read_sources(walk(Path(path)), map_)
     if not archive.files:
-        raise InputError(f"{path} holds no file")
+        raise InputError(message("{path} holds no file", path=str(path)))
     return archive
 
 
@@ -61,7 +62,7 @@ def read_sources(sources: Iterable[Source | FileRecord], map_: "Map" = map) -> A
                 continue
             source = found[0].slice.source
             if (known := first.setdefault(found[0].slice.sop_uid, source)) is not source:
-                record.set_aside(REFUSED, f"(0008,0018) SOP Instance UID is that of {known}")
+                record.set_aside(REFUSED, message("(0008,0018) SOP Instance UID is that of {path}", path=str(known)))
                 continue
             images += found
     return Archive(stacks.build(images), files)

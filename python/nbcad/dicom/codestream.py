@@ -6,6 +6,7 @@ from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTr
 
 from nbcad.dicom.refusal import Refusal
 from nbcad.dicom.types import StoredPixels
+from nbcad.language.message import message
 
 _RLE_HEADER = 64  # bytes: number of segments and 15 offsets (PS3.5 G.5)
 _J2K_START = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4, A.5.1)
@@ -26,24 +27,39 @@ def check(frame: bytes, pixels: StoredPixels) -> None:
     elif pixels.transfer_syntax in JPEGTransferSyntaxes + JPEGLSTransferSyntaxes:
         found = _jpeg_size(frame)
     else:
-        raise Refusal(f"(0002,0010) Transfer Syntax UID is {pixels.transfer_syntax}, which is not read")
+        raise Refusal(
+            message("(0002,0010) Transfer Syntax UID is {value}, which is not read", value=pixels.transfer_syntax)
+        )
     if found is None:
-        raise Refusal("(7FE0,0010) Pixel Data has no codestream of its transfer syntax")
+        raise Refusal(message("(7FE0,0010) Pixel Data has no codestream of its transfer syntax"))
     if found != (pixels.rows, pixels.columns, 1):
         rows, columns, samples = found
         raise Refusal(
-            f"(7FE0,0010) Pixel Data is compressed as {rows} rows, {columns} columns, {samples} samples a pixel; "
-            f"(0028,0010) Rows is {pixels.rows}, (0028,0011) Columns is {pixels.columns}"
+            message(
+                "(7FE0,0010) Pixel Data is compressed as {rows} rows, {columns} columns, {samples} samples a pixel; "
+                "(0028,0010) Rows is {stored_rows}, (0028,0011) Columns is {stored_columns}",
+                rows=rows,
+                columns=columns,
+                samples=samples,
+                stored_rows=pixels.rows,
+                stored_columns=pixels.columns,
+            )
         )
 
 
 def _check_rle(frame: bytes, segments: int) -> None:
     if len(frame) < _RLE_HEADER:
-        raise Refusal("(7FE0,0010) Pixel Data has no RLE header")
+        raise Refusal(message("(7FE0,0010) Pixel Data has no RLE header"))
     found, *offsets = struct.unpack("<16L", frame[:_RLE_HEADER])
     starts = offsets[:segments]
     if found != segments or starts[0] != _RLE_HEADER or sorted({*starts}) != starts or starts[-1] >= len(frame):
-        raise Refusal(f"(7FE0,0010) Pixel Data has an RLE header of {found} segments at {starts}")
+        raise Refusal(
+            message(
+                "(7FE0,0010) Pixel Data has an RLE header of {segments} segments at {starts}",
+                segments=found,
+                starts=str(starts),
+            )
+        )
 
 
 def _j2k_size(frame: bytes) -> tuple[int, int, int] | None:

@@ -21,6 +21,7 @@ from pydicom.pixels import get_decoder
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import BYTES_A_FILE
 from nbcad.dicom.types import StoredPixels
+from nbcad.language.message import Message, message, verbatim
 from nbcad.runtime.memory import limit_memory
 
 _DECODED, _FAILED = b"\x00", b"\x01"  # first byte of an answer
@@ -66,11 +67,21 @@ def decode(frame: bytes, pixels: StoredPixels, seconds: float) -> np.ndarray:
     except (EOFError, OSError):
         running.clear()
         code = decoder.close()
-        how = f"more than {seconds:.1f} s" if code == -signal.SIGALRM else f"its decoder ended with code {code}"
-        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {how}") from None
+        raise not_decoded(_how_ended(code, seconds)) from None
     if answer[:1] != _DECODED or len(answer) != 1 + pixels.frame_bytes:
-        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {answer[1:].decode(errors='replace')[:200]}")
+        raise not_decoded(verbatim(answer[1:].decode(errors="replace")[:200]))
     return np.frombuffer(answer, _dtype(pixels), offset=1).reshape(pixels.rows, pixels.columns)
+
+
+def not_decoded(reason: Message) -> Refusal:
+    """Return the refusal of a frame for a reason that may come from a decoder."""
+    return Refusal(message("(7FE0,0010) Pixel Data cannot be decoded: {reason}", reason=reason))
+
+
+def _how_ended(code: int, seconds: float) -> Message:
+    if code == -signal.SIGALRM:
+        return message("more than {seconds} s", seconds=f"{seconds:.1f}")
+    return message("its decoder ended with code {code}", code=code)
 
 
 def _dtype(pixels: StoredPixels) -> np.dtype:

@@ -10,6 +10,7 @@ from pydicom.filereader import read_sequence_item
 from nbcad.dicom.header import Values
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import Budget, in_memory
+from nbcad.language.message import message
 
 # Macro's sequence -> its attribute -> the attribute of a classic image that means the same.
 _MACROS = {
@@ -48,15 +49,26 @@ def frames(dataset: Dataset, values: Values, number: int, budget: Budget) -> Ite
     for item in items(dataset, "PerFrameFunctionalGroupsSequence", budget):
         found += 1
         if found > number:
-            raise Refusal(f"(5200,9230) Per-frame Functional Groups Sequence has more items than the {number} frames")
+            raise Refusal(
+                message(
+                    "(5200,9230) Per-frame Functional Groups Sequence has more items than the {count} frames",
+                    count=number,
+                )
+            )
         try:
             own = _values(item, budget)
         except MALFORMED as error:
-            yield Refusal(f"functional groups cannot be read: {one_line(error)}")
+            yield Refusal(message("functional groups cannot be read: {error}", error=one_line(error)))
         else:
             yield common | own | {"InstanceNumber": found}
     for _ in range(found, number):
-        yield Refusal(f"(5200,9230) Per-frame Functional Groups Sequence has {found} items for {number} frames")
+        yield Refusal(
+            message(
+                "(5200,9230) Per-frame Functional Groups Sequence has {found} items for {count} frames",
+                found=found,
+                count=number,
+            )
+        )
 
 
 def _values(item: Dataset, budget: Budget) -> dict:

@@ -29,6 +29,8 @@ from nbcad.dicom import private
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import BYTES_A_FILE, BoundedFile, as_binary_io, in_memory
 from nbcad.dicom.types import StoredPixels
+from nbcad.language.message import Message, Value, message
+from nbcad.language.terms import term
 
 _DIRECTORY = "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity"
 _SEQUENCES = (
@@ -78,7 +80,12 @@ Values = dict[str, Any]
 
 
 class Ignored(Exception):
-    """The file is none that holds images; the message is the reason."""
+    """The file is none that holds images."""
+
+    def __init__(self, reason: Message):
+        """Args: which file it is instead."""
+        super().__init__(reason)
+        self.reason = reason
 
 
 def without_deflation(file: BoundedFile) -> BoundedFile:
@@ -100,7 +107,10 @@ def without_deflation(file: BoundedFile) -> BoundedFile:
     data = inflater.decompress(file.read(), LARGEST_INFLATED)
     if inflater.unconsumed_tail:
         raise Refusal(
-            f"(0002,0010) Transfer Syntax UID is deflated, and inflates to more than {LARGEST_INFLATED} bytes"
+            message(
+                "(0002,0010) Transfer Syntax UID is deflated, and inflates to more than {count} bytes",
+                count=LARGEST_INFLATED,
+            )
         )
     return in_memory(bytes(128) + b"DICM" + _PLAIN_META + data, file.budget)
 
@@ -115,7 +125,7 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
     """
     head = file.read(MOST_HEADERS)
     if head.startswith(_ZIP):
-        raise Ignored("a zip within the input is not opened; give it by itself")
+        raise Ignored(message("a zip within the input is not opened; give it by itself"))
     preamble = head[128:132] == b"DICM"
     if not preamble and head[:2] not in _FIRST_GROUPS:
         raise InvalidDicomError
@@ -131,7 +141,7 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
     _refuse_other_objects(dataset, values, preamble)
     tag, vr, length = found
     if tag != _PIXEL_DATA:
-        raise Refusal("(7FE0,0010) Pixel Data is missing")
+        raise Refusal(message("{element} is missing", element=named("PixelData")))
     pixels = _stored(dataset, values, vr, offset)
     _check_length(pixels, length, file.size)
     return dataset, values, pixels
@@ -142,7 +152,9 @@ class _Plain(BoundedFile):
 
     def read(self, count: int = -1) -> bytes:
         if count < 0:
-            raise Refusal("(0002,0010) Transfer Syntax UID is deflated, and not at the place where files have it")
+            raise Refusal(
+                message("(0002,0010) Transfer Syntax UID is deflated, and not at the place where files have it")
+            )
         return super().read(count)
 
 
@@ -192,7 +204,9 @@ def _values(dataset: FileDataset) -> Values:
             values[keyword] = _value(element, encodings)
         except MALFORMED as error:
             if keyword not in _NOT_NEEDED:
-                raise Refusal(f"{named(keyword)} cannot be read: {one_line(error)}") from error
+                raise Refusal(
+                    message("{element} cannot be read: {error}", element=named(keyword), error=one_line(error))
+                ) from error
     if values.get("DiffusionBValue") is None:
         values["DiffusionBValue"] = private.b_value(dataset)
     return values
@@ -216,28 +230,39 @@ def _short_value(element: RawDataElement, encodings: tuple[str, ...]) -> Any:
 def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) -> None:
     sop_class = values.get("SOPClassUID")
     if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or _DIRECTORY in values:
-        raise Ignored("DICOMDIR; the files themselves are read")
+        raise Ignored(message("DICOMDIR; the files themselves are read"))
     if not preamble and sop_class not in UID_dictionary:
         raise InvalidDicomError
     if values.get("Manufacturer") == NAME:
-        raise Ignored("a result of nbcad, no image of a scanner")
+        raise Ignored(message("a result of nbcad, no image of a scanner"))
     if sop_class not in (MRImageStorage, EnhancedMRImageStorage):
-        name = UID(str(sop_class)).name if sop_class else "missing"
-        raise Refusal(f"(0008,0016) SOP Class UID is {name}, not MR or Enhanced MR Image Storage")
+        value = UID(str(sop_class)).name if sop_class else term("missing")
+        raise Refusal(message("(0008,0016) SOP Class UID is {value}, not MR or Enhanced MR Image Storage", value=value))
     for keyword in _NEEDED:
         if not values.get(keyword):
-            raise Refusal(f"{named(keyword)} is missing")
+            raise Refusal(message("{element} is missing", element=named(keyword)))
     if values.get("Modality", "MR") != "MR":
-        raise Refusal(f"(0008,0060) Modality is {values['Modality']}, not MR")
-    photometric = values.get("PhotometricInterpretation", "missing")
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise Refusal(f"(0028,0004) Photometric Interpretation is {photometric}, not MONOCHROME1 or MONOCHROME2")
+        raise Refusal(message("(0008,0060) Modality is {value}, not MR", value=str(values["Modality"])))
+    if values.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+        raise Refusal(
+            message(
+                "(0028,0004) Photometric Interpretation is {value}, not MONOCHROME1 or MONOCHROME2",
+                value=_shown(values, "PhotometricInterpretation"),
+            )
+        )
     if values.get("SamplesPerPixel", 1) != 1:
-        raise Refusal(f"(0028,0002) Samples per Pixel is {values['SamplesPerPixel']}, not 1")
+        raise Refusal(message("(0028,0002) Samples per Pixel is {value}, not 1", value=str(values["SamplesPerPixel"])))
     if "MOSAIC" in (values.get("ImageType") or []):
-        raise Refusal("(0008,0008) Image Type is MOSAIC: many slices in one plane")
+        raise Refusal(message("(0008,0008) Image Type is MOSAIC: many slices in one plane"))
     if "ModalityLUTSequence" in dataset:
-        raise Refusal("(0028,3000) Modality LUT Sequence: an MR image has a linear rescaling or none (PS3.3 A.4)")
+        raise Refusal(
+            message("(0028,3000) Modality LUT Sequence: an MR image has a linear rescaling or none (PS3.3 A.4)")
+        )
+
+
+def _shown(values: Values, keyword: str) -> Value:
+    """Return an element's value for a message."""
+    return str(values[keyword]) if keyword in values else term("missing")
 
 
 def named(keyword: str) -> str:
@@ -255,14 +280,33 @@ def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -
         syntax = ImplicitVRLittleEndian if implicit else explicit
     rows, columns, frames = int(values["Rows"]), int(values["Columns"]), int(values.get("NumberOfFrames") or 1)
     if frames < 1 or (frames > 1 and values["SOPClassUID"] == MRImageStorage):
-        raise Refusal(f"(0028,0008) Number of Frames is {frames} in an object of {values['SOPClassUID'].name}")
+        raise Refusal(
+            message(
+                "(0028,0008) Number of Frames is {count} in an object of {name}",
+                count=frames,
+                name=values["SOPClassUID"].name,
+            )
+        )
     if frames > _MOST_FRAMES:
-        raise Refusal(f"(0028,0008) Number of Frames is {frames}; at most {_MOST_FRAMES} are read from one file")
+        raise Refusal(
+            message(
+                "(0028,0008) Number of Frames is {count}; at most {most} are read from one file",
+                count=frames,
+                most=_MOST_FRAMES,
+            )
+        )
     needed = rows * columns * (_BYTES_A_PIXEL + frames * _BYTES_A_PIXEL_KEPT)
     if needed > BYTES_A_FILE:
         raise Refusal(
-            f"(0028,0010) Rows {rows}, (0028,0011) Columns {columns}, (0028,0008) Number of Frames {frames} would take "
-            f"{needed / 2**30:.1f} GiB; at most {BYTES_A_FILE >> 30} GiB are read from one file"
+            message(
+                "(0028,0010) Rows {rows}, (0028,0011) Columns {columns}, (0028,0008) Number of Frames {frames} would "
+                "take {size} GiB; at most {most} GiB are read from one file",
+                rows=rows,
+                columns=columns,
+                frames=frames,
+                size=f"{needed / 2**30:.1f}",
+                most=BYTES_A_FILE >> 30,
+            )
         )
     allocated, stored, representation = _pixel_format(values)
     offsets, lengths = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
@@ -287,21 +331,43 @@ def _pixel_format(values: Values) -> tuple[int, int, int]:
     allocated, representation = values.get("BitsAllocated") or 0, values.get("PixelRepresentation")
     stored = values.get("BitsStored") or allocated
     if allocated not in (8, 16, 32):
-        raise Refusal(f"(0028,0100) Bits Allocated is {allocated or 'missing'}, not 8, 16 or 32")
+        raise Refusal(
+            message(
+                "(0028,0100) Bits Allocated is {value}, not 8, 16 or 32",
+                value=str(allocated) if allocated else term("missing"),
+            )
+        )
     if not 0 < int(stored) <= allocated:
-        raise Refusal(f"(0028,0101) Bits Stored is {stored} of (0028,0100) Bits Allocated {allocated}")
+        raise Refusal(
+            message(
+                "(0028,0101) Bits Stored is {value} of (0028,0100) Bits Allocated {allocated}",
+                value=str(stored),
+                allocated=str(allocated),
+            )
+        )
     if representation not in (0, 1):
-        found = "missing" if representation is None else representation
-        raise Refusal(f"(0028,0103) Pixel Representation is {found}, not 0 or 1")
+        found = term("missing") if representation is None else str(representation)
+        raise Refusal(message("(0028,0103) Pixel Representation is {value}, not 0 or 1", value=found))
     return allocated, int(stored), representation
 
 
 def _check_length(pixels: StoredPixels, length: int, size: int) -> None:
     if pixels.encapsulated != (length == _UNDEFINED):
-        told = "not encapsulated" if pixels.encapsulated else "encapsulated"
-        syntax = UID(pixels.transfer_syntax)
-        raise Refusal(f"(7FE0,0010) Pixel Data is {told}, yet (0002,0010) Transfer Syntax UID is {syntax.name}")
+        name = UID(pixels.transfer_syntax).name
+        raise Refusal(
+            message(
+                "(7FE0,0010) Pixel Data is not encapsulated, yet (0002,0010) Transfer Syntax UID is {name}", name=name
+            )
+            if pixels.encapsulated
+            else message(
+                "(7FE0,0010) Pixel Data is encapsulated, yet (0002,0010) Transfer Syntax UID is {name}", name=name
+            )
+        )
     needed = pixels.frame_bytes * pixels.frames
     there = min(length, size - pixels.offset)
     if not pixels.encapsulated and there < needed:
-        raise Refusal(f"(7FE0,0010) Pixel Data is cut short: {max(0, there)} of {needed} bytes")
+        raise Refusal(
+            message(
+                "(7FE0,0010) Pixel Data is cut short: {found} of {needed} bytes", found=max(0, there), needed=needed
+            )
+        )

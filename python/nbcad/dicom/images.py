@@ -22,6 +22,7 @@ from nbcad.dicom.header import Ignored, Values, named, parse, without_deflation
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS, IGNORED, REFUSED, BoundedFile, FileRecord, Source
 from nbcad.dicom.types import Geometry, Slice, StoredPixels, shared
+from nbcad.language.message import EMPTY, Message, message
 
 _LARGEST_FIELD_MM = 1000.0  # twice the widest bore; what is larger is a wrong Pixel Spacing, and would fill the memory
 _FARTHEST_MM = 10_000.0
@@ -50,17 +51,17 @@ class Image:
     echo_ms: float | None
     marks: tuple  # values of `MARKS`
     instance: int
-    no_place: str  # why it has no geometry; empty if it has one
+    no_place: Message  # why it has no geometry; empty if it has one
 
 
-# What tells images at one place apart, by the name that a report gives it, in this order.
+# What tells images at one place apart, in this order, with the name that a report gives it.
 MARKS = {
-    "image type": "ImageType",
-    "temporal position": "TemporalPositionIdentifier",
-    "diffusion direction": "DiffusionGradientOrientation",
-    "stack": "StackID",
-    "acquisition": "AcquisitionNumber",
-    "trigger time": "TriggerTime",
+    "ImageType": message("image type"),
+    "TemporalPositionIdentifier": message("temporal position"),
+    "DiffusionGradientOrientation": message("diffusion direction"),
+    "StackID": message("stack"),
+    "AcquisitionNumber": message("acquisition"),
+    "TriggerTime": message("trigger time"),
 }
 
 
@@ -75,14 +76,18 @@ def read_images(source: Source, record: FileRecord) -> list[Image]:
             with record.budget(HEADER_BYTES, HEADER_READS) as budget, source.open(budget) as file:
                 return _images(file, source, record)
         except InvalidDicomError:
-            record.set_aside(IGNORED, "not a DICOM file (PS3.10)")
-        except Ignored as reason:
-            record.set_aside(IGNORED, str(reason))
-        except Refusal as reason:
-            record.set_aside(REFUSED, str(reason))
+            record.set_aside(IGNORED, message("not a DICOM file (PS3.10)"))
+        except Ignored as ignored:
+            record.set_aside(IGNORED, ignored.reason)
+        except Refusal as refusal:
+            record.set_aside(REFUSED, refusal.reason)
         except MALFORMED as error:
-            record.set_aside(REFUSED, str(budget.refusal or f"header cannot be read: {one_line(error)}"))
+            record.set_aside(REFUSED, budget.refusal.reason if budget.refusal else _not_read(error))
     return []
+
+
+def _not_read(error: Exception) -> Message:
+    return message("header cannot be read: {error}", error=one_line(error))
 
 
 def _images(file: BoundedFile, source: Source, record: FileRecord) -> list[Image]:
@@ -100,10 +105,10 @@ def _images(file: BoundedFile, source: Source, record: FileRecord) -> list[Image
             if isinstance(frame, Refusal):
                 raise frame
             images.append(_image(frame, about, stored, source, record, number))
-        except Refusal as reason:
-            record.set_aside(REFUSED, str(reason), number)
+        except Refusal as refusal:
+            record.set_aside(REFUSED, refusal.reason, number)
         except MALFORMED as error:
-            record.set_aside(REFUSED, f"header cannot be read: {one_line(error)}", number)
+            record.set_aside(REFUSED, _not_read(error), number)
     return images
 
 
@@ -142,7 +147,7 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
         weighting=_weighting(frame, about.description, b_value),
         b_value=b_value,
         echo_ms=_number(frame, "EchoTime"),
-        marks=tuple(_text(frame.get(keyword)) for keyword in MARKS.values()),
+        marks=tuple(_text(frame.get(keyword)) for keyword in MARKS),
         instance=int(_number(frame, "InstanceNumber") or 0),
         no_place=no_place,
     )
@@ -156,26 +161,36 @@ def _text(value: Any) -> str:
 def _spacing(frame: Values, stored: StoredPixels) -> tuple[float, float]:
     spacing = _numbers(frame, "PixelSpacing", 2)
     if spacing is None or min(spacing) <= 0:
-        raise Refusal("(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it")
+        raise Refusal(
+            message("(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it")
+        )
     if max(stored.rows * spacing[0], stored.columns * spacing[1]) > _LARGEST_FIELD_MM:
-        raise Refusal(f"(0028,0030) Pixel Spacing {spacing.tolist()} makes the image wider than any MR scanner's field")
+        raise Refusal(
+            message(
+                "(0028,0030) Pixel Spacing {value} makes the image wider than any MR scanner's field",
+                value=str(spacing.tolist()),
+            )
+        )
     return shared((float(spacing[0]), float(spacing[1])))
 
 
-def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | None, str]:
+def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | None, Message]:
     """The image plane, or None and why there is none: none is ever invented."""
     orientation = _numbers(frame, "ImageOrientationPatient", 6)
     position = _numbers(frame, "ImagePositionPatient", 3)
     if orientation is None:
-        return None, "(0020,0037) Image Orientation (Patient) is missing"
+        return None, message("{element} is missing", element=named("ImageOrientationPatient"))
     along_row, along_column = _directions(tuple(orientation.tolist()))
     if position is None:
-        return None, "(0020,0032) Image Position (Patient) is missing"
+        return None, message("{element} is missing", element=named("ImagePositionPatient"))
     if abs(position).max() > _FARTHEST_MM:
         raise Refusal(
-            f"(0020,0032) Image Position (Patient) {position.tolist()} is farther off than any scanner reaches"
+            message(
+                "(0020,0032) Image Position (Patient) {value} is farther off than any scanner reaches",
+                value=str(position.tolist()),
+            )
         )
-    return Geometry(position, along_row, along_column, *spacing), ""
+    return Geometry(position, along_row, along_column, *spacing), EMPTY
 
 
 @lru_cache(maxsize=256)
@@ -184,7 +199,10 @@ def _directions(orientation: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]
     along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
     if np.abs(orientation).max() > 1.01 or not _orthonormal(along_row, along_column):
         raise Refusal(
-            f"(0020,0037) Image Orientation (Patient) {list(orientation)} is no pair of orthogonal unit vectors"
+            message(
+                "(0020,0037) Image Orientation (Patient) {value} is no pair of orthogonal unit vectors",
+                value=str(list(orientation)),
+            )
         )
     along_row.flags.writeable = along_column.flags.writeable = False
     return along_row, along_column
@@ -207,7 +225,13 @@ def _rescale(frame: Values) -> tuple[float, float]:
         slope, intercept = frame.get("RealWorldValueSlope"), frame.get("RealWorldValueIntercept")
     slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise Refusal(f"(0028,1053) Rescale Slope is {slope}, (0028,1052) Rescale Intercept is {intercept}")
+        raise Refusal(
+            message(
+                "(0028,1053) Rescale Slope is {slope}, (0028,1052) Rescale Intercept is {intercept}",
+                slope=str(slope),
+                intercept=str(intercept),
+            )
+        )
     return slope, intercept
 
 
@@ -221,7 +245,14 @@ def _numbers(frame: Values, keyword: str, count: int) -> np.ndarray | None:
     except (TypeError, ValueError):
         numbers = np.empty(0)
     if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise Refusal(f"{named(keyword)} is {value}, not {count} finite numbers")
+        raise Refusal(
+            message(
+                "{element} is {value}, not {count} finite numbers",
+                element=named(keyword),
+                value=str(value),
+                count=count,
+            )
+        )
     return numbers
 
 

@@ -14,6 +14,7 @@ from nbcad.dicom.header import without_deflation
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import REFUSED, BoundedFile, Budget, Source
 from nbcad.dicom.types import Series, Slice, StoredPixels
+from nbcad.language.message import message, verbatim
 
 _COMPRESSED_BYTES_A_BYTE = 2  # of noise, and more than that is none of its frames
 
@@ -41,8 +42,8 @@ def read_pixels(series: Series) -> tuple[list[Slice], np.ndarray]:
             try:
                 volume[place] = _brightness(stored, image)
                 sound[place] = True
-            except Refusal as reason:
-                image.set_aside(REFUSED, str(reason))
+            except Refusal as refusal:
+                image.set_aside(REFUSED, refusal.reason)
     if sound.all():
         return list(series.slices), volume
     slices = [image for image, good in zip(series.slices, sound, strict=True) if good]
@@ -69,12 +70,14 @@ def _read_file(source: Source, images: list[Slice], refuse: bool = True) -> Iter
                     yield image, _decode(frame, pixels, budget)
                 except Refusal as refusal:
                     if refuse:
-                        image.set_aside(REFUSED, str(refusal))
-            reason = f"(7FE0,0010) Pixel Data has not the {pixels.frames} frames of (0028,0008) Number of Frames"
+                        image.set_aside(REFUSED, refusal.reason)
+            reason = message(
+                "(7FE0,0010) Pixel Data has not the {count} frames of (0028,0008) Number of Frames", count=pixels.frames
+            )
     except Refusal as refusal:
-        reason = str(refusal)
+        reason = refusal.reason
     except MALFORMED as error:
-        reason = f"(7FE0,0010) Pixel Data cannot be decoded: {one_line(error)}"
+        reason = decoder.not_decoded(verbatim(one_line(error))).reason
     if refuse:
         for image in wanted.values():
             image.set_aside(REFUSED, reason)
@@ -103,20 +106,24 @@ def _decode(frame: bytes, pixels: StoredPixels, budget: Budget) -> np.ndarray:
     try:
         return decoder.decode_here(frame, pixels)
     except MALFORMED as error:
-        raise Refusal(f"(7FE0,0010) Pixel Data cannot be decoded: {one_line(error)}") from error
+        raise decoder.not_decoded(verbatim(one_line(error))) from error
 
 
 def _brightness(stored: np.ndarray, image: Slice) -> np.ndarray:
     """Stored values after the rescaling, larger being brighter; float32, same shape."""
     if stored.shape != (image.rows, image.columns):
-        raise Refusal(f"(7FE0,0010) Pixel Data has shape {stored.shape}")
+        raise Refusal(message("(7FE0,0010) Pixel Data has shape {shape}", shape=str(stored.shape)))
     if stored.min() == stored.max():
-        raise Refusal(f"(7FE0,0010) Pixel Data: all pixels are equal, {stored.flat[0]}")
+        raise Refusal(message("(7FE0,0010) Pixel Data: all pixels are equal, {value}", value=str(stored.flat[0])))
     slope, intercept = image.rescale
     with np.errstate(over="ignore"):
         values = (stored if (slope, intercept) == (1, 0) else stored * slope + intercept).astype(np.float32)
     if not np.isfinite(values).all():
-        raise Refusal(f"(0028,1053) Rescale Slope {slope:g} makes pixels that are no finite float32 numbers")
+        raise Refusal(
+            message(
+                "(0028,1053) Rescale Slope {value} makes pixels that are no finite float32 numbers", value=f"{slope:g}"
+            )
+        )
     if values.min() == values.max():
-        raise Refusal(f"(0028,1053) Rescale Slope {slope:g} makes all pixels equal")
+        raise Refusal(message("(0028,1053) Rescale Slope {value} makes all pixels equal", value=f"{slope:g}"))
     return -values if image.stored.inverted else values

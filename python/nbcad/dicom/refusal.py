@@ -6,6 +6,8 @@ import zlib
 
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from nbcad.language.message import Message
+
 # What pydicom, zipfile and zlib raise on files that are cut short, mislabelled or of an unknown encoding.
 MALFORMED = (
     BytesLengthException, InvalidDicomError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError,
@@ -14,7 +16,12 @@ MALFORMED = (
 
 
 class Refusal(Exception):
-    """A file or one of its frames cannot be analysed; the message is the reason, with tag and value."""
+    """A file or one of its frames cannot be analysed."""
+
+    def __init__(self, reason: Message):
+        """Args: why, with tag and value."""
+        super().__init__(reason)
+        self.reason = reason
 
 
 def one_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from nbcad.dicom import Series
 from nbcad.errors import InputError
+from nbcad.language.message import EMPTY, Message, Value, joined, message
+from nbcad.language.terms import term
 from nbcad.runtime.paths import SERIES_RULES
 
 _UNKNOWN = "unknown"
@@ -19,7 +21,7 @@ class Decision:
     """Whether a series is taken, and why."""
 
     rule: str  # that took it, or that refused it; several are joined by "; "
-    reason: str  # why it is not taken; empty if it is
+    reason: Message  # why it is not taken; empty if it is
 
 
 @dataclass(frozen=True)
@@ -34,25 +36,35 @@ class Rule:
     exclude: re.Pattern[str] | None = None
     min_slices: int = 1
 
-    def reason_against(self, series: Series) -> str:
+    def reason_against(self, series: Series) -> Message:
         """The first condition that a series does not meet; empty if it meets all."""
         weighting, plane = series.weighting or _UNKNOWN, series.plane or _UNKNOWN
         if self.weighting is not None and weighting not in self.weighting:
-            return f"weighting is {weighting}, not {' or '.join(self.weighting)}"
+            return message("weighting is {found}, not {wanted}", found=term(weighting), wanted=_any_of(self.weighting))
         if self.plane is not None and plane not in self.plane:
-            return f"plane is {plane}, not {' or '.join(self.plane)}"
+            return message("plane is {found}, not {wanted}", found=term(plane), wanted=_any_of(self.plane))
         if self.b_value is not None:
             low, high = self.b_value
             if series.b_value is None or not low <= series.b_value <= high:
-                found = "not known" if series.b_value is None else f"{series.b_value:g} s/mm2"
-                return f"b-value is {found}, not {low:g} to {high:g}"
+                found: Value = term("not known") if series.b_value is None else f"{series.b_value:g} s/mm2"
+                return message("b-value is {found}, not {low} to {high}", found=found, low=f"{low:g}", high=f"{high:g}")
+        described = repr(series.description)
         if self.description and not self.description.search(series.description):
-            return f"description {series.description!r} does not match {self.description.pattern!r}"
+            pattern = repr(self.description.pattern)
+            return message("description {description} does not match {pattern}", description=described, pattern=pattern)
         if self.exclude and self.exclude.search(series.description):
-            return f"description {series.description!r} matches {self.exclude.pattern!r}, which is excluded"
+            return message(
+                "description {description} matches {pattern}, which is excluded",
+                description=described,
+                pattern=repr(self.exclude.pattern),
+            )
         if len(series.slices) < self.min_slices:
-            return f"{len(series.slices)} slices are fewer than {self.min_slices}"
-        return ""
+            return message("{count} slices are fewer than {least}", count=len(series.slices), least=self.min_slices)
+        return EMPTY
+
+
+def _any_of(names: list[str]) -> Message:
+    return joined(map(term, names), message(" or "))
 
 
 def read_rules(path: str | Path = SERIES_RULES) -> list[Rule]:
@@ -65,20 +77,33 @@ def read_rules(path: str | Path = SERIES_RULES) -> list[Rule]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"series rules {path} cannot be read: {error.strerror}; git checkout brings it back"
-        ) from error
+        reason = message(
+            "series rules {path} cannot be read: {error}; git checkout brings it back",
+            path=str(path),
+            error=str(error.strerror),
+        )
+        raise InputError(reason) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"series rules {path} are no TOML: {error}") from error
+        raise InputError(
+            message("series rules {path} are no TOML: {error}", path=str(path), error=str(error))
+        ) from error
+    where = message("series rules {path}", path=str(path))
     for key in content.keys() - {"take"}:
-        raise InputError(f"series rules {path}: key {key!r} is not known; rules are [[take]]")
+        raise _wrong(where, message("key {key} is not known; rules are [[take]]", key=repr(key)))
     tables = content.get("take")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise InputError(f"series rules {path}: no [[take]] stands in it, so that no series would be taken")
-    rules = [_rule(table, f"series rules {path}: [[take]] {number}") for number, table in enumerate(tables, start=1)]
+        raise _wrong(where, message("no [[take]] stands in it, so that no series would be taken"))
+    rules = [
+        _rule(table, message("series rules {path}: [[take]] {number}", path=str(path), number=number))
+        for number, table in enumerate(tables, start=1)
+    ]
     if len({rule.name for rule in rules}) < len(rules):
-        raise InputError(f"series rules {path}: two rules have one name")
+        raise _wrong(where, message("two rules have one name"))
     return rules
+
+
+def _wrong(where: Message, reason: Message) -> InputError:
+    return InputError(message("{where}: {reason}", where=where, reason=reason))
 
 
 def decide(series: Series, rules: list[Rule], only_series: str | None = None) -> Decision:
@@ -91,21 +116,23 @@ def decide(series: Series, rules: list[Rule], only_series: str | None = None) ->
     """
     if only_series is not None:
         asked_for = series.series_uid == only_series
-        return Decision("--series", "" if asked_for else "another series was asked for")
+        return Decision("--series", EMPTY if asked_for else message("another series was asked for"))
     against = {rule.name: rule.reason_against(series) for rule in rules}
     for name, reason in against.items():
         if not reason:
-            return Decision(name, "")
-    return Decision("; ".join(against), "; ".join(f"rule {name!r}: {reason}" for name, reason in against.items()))
+            return Decision(name, EMPTY)
+    reasons = [message("rule {name}: {reason}", name=repr(name), reason=reason) for name, reason in against.items()]
+    return Decision("; ".join(against), joined(reasons))
 
 
-def _rule(table: dict, where: str) -> Rule:
+def _rule(table: dict, where: Message) -> Rule:
     """One checked rule."""
     for key in table.keys() - Rule.__dataclass_fields__.keys():
-        raise InputError(f"{where}: key {key!r} is not known; known are {', '.join(Rule.__dataclass_fields__)}")
+        known = ", ".join(Rule.__dataclass_fields__)
+        raise _wrong(where, message("key {key} is not known; known are {known}", key=repr(key), known=known))
     name = table.get("name")
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{where}: key 'name' is missing or empty")
+        raise _wrong(where, message("key 'name' is missing or empty"))
     return Rule(
         name=name,
         weighting=_some_of(_WEIGHTINGS, table, "weighting", where),
@@ -117,21 +144,23 @@ def _rule(table: dict, where: str) -> Rule:
     )
 
 
-def _some_of(allowed: tuple[str, ...], table: dict, key: str, where: str) -> list[str] | None:
+def _some_of(allowed: tuple[str, ...], table: dict, key: str, where: Message) -> list[str] | None:
     if key not in table:
         return None
     value = table[key]
     if not isinstance(value, list) or not value or any(entry not in allowed for entry in value):
-        raise InputError(f"{where}: key {key!r} is {value!r}, not a list of {', '.join(allowed)}")
+        names = ", ".join(allowed)
+        reason = message("key {key} is {value}, not a list of {names}", key=repr(key), value=repr(value), names=names)
+        raise _wrong(where, reason)
     return value
 
 
-def _bounds(table: dict, where: str) -> list[float] | None:
+def _bounds(table: dict, where: Message) -> list[float] | None:
     if "b_value" not in table:
         return None
     value = table["b_value"]
     if not isinstance(value, list) or len(value) != 2 or not all(map(_number, value)) or value[0] > value[1]:
-        raise InputError(f"{where}: key 'b_value' is {value!r}, not [lowest, highest]")
+        raise _wrong(where, message("key 'b_value' is {value}, not [lowest, highest]", value=repr(value)))
     return value
 
 
@@ -139,18 +168,21 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def _least_slices(table: dict, where: str) -> int:
+def _least_slices(table: dict, where: Message) -> int:
     value = table.get("min_slices", Rule.min_slices)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{where}: key 'min_slices' is {value!r}, not a whole number of at least 1")
+        raise _wrong(where, message("key 'min_slices' is {value}, not a whole number of at least 1", value=repr(value)))
     return value
 
 
-def _pattern(table: dict, key: str, where: str) -> re.Pattern[str] | None:
+def _pattern(table: dict, key: str, where: Message) -> re.Pattern[str] | None:
     if key not in table:
         return None
     text = table[key]
     try:
         return re.compile(text, re.IGNORECASE)
     except (re.error, TypeError) as error:
-        raise InputError(f"{where}: key {key!r} is {text!r}, no regular expression: {error}") from error
+        reason = message(
+            "key {key} is {value}, no regular expression: {error}", key=repr(key), value=repr(text), error=str(error)
+        )
+        raise _wrong(where, reason) from error

@@ -18,6 +18,7 @@ from typing import IO, BinaryIO, Final, Literal, cast
 
 from nbcad.dicom.refusal import MALFORMED, Refusal
 from nbcad.errors import InputError
+from nbcad.language.message import EMPTY, Message, counted, joined, message
 from nbcad.runtime import verbosity
 
 USED: Final = "used"
@@ -50,9 +51,9 @@ class Budget:
         self.bytes -= count
         self.reads -= 1
         if self.bytes < 0 or self.reads < 0:
-            self.refusal = Refusal("takes more bytes or elements to read than any sound file of its kind")
+            self.refusal = Refusal(message("takes more bytes or elements to read than any sound file of its kind"))
         elif time.monotonic() > self.deadline:
-            self.refusal = Refusal(f"takes more than {SECONDS_A_FILE:g} s to read")
+            self.refusal = Refusal(message("takes more than {seconds} s to read", seconds=f"{SECONDS_A_FILE:g}"))
         if self.refusal:
             raise self.refusal
 
@@ -67,21 +68,24 @@ class FileRecord:
 
     __slots__ = ("_fates", "_seconds", "frames", "path")
 
-    def __init__(self, path: str, status: str = USED, reason: str = ""):
+    def __init__(self, path: str, status: str = USED, reason: Message = EMPTY):
         self.path, self.frames = path, 1
-        self._fates: dict[int, tuple[str, str]] = {}
+        self._fates: dict[int, tuple[str, Message]] = {}
         self._seconds = 0.0
         if status != USED:
             self.set_aside(status, reason)
 
-    def set_aside(self, status: str, reason: str, frame: int | None = None) -> None:
+    def set_aside(self, status: str, reason: Message, frame: int | None = None) -> None:
         """Refuse or ignore one frame, or all; what was set aside before keeps its first reason."""
         numbers = range(self.frames) if frame is None else (frame,)
         undecided = [number for number in numbers if number not in self._fates]
         self._fates.update(dict.fromkeys(undecided, (status, reason)))
         if undecided:
-            which = f"{self.path}, {_counted(undecided)}" if len(undecided) < self.frames else self.path
-            verbosity.detail(f"{status}: {which}: {reason}")
+            whole = len(undecided) == self.frames
+            which = (
+                f"{status}: {self.path}: {reason}" if whole else f"{self.path}: {_of_frames(undecided, status, reason)}"
+            )
+            verbosity.detail(which)
 
     def adopt(self, other: "FileRecord") -> None:
         """Set aside what was set aside in a copy of this record, in another process."""
@@ -96,14 +100,14 @@ class FileRecord:
         return REFUSED if self.refused_frames else IGNORED
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Message:
         """Why it, or which of its frames, is not used."""
-        by_fate: dict[tuple[str, str], list[int]] = {}
+        by_fate: dict[tuple[str, Message], list[int]] = {}
         for number, fate in sorted(self._fates.items()):
             by_fate.setdefault(fate, []).append(number)
         if len(by_fate) == 1 and len(self._fates) == self.frames:
             return next(iter(by_fate))[1]
-        return "; ".join(f"{_counted(numbers)} {status}: {why}" for (status, why), numbers in by_fate.items())
+        return joined(_of_frames(numbers, status, why) for (status, why), numbers in by_fate.items())
 
     @property
     def refused_frames(self) -> int:
@@ -120,16 +124,30 @@ class FileRecord:
             self._seconds += time.monotonic() - started
 
 
-def _counted(numbers: list[int]) -> str:
-    """ "frame 3" or "frames 0-4, 7" of ascending numbers."""
+def _of_frames(numbers: list[int], status: str, reason: Message) -> Message:
+    """Return what became of some of a file's frames, given by ascending numbers: "frames 0-4, 7 refused: ..."."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-    return f"frame{'s' * (len(numbers) > 1)} {text}"
+    shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    if status == REFUSED:
+        return counted(
+            "frame {numbers} refused: {reason}",
+            "frames {numbers} refused: {reason}",
+            count=len(numbers),
+            numbers=shown,
+            reason=reason,
+        )
+    return counted(
+        "frame {numbers} ignored: {reason}",
+        "frames {numbers} ignored: {reason}",
+        count=len(numbers),
+        numbers=shown,
+        reason=reason,
+    )
 
 
 class BoundedFile:
@@ -178,11 +196,16 @@ class Source:
         archive = _zip(self.path, stated.st_mtime_ns, stated.st_size)
         about = archive.getinfo(self.member)
         if about.flag_bits & 1:
-            raise Refusal("member of the zip is encrypted; unpack it")
+            raise Refusal(message("member of the zip is encrypted; unpack it"))
         if about.compress_type not in _ZIP_METHODS:
-            raise Refusal("member of the zip is packed by another method than deflate; unpack it")
+            raise Refusal(message("member of the zip is packed by another method than deflate; unpack it"))
         if about.file_size > BYTES_A_FILE:
-            raise Refusal(f"member of the zip says that it unpacks to {about.file_size} bytes; at most 2 GiB are read")
+            raise Refusal(
+                message(
+                    "member of the zip says that it unpacks to {count} bytes; at most 2 GiB are read",
+                    count=about.file_size,
+                )
+            )
         return BoundedFile(archive.open(about), about.file_size, budget)
 
 
@@ -202,7 +225,7 @@ def walk(path: Path) -> Iterator[Source | FileRecord]:
         InputError: ``path`` does not exist or is a damaged zip.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist; give a DICOM folder, file or zip")
+        raise InputError(message("{path} does not exist; give a DICOM folder, file or zip", path=str(path)))
     if path.is_file() and zipfile.is_zipfile(path):
         yield from _members(path)
     else:
@@ -218,13 +241,13 @@ def _below(top: Path) -> Iterator[Source | FileRecord]:
             if stat.S_ISREG(mode):
                 yield Source(path)
             elif not stat.S_ISDIR(mode):  # opening a pipe would wait for its other end
-                yield FileRecord(str(path), IGNORED, "no regular file, but a pipe, socket or device")
+                yield FileRecord(str(path), IGNORED, message("no regular file, but a pipe, socket or device"))
             elif path != top and path.is_symlink():  # it may lead in a circle, or out of the input
-                yield FileRecord(str(path), IGNORED, "symbolic link to a folder; give that folder itself")
+                yield FileRecord(str(path), IGNORED, message("symbolic link to a folder; give that folder itself"))
             else:
                 waiting += (path / name for name in sorted(os.listdir(path), reverse=True))
         except OSError as error:
-            yield FileRecord(str(path), REFUSED, f"cannot be read: {error.strerror}")
+            yield FileRecord(str(path), REFUSED, message("cannot be read: {error}", error=str(error.strerror)))
 
 
 def _members(path: Path) -> Iterator[Source | FileRecord]:
@@ -232,11 +255,12 @@ def _members(path: Path) -> Iterator[Source | FileRecord]:
         with zipfile.ZipFile(path) as archive:
             names = [about.filename for about in archive.infolist() if not about.is_dir()]
     except MALFORMED as error:
-        raise InputError(f"{path} is a damaged zip: {error}") from error
+        raise InputError(message("{path} is a damaged zip: {error}", path=str(path), error=str(error))) from error
     for number, name in enumerate(names := sorted(names)):
         source = Source(path, name)
         if number and names[number - 1] == name:
-            yield FileRecord(f"{source} (again)", REFUSED, "the zip holds two members of this name; unpack it")
+            reason = message("the zip holds two members of this name; unpack it")
+            yield FileRecord(f"{source} (again)", REFUSED, reason)
         else:
             yield source
 

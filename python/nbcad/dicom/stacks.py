@@ -6,6 +6,8 @@ what tells it from the others of its series.
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
+from itertools import compress
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from nbcad.dicom.images import MARKS, Image
 from nbcad.dicom.pixels import stored_digest
 from nbcad.dicom.sources import REFUSED
 from nbcad.dicom.types import Geometry, Series, distances_along_normal, geometries
+from nbcad.language.message import EMPTY, Message, joined, message
+from nbcad.language.terms import term
 
 _SAME_DIRECTION = 1e-3  # direction cosines that differ by less belong to one stack
 _SAME_SPACING_MM = 1e-3
@@ -20,14 +24,16 @@ _SAME_PLACE_MM = 1e-2
 _SAME_ECHO_MS = 0.1
 _GAP = 1.5  # times the usual step
 
+_Key = TypeVar("_Key", bound=Hashable)
+
 
 class _Stack:
     """Images that belong together, and what was found out on the way."""
 
-    def __init__(self, images: list[Image], parts: tuple[str, ...] = (), notes: tuple[str, ...] = ()):
+    def __init__(self, images: list[Image], parts: tuple[Message, ...] = (), notes: tuple[Message, ...] = ()):
         self.images, self.parts, self.notes = images, parts, notes
 
-    def part(self, images: list[Image], name: str, note: str = "") -> "_Stack":
+    def part(self, images: list[Image], name: Message, note: Message = EMPTY) -> "_Stack":
         """Some of its images by themselves."""
         return _Stack(images, (*self.parts, name), (*self.notes, note) if note else self.notes)
 
@@ -58,8 +64,8 @@ def build(images: Iterable[Image]) -> list[Series]:
     return sorted(series, key=lambda s: (s.patient_id, s.study_uid, s.series_uid, -len(s.slices)))
 
 
-def _alone(image: Image) -> str:
-    return f"{image.no_place}: the image stands alone and has no millimetres"
+def _alone(image: Image) -> Message:
+    return message("{reason}: the image stands alone and has no millimetres", reason=image.no_place)
 
 
 def _alike(images: Iterable[Image]) -> list[list[Image]]:
@@ -97,23 +103,29 @@ def _one_at_each_place(stack: _Stack) -> list[_Stack]:
     most = _most(places)
     if most == 1:
         return [stack]
-    for index, name in enumerate(MARKS):
+    for index, mark in enumerate(MARKS.values()):
         parts = _split(stack.images, (image.marks[index] for image in stack.images))
         helps = all(_most(_places(_Stack(part))) < most for part in parts.values())
         if helps and len(parts) <= most:
-            found = [stack.part(part, f"{name} {value or 'not given'}") for value, part in parts.items()]
+            found = [stack.part(part, _marked(mark, value)) for value, part in parts.items()]
             return [single for part in found for single in _one_at_each_place(part)]
     stack = _Stack(_without_copies(stack.images, places), stack.parts, stack.notes)
     parts = _split(stack.images, _occurrences(_places(stack)))
     if len(parts) == 1:
         return [stack]
-    note = "several images stand at each place; only (0020,0013) Instance Number tells them apart"
-    return [stack.part(part, f"image {number} of each place", note) for number, part in parts.items()]
+    note = message("several images stand at each place; only (0020,0013) Instance Number tells them apart")
+    return [
+        stack.part(part, message("image {number} of each place", number=number), note) for number, part in parts.items()
+    ]
 
 
-def _split(images: list[Image], keys: Iterable[Hashable]) -> dict[Hashable, list[Image]]:
+def _marked(mark: Message, value: str) -> Message:
+    return message("{mark} {value}", mark=mark, value=value) if value else message("{mark} not given", mark=mark)
+
+
+def _split(images: list[Image], keys: Iterable[_Key]) -> dict[_Key, list[Image]]:
     """Images by their keys, one for each."""
-    parts: dict[Hashable, list[Image]] = {}
+    parts: dict[_Key, list[Image]] = {}
     for image, key in zip(images, keys, strict=True):
         parts.setdefault(key, []).append(image)
     return parts
@@ -154,9 +166,10 @@ def _without_copies(images: list[Image], places: list[int]) -> list[Image]:
         if known is image:
             kept.append(image)
         else:
-            image.slice.set_aside(
-                REFUSED, f"(0020,0032) Image Position (Patient) and all pixels are those of {known.slice.source}"
+            reason = message(
+                "(0020,0032) Image Position (Patient) and all pixels are those of {path}", path=str(known.slice.source)
             )
+            image.slice.set_aside(REFUSED, reason)
     return kept
 
 
@@ -165,8 +178,10 @@ def _without_gaps(stack: _Stack) -> list[_Stack]:
     pieces = _cut(_sorted_by_place(stack.images))
     if len(pieces) == 1:
         return [_Stack(pieces[0][0], stack.parts, stack.notes)]
-    numbered = enumerate(pieces, start=1)
-    return [stack.part(images, f"part {number} of {len(pieces)}", note) for number, (images, note) in numbered]
+    return [
+        stack.part(images, message("part {number} of {count}", number=number, count=len(pieces)), note)
+        for number, (images, note) in enumerate(pieces, start=1)
+    ]
 
 
 def _sorted_by_place(images: list[Image]) -> list[Image]:
@@ -175,26 +190,30 @@ def _sorted_by_place(images: list[Image]) -> list[Image]:
     return [images[index] for index in order]
 
 
-def _cut(images: list[Image]) -> list[tuple[list[Image], str]]:
+def _cut(images: list[Image]) -> list[tuple[list[Image], Message]]:
     """Cut sorted images at gaps, and the pieces likewise; with each the gap that cut it off."""
     steps = np.diff(_Stack(images).distances)
     usual = float(np.percentile(steps, 50, method="lower")) if len(steps) else 0.0
     cuts = np.flatnonzero(steps > _GAP * usual) + 1
     if not len(cuts):
-        return [(images, "")]
-    note = f"the usual step is {usual:.1f} mm, a gap of {steps.max():.1f} mm splits the series; nothing is interpolated"
+        return [(images, EMPTY)]
+    note = message(
+        "the usual step is {usual} mm, a gap of {gap} mm splits the series; nothing is interpolated",
+        usual=f"{usual:.1f}",
+        gap=f"{steps.max():.1f}",
+    )
     pieces = [images[first:last] for first, last in zip([0, *cuts], [*cuts, len(images)], strict=True)]
     return [(part, deeper or note) for piece in pieces for part, deeper in _cut(piece)]
 
 
 def _named_apart(stacks: list[_Stack]) -> list[Series]:
     """The stacks of one series, each with what tells it from the others."""
-    names = [_name(stack, stacks) for stack in stacks]
+    names = _names(stacks)
     times = Counter(names)
     made = []
     for stack, name, number in zip(stacks, names, _occurrences(names), strict=True):
         if times[name] > 1:
-            name = f"{name}, stack {number} of {times[name]}".removeprefix(", ")
+            name = (*name, message("stack {number} of {count}", number=number, count=times[name]))
         first, about = stack.images[0], stack.images[0].about
         made.append(
             Series(
@@ -208,28 +227,32 @@ def _named_apart(stacks: list[_Stack]) -> list[Series]:
                 phantom=about.phantom,
                 slices=[image.slice for image in stack.images],
                 b_value=first.b_value,
-                stack=name,
+                stack=joined(name, message(", ")),
                 notes=list(stack.notes),
             )
         )
     return made
 
 
-def _name(stack: _Stack, among: list[_Stack]) -> str:
-    """What tells a stack from the others of its series, as far as words do."""
+def _names(stacks: list[_Stack]) -> list[tuple[Message, ...]]:
+    """What tells each stack of a series from the others, as far as words do."""
+    facts = [_facts(stack) for stack in stacks]
+    differ = [len(set(of_all)) > 1 for of_all in zip(*facts, strict=True)]
+    return [(*compress(own, differ), *stack.parts) for own, stack in zip(facts, stacks, strict=True)]
 
-    def facts(other: _Stack) -> list[str]:
-        image = other.images[0]
-        return [
-            _plane(image.slice.geometry) or "no position",
-            f"{image.slice.rows} rows, {image.slice.columns} columns",
-            f"{image.slice.spacing[0]:g} x {image.slice.spacing[1]:g} mm a pixel",
-            "no b-value" if image.b_value is None else f"b {image.b_value:g} s/mm2",
-            "no echo time" if image.echo_ms is None else f"echo {image.echo_ms:g} ms",
-        ]
 
-    differing = [own for own, *others in zip(facts(stack), *map(facts, among), strict=True) if {*others} != {own}]
-    return ", ".join([*differing, *stack.parts])
+def _facts(stack: _Stack) -> list[Message]:
+    """What may tell a stack from others, the same facts of each."""
+    image = stack.images[0]
+    rows, columns, spacing = image.slice.rows, image.slice.columns, image.slice.spacing
+    plane, b_value, echo_ms = _plane(image.slice.geometry), image.b_value, image.echo_ms
+    return [
+        term(plane) if plane else message("no position"),
+        message("{rows} rows, {columns} columns", rows=rows, columns=columns),
+        message("{size} mm a pixel", size=f"{spacing[0]:g} x {spacing[1]:g}"),
+        message("no b-value") if b_value is None else message("b {value} s/mm2", value=f"{b_value:g}"),
+        message("no echo time") if echo_ms is None else message("echo {time} ms", time=f"{echo_ms:g}"),
+    ]
 
 
 def _plane(geometry: Geometry | None) -> str:

@@ -16,6 +16,7 @@ from nbcad.dicom.functional_groups import items
 from nbcad.dicom.header import named, without_deflation
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS, FileRecord, Source, as_binary_io
+from nbcad.language.message import Message, message
 
 # Type 1 or 2 of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, if only empty.
 _ALWAYS = (
@@ -36,7 +37,7 @@ _PIXELS = 0x7FE00008
 _REPLACED = "\ufffd"  # what pydicom puts in the place of bytes that it cannot decode
 
 
-def read_study(source: Source, record: FileRecord) -> tuple[Dataset, list[str]]:
+def read_study(source: Source, record: FileRecord) -> tuple[Dataset, list[Message]]:
     """The elements of a file's patient and study that can be written as the standard wants them.
 
     Text comes decoded; an object that holds it needs a character set that has all of Unicode.
@@ -62,25 +63,30 @@ def read_study(source: Source, record: FileRecord) -> tuple[Dataset, list[str]]:
                 if codes := [_copied(item, _CODE, encodings) for item in items(header, _METHOD, budget)]:
                     setattr(study, _METHOD, [code for code, _ in codes])
         except MALFORMED as error:
-            raise Refusal(f"header cannot be read again: {one_line(error)}") from error
+            raise Refusal(message("header cannot be read again: {error}", error=one_line(error))) from error
     for keyword in _ALWAYS:
         if keyword not in study:
             setattr(study, keyword, "")
     return study, [*notes, *(note for _, of_code in codes for note in of_code)]
 
 
-def _copied(header: Dataset, keywords: tuple[str, ...], encodings: list[str] | None) -> tuple[Dataset, list[str]]:
+def _copied(header: Dataset, keywords: tuple[str, ...], encodings: list[str] | None) -> tuple[Dataset, list[Message]]:
     """Those of the elements that have a value which can be written, and why others cannot."""
-    copy, notes = Dataset(), []
+    copy = Dataset()
+    notes: list[Message] = []
     for keyword in keywords:
         try:
             if value := _value(header.get_item(keyword), keyword, encodings):
                 setattr(copy, keyword, value)
-        except Refusal as reason:
-            notes.append(f"{named(keyword)} is not copied: {reason}")
+        except Refusal as refusal:
+            notes.append(_not_copied(keyword, refusal.reason))
         except MALFORMED:  # what it says may hold the value
-            notes.append(f"{named(keyword)} is not copied: it cannot be read")
+            notes.append(_not_copied(keyword, message("it cannot be read")))
     return copy, notes
+
+
+def _not_copied(keyword: str, reason: Message) -> Message:
+    return message("{element} is not copied: {reason}", element=named(keyword), reason=reason)
 
 
 def _encodings(header: Dataset) -> list[str] | None:
@@ -104,20 +110,22 @@ def _value(raw: RawDataElement | DataElement | None, keyword: str, encodings: li
         return ""
     if isinstance(raw, RawDataElement):
         if not _PLAIN.fullmatch(raw.value) and encodings is None:
-            raise Refusal("(0008,0005) Specific Character Set is missing or not known, and it is not plain ASCII")
+            raise Refusal(
+                message("(0008,0005) Specific Character Set is missing or not known, and it is not plain ASCII")
+            )
         element = convert_raw_data_element(raw, encoding=encodings)
     else:
         element = raw
     values = element.value if isinstance(element.value, MultiValue) else [element.value]
     text = "\\".join("" if value is None else str(value) for value in values)
     if _REPLACED in text:
-        raise Refusal("it cannot be decoded by (0008,0005) Specific Character Set")
+        raise Refusal(message("it cannot be decoded by (0008,0005) Specific Character Set"))
     if len(values) > 1 and dictionary_VM(keyword) == "1":
-        raise Refusal("it has several values")
+        raise Refusal(message("it has several values"))
     try:
         DataElement(Tag(keyword), dictionary_VR(keyword), text, validation_mode=config.RAISE)
     except ValueError:
-        raise Refusal(f"it is no value of VR {dictionary_VR(keyword)}") from None
+        raise Refusal(message("it is no value of VR {name}", name=dictionary_VR(keyword))) from None
     if keyword == "PatientSex" and text not in ("", *_SEXES):
-        raise Refusal(f"it is none of {', '.join(_SEXES)}")
+        raise Refusal(message("it is none of {names}", names=", ".join(_SEXES)))
     return text

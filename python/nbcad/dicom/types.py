@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.uid import MRImageStorage
 
 from nbcad.dicom.sources import FileRecord, Source
+from nbcad.language.message import EMPTY, Message
 
 _T = TypeVar("_T")
 
@@ -84,7 +85,7 @@ class Slice:
     sop_class_uid: str = MRImageStorage
     frame_of_reference_uid: str = ""  # empty: unknown what else its coordinates can be compared with
 
-    def set_aside(self, status: str, reason: str) -> None:
+    def set_aside(self, status: str, reason: Message) -> None:
         """Refuse or ignore this image in its file's record."""
         self.record.set_aside(status, reason, self.frame)
 
@@ -106,8 +107,8 @@ class Series:
     phantom: bool  # (0028,0300) Quality Control Image is YES: no patient (DICOM PS3.3 C.7.6.1)
     slices: list[Slice] = field(default_factory=list)
     b_value: float | None = None  # s/mm2
-    stack: str = ""  # what tells it from the series' other stacks; empty if there is none
-    notes: list[str] = field(default_factory=list)
+    stack: Message = EMPTY  # what tells it from the series' other stacks; empty if there is none
+    notes: list[Message] = field(default_factory=list)
 
     @property
     def slice_step_mm(self) -> float | None:

@@ -9,6 +9,7 @@ from nbcad.errors import ModelError
 from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import pad_for_windows, stage_grid
 from nbcad.inference.lesions import STRIDE
+from nbcad.language.message import message
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import Transform, caffe
 from nbcad.runtime.paths import STAGE_NET
@@ -31,7 +32,12 @@ def to_fully_convolutional(weights: str | Path) -> caffe.Net:
         values = stored.get(name.removesuffix("-conv"), [])
         if [value.size for value in values] != [blob.data.size for blob in blobs]:
             raise ModelError(
-                f"{weights}: layer {name.removesuffix('-conv')} does not fit {FCN}; is it the stage net's?"
+                message(
+                    "{path}: layer {name} does not fit {net}; is it the stage net's?",
+                    path=str(weights),
+                    name=name.removesuffix("-conv"),
+                    net=str(FCN),
+                )
             )
         for blob, value in zip(blobs, values, strict=True):
             blob.data.flat = value.flat

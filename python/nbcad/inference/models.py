@@ -12,6 +12,7 @@ from nbcad.inference import SEAL, heat, organ
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import OperatingPoint
 from nbcad.inference.organ import OrganSvm
+from nbcad.language.message import Message, Value, message
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.runtime.files import replacing_file
@@ -21,8 +22,8 @@ SCHEMA = "nbcad-model/1"
 ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
 STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
 _REMEDY = {
-    "organ": "run `make train-organ`, or `nbcad fit-organ-svm` if the net is as it should be",
-    "stage": "run `make train-stage`, or `nbcad choose-operating-point` if the net is as it should be",
+    "organ": message("run `make train-organ`, or `nbcad fit-organ-svm` if the net is as it should be"),
+    "stage": message("run `make train-stage`, or `nbcad choose-operating-point` if the net is as it should be"),
 }
 
 
@@ -94,9 +95,9 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         operating_point = OperatingPoint(facts["threshold"], facts["extent"])
         calibration, n4 = Calibration(**facts["calibration"]), facts["n4"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{point} cannot be read: {error}") from error
+        raise ModelError(message("{path} cannot be read: {error}", path=str(point), error=str(error))) from error
     svm = organ.load(folder / "organ")
-    _fit("organ", f"the SVM in {folder / 'organ'}", len(svm.labels), organ_labels())
+    _fit("organ", message("the SVM in {path}", path=str(folder / "organ")), len(svm.labels), organ_labels())
     stage_fcn = heat.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"])
     _fit("stage", shown(heat.FCN), stage_fcn.blobs["prob"].shape[1], stage_labels())
     return Models(
@@ -125,21 +126,31 @@ def kept_models(files: ModelFiles) -> Models:
     """
     models = load_models(files.folder, files.device, files.stage_folder)
     if models.files != files:
-        raise ModelError(f"the models in {files.folder} and {files.stage_folder} are not the same for all workers")
+        reason = message(
+            "the models in {folder} and {stage_folder} are not the same for all workers",
+            folder=str(files.folder),
+            stage_folder=str(files.stage_folder),
+        )
+        raise ModelError(reason)
     return models
 
 
-def _fit(kind: str, what: str, outputs: int, labels: Sequence[str]) -> None:
+def _fit(kind: str, what: Value, outputs: int, labels: Sequence[str]) -> None:
     """Refuse a model whose number of outputs differs from the number of labels.
 
     Raises:
         ModelError: see `load_models`.
     """
     if outputs != len(labels):
-        raise ModelError(
-            f"{what} has {outputs} outputs, config/labels/{kind}.txt has {len(labels)} names; make the numbers equal "
-            "and train again"
+        reason = message(
+            "{what} has {outputs} outputs, config/labels/{kind}.txt has {count} names; make the numbers equal and "
+            "train again",
+            what=what,
+            outputs=outputs,
+            kind=kind,
+            count=len(labels),
         )
+        raise ModelError(reason)
 
 
 def _seal(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> None:
@@ -157,19 +168,44 @@ def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[st
     """
     for path in (folder / name for name in (*files.values(), SEAL)):
         if not path.is_file():
-            raise ModelError(f"model file {path} does not exist; {_REMEDY[kind]}")
+            raise ModelError(
+                message("model file {path} does not exist; {remedy}", path=str(path), remedy=_REMEDY[kind])
+            )
     try:
         seal = json.loads((folder / SEAL).read_text())
         for what, wanted in (("schema", SCHEMA), ("kind", kind), ("labels", list(labels))):
             if seal[what] != wanted:
-                raise ModelError(f"{folder / SEAL}: {what} is {seal[what]}, not {wanted}; {_REMEDY[kind]}")
+                raise ModelError(_unlike(folder / SEAL, what, seal[what], wanted, _REMEDY[kind]))
         hashes = {name: str(seal["sha256"][name]) for name in files.values()}
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / SEAL} cannot be read: {error}; {_REMEDY[kind]}") from error
+        reason = message(
+            "{path} cannot be read: {error}; {remedy}",
+            path=str(folder / SEAL),
+            error=str(error),
+            remedy=_REMEDY[kind],
+        )
+        raise ModelError(reason) from error
     for name, wanted in hashes.items():
         if _sha256(folder / name) != wanted:
-            raise ModelError(f"model file {folder / name} differs from the one that {SEAL} names; {_REMEDY[kind]}")
+            reason = message(
+                "model file {path} differs from the one that {seal} names; {remedy}",
+                path=str(folder / name),
+                seal=SEAL,
+                remedy=_REMEDY[kind],
+            )
+            raise ModelError(reason)
     return {what: hashes[name] for what, name in files.items()}
+
+
+def _unlike(path: Path, key: str, found: object, wanted: object, remedy: Message) -> Message:
+    return message(
+        "{path}: {key} is {found}, not {wanted}; {remedy}",
+        path=str(path),
+        key=key,
+        found=str(found),
+        wanted=str(wanted),
+        remedy=remedy,
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 
 from nbcad.errors import ModelError
+from nbcad.language.message import message
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import Transform, caffe
 from nbcad.nets.labels import OTHER
@@ -116,7 +117,7 @@ def load(folder: Path) -> OrganSvm:
     model, description = folder / "svm.skops", folder / "svm.json"
     for path in (model, description):
         if not path.is_file():
-            raise ModelError(f"{path} does not exist; run `make train-organ`")
+            raise ModelError(message("{path} does not exist; run `make train-organ`", path=str(path)))
     try:
         fitted = skops.io.load(model, trusted=_TRUSTED)
         facts = json.loads(description.read_text())
@@ -129,4 +130,7 @@ def load(folder: Path) -> OrganSvm:
             facts["fit"],
         )
     except (BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
-        raise ModelError(f"{folder}: the organ SVM cannot be read: {str(error).splitlines()[0]}") from error
+        reason = message(
+            "{path}: the organ SVM cannot be read: {error}", path=str(folder), error=str(error).splitlines()[0]
+        )
+        raise ModelError(reason) from error

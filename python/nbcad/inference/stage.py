@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbcad.language.message import Message, message
+
 MS_MONTHS = 18
-AGE_UNKNOWN = "The patient's age is not known: M and MS cannot be told apart."
-TOO_OLD_FOR_MS = "At 18 months or more MS is excluded by definition; what looked like MS counts as M."
+AGE_UNKNOWN = message("The patient's age is not known: M and MS cannot be told apart.")
+TOO_OLD_FOR_MS = message("At 18 months or more MS is excluded by definition; what looked like MS counts as M.")
 SURGICAL = ("1", "2A", "2B")  # of INSS
-UNDETERMINED = (
+UNDETERMINED = message(
     "The tumour looks localised. INSS 1, 2A and 2B differ in resection and in lymph nodes under the microscope: "
     "which of them it is cannot be determined from MR alone."
 )
@@ -28,8 +30,8 @@ class AgeRule:
     spread: str
     young: str
     months: int  # from which on it is excluded
-    unknown: str
-    too_old: str
+    unknown: Message
+    too_old: Message
 
 
 AGE_RULES = (
@@ -38,13 +40,13 @@ AGE_RULES = (
         "4",
         "4S",
         12,
-        "The patient's age is not known: 4 and 4S cannot be told apart.",
-        "At 12 months or more 4S is excluded by definition; what looked like 4S counts as 4.",
+        message("The patient's age is not known: 4 and 4S cannot be told apart."),
+        message("At 12 months or more 4S is excluded by definition; what looked like 4S counts as 4."),
     ),
 )
 
 
-def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> tuple[np.ndarray, list[str]]:
+def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> tuple[np.ndarray, list[Message]]:
     """Give a stage of the young only to a patient who is known to be young enough; else it counts as the other.
 
     Args:
@@ -69,7 +71,7 @@ def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> 
     return stages, []
 
 
-def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[str]]:
+def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[Message]]:
     """The most probable of the tumour stages.
 
     Args:

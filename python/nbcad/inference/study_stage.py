@@ -8,6 +8,7 @@ from nbcad.imaging import boxes
 from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.models import Models
+from nbcad.language.message import Message, message
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +23,32 @@ class Labelled:
 class StudyStage(Labelled):
     """The image-suggested stage of a patient."""
 
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Models) -> StudyStage:
     """Return the patient's image-suggested stage from all lesions of all analysed series of one study."""
     lesions = [lesion for analysis in found for lesion in analysis.lesions]
     if not found:
-        return StudyStage(None, {}, ("No series of this study could be analysed.",))
+        return StudyStage(None, {}, (message("No series of this study could be analysed."),))
     if not lesions:
         highest = max(float(analysis.tumour.max()) for analysis in found)
         probabilities = np.zeros(len(models.stages))
         probabilities[0] = 1.0
         label: str | None = models.stages[0]
-        notes = [f"No lesion was found; the highest tumour probability at any single place is {highest:.2f}."]
+        notes = [
+            message(
+                "No lesion was found; the highest tumour probability at any single place is {probability}.",
+                probability=f"{highest:.2f}",
+            )
+        ]
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
         mean = models.calibration.calibrate_patient(stage.mean_stage(stages, _lesion_sizes(found)))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
         probabilities, by_age = stage.apply_age(probabilities, models.stages, age_months)
         label, undetermined = stage.suggested(probabilities[1:], models.stages[1:])
-        notes = ["The stage is suggested by the images alone.", *by_age, *undetermined]
+        notes = [message("The stage is suggested by the images alone."), *by_age, *undetermined]
     return StudyStage(label, by_name(models.stages, probabilities), tuple(notes))
 
 

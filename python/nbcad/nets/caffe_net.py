@@ -12,9 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Protobuf
 
 from nbcad.errors import DeviceError, ModelError
+from nbcad.language.message import EMPTY, Message, message, verbatim
 from nbcad.runtime import verbosity
 from nbcad.runtime.paths import ROOT
 
@@ -31,7 +33,7 @@ except ModuleNotFoundError as error:
 
 BATCH = 64
 LAYERS = "NBCAD_CAFFE_LAYERS"  # environment variable: "fast", which is the default, or "stock"
-_Message = TypeVar("_Message", bound=Message)
+_Protobuf = TypeVar("_Protobuf", bound=Protobuf)
 
 
 @dataclass(frozen=True)
@@ -63,34 +65,34 @@ def use_device(device: str) -> None:
     number = int(device.removeprefix("cuda:"))
     reason = reason_against_card(ctypes.CDLL(caffe._caffe.__file__), number)
     if reason:
-        raise DeviceError(f"{device} cannot be used: {reason}; use --device cpu")
+        raise DeviceError(message("{device} cannot be used: {reason}; use --device cpu", device=device, reason=reason))
     caffe.set_device(number)
     caffe.set_mode_gpu()
 
 
-def reason_against_card(library: ctypes.CDLL, number: int) -> str | None:
-    """Why a card cannot be used, as far as it can be asked; None if it can.
+def reason_against_card(library: ctypes.CDLL, number: int) -> Message:
+    """Why a card cannot be used, as far as it can be asked; empty if it can.
 
     Args:
         library: pycaffe's, through which the CUDA runtime is found that it is linked with.
         number: of the card, from 0.
     """
     if not hasattr(library, "cudaGetDeviceCount"):
-        return "this build of Caffe has no CUDA (`CAFFE_CUDA=1 make caffe` makes one)"
+        return message("this build of Caffe has no CUDA (`CAFFE_CUDA=1 make caffe` makes one)")
     driver, cards = ctypes.c_int(), ctypes.c_int()
     library.cudaDriverGetVersion(ctypes.byref(driver))
     if driver.value == 0:
-        return "there is no NVIDIA driver (a container needs `--gpus all`)"
+        return message("there is no NVIDIA driver (a container needs `--gpus all`)")
     status = library.cudaGetDeviceCount(ctypes.byref(cards))
     if status != 0:
         library.cudaGetErrorString.restype = ctypes.c_char_p
-        return f"the NVIDIA driver says: {library.cudaGetErrorString(status).decode()}"
+        return message("the NVIDIA driver says: {error}", error=library.cudaGetErrorString(status).decode())
     if number >= cards.value:
-        return f"the number of NVIDIA cards is {cards.value}, and they are counted from 0"
-    return None
+        return message("the number of NVIDIA cards is {count}, and they are counted from 0", count=cards.value)
+    return EMPTY
 
 
-def parse(path: str | Path, message: _Message) -> _Message:
+def parse(path: str | Path, content: _Protobuf) -> _Protobuf:
     """Fill a Caffe protobuf message from a prototxt.
 
     Raises:
@@ -98,11 +100,13 @@ def parse(path: str | Path, message: _Message) -> _Message:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path} does not exist; a path inside a prototxt starts at {ROOT}")
+        raise ModelError(
+            message("{path} does not exist; a path inside a prototxt starts at {root}", path=str(path), root=str(ROOT))
+        )
     try:
-        return text_format.Parse(path.read_text(), message)
+        return text_format.Parse(path.read_text(), content)
     except text_format.ParseError as error:
-        raise ModelError(f"{path}:{error}") from error
+        raise ModelError(verbatim(f"{path}:{error}")) from error
 
 
 def read_net(path: str | Path) -> caffe_pb2.NetParameter:
@@ -121,7 +125,7 @@ def transform_of(train_val: str | Path) -> Transform:
         if layer.type == "Data" and any(rule.phase == caffe_pb2.TEST for rule in layer.include):
             mean = layer.transform_param.mean_value
             return Transform(mean[0] if mean else 0.0, layer.transform_param.scale)
-    raise ModelError(f"{train_val} has no Data layer for the TEST phase")
+    raise ModelError(message("{path} has no Data layer for the TEST phase", path=str(train_val)))
 
 
 def is_included(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:
@@ -139,7 +143,7 @@ def input_size(deploy: str | Path) -> int:
     for layer in read_net(deploy).layer:
         if layer.type == "Input":
             return layer.input_param.shape[0].dim[3]
-    raise ModelError(f"{deploy} has no Input layer")
+    raise ModelError(message("{path} has no Input layer", path=str(deploy)))
 
 
 def load_net(prototxt: str | Path, weights: str | Path | None = None) -> caffe.Net:
@@ -154,13 +158,22 @@ def load_net(prototxt: str | Path, weights: str | Path | None = None) -> caffe.N
         return caffe.Net(str(prototxt), caffe.TEST)
     stored = read_weights(weights)
     if not layers & set(stored):
-        raise ModelError(f"{weights} holds no layer of {prototxt}")
+        raise ModelError(message("{path} holds no layer of {net}", path=str(weights), net=str(prototxt)))
     net = caffe.Net(str(prototxt), caffe.TEST)
     for name, blobs in net.params.items():
         shapes = [tuple(blob.data.shape) for blob in blobs]
         found = [blob.shape for blob in stored.get(name, [])]
         if shapes != found:
-            raise ModelError(f"{weights}: layer {name} has shapes {found}, {prototxt} needs {shapes}")
+            raise ModelError(
+                message(
+                    "{path}: layer {name} has shapes {found}, {net} needs {wanted}",
+                    path=str(weights),
+                    name=name,
+                    found=str(found),
+                    net=str(prototxt),
+                    wanted=str(shapes),
+                )
+            )
         for blob, value in zip(blobs, stored[name], strict=True):
             blob.data[...] = value
     return net
@@ -174,19 +187,21 @@ def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"weights {path} do not exist; train first (make train-organ, make train-stage)")
-    message = caffe_pb2.NetParameter()
+        raise ModelError(
+            message("weights {path} do not exist; train first (make train-organ, make train-stage)", path=str(path))
+        )
+    content = caffe_pb2.NetParameter()
     try:
-        message.ParseFromString(path.read_bytes())
+        content.ParseFromString(path.read_bytes())
         weights = {
             layer.name: [np.asarray(b.data, np.float32).reshape(tuple(b.shape.dim)) for b in layer.blobs]
-            for layer in message.layer
+            for layer in content.layer
             if layer.blobs
         }
     except (DecodeError, ValueError) as error:
-        raise ModelError(f"{path} is no sound caffemodel: {error}") from error
+        raise ModelError(message("{path} is no sound caffemodel: {error}", path=str(path), error=str(error))) from error
     if not weights:
-        raise ModelError(f"{path} holds no learned layer")
+        raise ModelError(message("{path} holds no learned layer", path=str(path)))
     return weights
 
 

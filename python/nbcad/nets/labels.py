@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nbcad.errors import ModelError
+from nbcad.language.message import message
 from nbcad.runtime import paths
 
 NORMAL = "normal"
@@ -17,10 +18,10 @@ def read_names(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"label file {path} does not exist; git checkout brings it back")
+        raise ModelError(message("label file {path} does not exist; git checkout brings it back", path=str(path)))
     names = path.read_text().split()
     if not names or len(set(names)) != len(names):
-        raise ModelError(f"label file {path} must hold different names, one a line")
+        raise ModelError(message("label file {path} must hold different names, one a line", path=str(path)))
     return names
 
 

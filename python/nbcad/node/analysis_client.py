@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nbcad.errors import ModelError, NbcadError, OutputError
+from nbcad.language.message import Message, from_text, message
 from nbcad.node.config import Analyse
 from nbcad.node.jobs import LOG, Study
 
@@ -23,6 +24,10 @@ _POLL_S = 0.2
 
 class AnalysisFailed(NbcadError):
     """A study cannot be analysed."""
+
+    def __init__(self, reason: Message):
+        """Args: why."""
+        super().__init__(reason)
 
 
 class Stopped(Exception):
@@ -36,7 +41,7 @@ class Findings:
     stage: str | None
     lesions: int
     results: list[Path]  # objects for the archive
-    reason: str  # why no series could be analysed; empty if one was
+    reason: Message  # why no series could be analysed; empty if one was
 
 
 class Analyst:
@@ -73,9 +78,13 @@ class Analyst:
         try:
             answer = self._answer(START_S, stopping)
         except AnalysisFailed as error:
-            raise ModelError(f"the models cannot be loaded: {error}; {self._log} says more") from error
+            raise ModelError(
+                message(
+                    "the models cannot be loaded: {reason}; {log} says more", reason=error.message, log=str(self._log)
+                )
+            ) from error
         if "error" in answer:
-            raise ModelError(answer["error"])
+            raise ModelError(from_text(answer["error"]))
 
     def analyse(self, study: Study, report: Path, stopping: Callable[[], bool]) -> Findings:
         """Analyse a study.
@@ -97,10 +106,11 @@ class Analyst:
         self._line.send_bytes(json.dumps(task, default=str).encode())
         answer = self._answer(self._settings.timeout_s, stopping)
         if "no_space" in answer:
-            raise OutputError(answer["no_space"])
+            raise OutputError(from_text(answer["no_space"]))
         if "failed" in answer:
-            raise AnalysisFailed(answer["failed"])
-        return Findings(**answer | {"results": [Path(path) for path in answer["results"]]})
+            raise AnalysisFailed(from_text(answer["failed"]))
+        results = [Path(path) for path in answer["results"]]
+        return Findings(**answer | {"results": results, "reason": from_text(answer["reason"])})
 
     def close(self) -> None:
         """End the process, whatever it is at."""
@@ -120,16 +130,16 @@ class Analyst:
                 raise Stopped
             if time.monotonic() > deadline:
                 self.close()
-                raise AnalysisFailed(f"its analysis takes more than {seconds:g} s")
+                raise AnalysisFailed(message("its analysis takes more than {seconds} s", seconds=f"{seconds:g}"))
         try:
             return json.loads(self._line.recv_bytes())
         except (EOFError, OSError):
             raise AnalysisFailed(_how_ended(self._process.wait())) from None
 
 
-def _how_ended(code: int) -> str:
+def _how_ended(code: int) -> Message:
     if code == -signal.SIGKILL:
-        return "its analysis was killed; the system may have been out of memory"
+        return message("its analysis was killed; the system may have been out of memory")
     if code < 0:
-        return f"its analysis was ended by {signal.Signals(-code).name}"
-    return f"its analysis ended with code {code}; {LOG} in its folder says where"
+        return message("its analysis was ended by {name}", name=signal.Signals(-code).name)
+    return message("its analysis ended with code {code}; {file} in its folder says where", code=code, file=LOG)

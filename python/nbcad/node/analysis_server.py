@@ -15,6 +15,7 @@ from pathlib import Path
 from nbcad.errors import NbcadError, OutputError
 from nbcad.infer import Input, write_report
 from nbcad.inference.models import Models, load_models
+from nbcad.language.message import EMPTY, Message, message, to_text, verbatim
 from nbcad.node.config import Analyse
 from nbcad.report import DICOM
 from nbcad.report.types import Report
@@ -33,7 +34,7 @@ def serve(line: int) -> None:
             stager = Path(settings.stage) if settings.stage else None
             models = load_models(Path(settings.models), settings.device, stager)
         except NbcadError as error:
-            _answer(connection, error=str(error))
+            _answer(connection, error=to_text(error.message))
             return
         limit_memory(int(settings.memory_gib * 2**30), for_good=False)  # the decoder's process sets its own
         _answer(connection)
@@ -62,27 +63,30 @@ def analyse_study(images: Path, report: Path, models: Models, settings: Analyse)
     try:
         found = write_report(Input(images), report, models, settings.lang)
     except OutputError as error:
-        return {"no_space": str(error)}
+        return {"no_space": to_text(error.message)}
     except MemoryError:
-        return {"failed": f"its analysis takes more than {settings.memory_gib:g} GiB of memory"}
-    except (NbcadError, OSError) as error:
-        return {"failed": str(error)}
+        reason = message("its analysis takes more than {size} GiB of memory", size=f"{settings.memory_gib:g}")
+        return {"failed": to_text(reason)}
+    except NbcadError as error:
+        return {"failed": to_text(error.message)}
+    except OSError as error:
+        return {"failed": to_text(verbatim(str(error)))}
     labels = [study.stage.label for study in found.studies]
     return {
         "stage": labels[0] if len(labels) == 1 else None,
         "lesions": found.summary.lesions,
         "results": [str(path) for path in sorted((report / DICOM).iterdir())],
-        "reason": _why_nothing(found),
+        "reason": to_text(_why_nothing(found)),
     }
 
 
-def _why_nothing(report: Report) -> str:
+def _why_nothing(report: Report) -> Message:
     """Why no series was analysed; empty if one was."""
     series = [entry for study in report.studies for entry in study.series]
     if any(entry.status == "analysed" for entry in series):
-        return ""
+        return EMPTY
     reasons = [entry.reason for entry in series] or [file.reason for file in report.files]
-    return f"no series could be analysed: {reasons[0]}"
+    return message("no series could be analysed: {reason}", reason=reasons[0])
 
 
 if __name__ == "__main__":

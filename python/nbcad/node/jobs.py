@@ -38,11 +38,14 @@ from importlib import resources
 from pathlib import Path
 
 from nbcad.errors import DatabaseError
+from nbcad.language.message import EMPTY, Message, from_text, message, to_text, verbatim
 
 DATABASE, INCOMING, STUDIES, IMAGES, LOG = "queue.sqlite", "incoming", "studies", "images", "analysis.log"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MOST_BROKEN_OFF = 3  # analyses that ended with the whole node: the study may be what ends it
-ANEW = "objects came after its analysis; it is analysed anew"
+ANEW = message("objects came after its analysis; it is analysed anew")
+
+BROKEN_OFF = message("the node ended {count} times while it was analysed", count=MOST_BROKEN_OFF)
 
 _Write = Callable[..., sqlite3.Cursor]  # executes a statement, with its values, in a transaction
 
@@ -76,7 +79,7 @@ class Study:
     sender: str  # calling AE title
     state: State
     since: float  # in this state
-    reason: str  # why set aside, not sent yet, or analysed anew; else empty
+    reason: Message  # why set aside, not sent yet, or analysed anew; else empty
     first_received: float
     last_received: float
     objects: int
@@ -182,9 +185,9 @@ class Jobs:
     def _receive(self, write: _Write, job: int, state: State, now: float) -> None:
         """Bring a study back to receiving."""
         if state != State.RECEIVING:
-            anew = ANEW if state in (State.ANALYSING, State.SENDING, State.DONE) else ""
+            anew = ANEW if state in (State.ANALYSING, State.SENDING, State.DONE) else EMPTY
             write("UPDATE study SET state = ?, since = ?, reason = ?, broken_off = 0 WHERE job = ?",
-                  State.RECEIVING, now, anew, job)  # fmt: skip
+                  State.RECEIVING, now, to_text(anew), job)  # fmt: skip
         write("UPDATE study SET last_received = ? WHERE job = ?", now, job)
 
     # --- analysing
@@ -215,7 +218,13 @@ class Jobs:
         return self.study(row["job"]) if row else None
 
     def analysed(
-        self, study: Study, report: Path, stage: str | None, lesions: int, results: Sequence[Path], reason: str = ""
+        self,
+        study: Study,
+        report: Path,
+        stage: str | None,
+        lesions: int,
+        results: Sequence[Path],
+        reason: Message = EMPTY,
     ) -> bool:
         """Record a complete analysis, whose results are to be sent from now on.
 
@@ -242,22 +251,22 @@ class Jobs:
                 write("INSERT INTO result (job, path) VALUES (?, ?)", study.job, _below(study.folder, path))
         return True
 
-    def set_aside(self, study: Study, reason: str) -> bool:
+    def set_aside(self, study: Study, reason: Message) -> bool:
         """Record that a study cannot go on; false, and nothing is recorded, if it left its state meanwhile."""
         with self._writing() as write:
             return self._leave(write, study, State.SET_ASIDE, time.time(), reason)
 
-    def put_back(self, study: Study, reason: str) -> bool:
+    def put_back(self, study: Study, reason: Message) -> bool:
         """Let a study wait once more whose analysis failed by no fault of its own; false as in `set_aside`."""
         with self._writing() as write:
             return self._leave(write, study, State.WAITING, time.time(), reason)
 
-    def _leave(self, write: _Write, study: Study, state: State, now: float, reason: str = "") -> bool:
+    def _leave(self, write: _Write, study: Study, state: State, now: float, reason: Message = EMPTY) -> bool:
         """Change a study's state, if it is still the one, and its analysis still the one, that ``study`` has."""
         changed = write(
             "UPDATE study SET state = ?, since = ?, reason = ?, broken_off = 0, send_attempts = 0, send_after = 0"
             " WHERE job = ? AND state = ? AND analyses = ?",
-            state, now, reason, study.job, study.state, study.analyses,
+            state, now, to_text(reason), study.job, study.state, study.analyses,
         )  # fmt: skip
         return bool(changed.rowcount)
 
@@ -286,12 +295,12 @@ class Jobs:
         with self._writing() as write:
             return self._leave(write, study, State.DONE, time.time())
 
-    def not_delivered(self, study: Study, reason: str, wait_s: float) -> None:
+    def not_delivered(self, study: Study, reason: Message, wait_s: float) -> None:
         """Record that sending failed and is to be tried again after ``wait_s`` seconds."""
         with self._writing() as write:
             write("UPDATE study SET reason = ?, send_attempts = send_attempts + 1, send_after = ?"
                   " WHERE job = ? AND state = ? AND analyses = ?",
-                  reason, time.time() + wait_s, study.job, State.SENDING, study.analyses)  # fmt: skip
+                  to_text(reason), time.time() + wait_s, study.job, State.SENDING, study.analyses)  # fmt: skip
 
     # --- the node's start, and what is old
 
@@ -308,8 +317,7 @@ class Jobs:
             rows = write("UPDATE study SET state = ?, since = ?, broken_off = broken_off + 1 WHERE state = ?"
                          " RETURNING job", State.WAITING, now, State.ANALYSING).fetchall()  # fmt: skip
             write("UPDATE study SET state = ?, reason = ?, broken_off = 0 WHERE state = ? AND broken_off >= ?",
-                  State.SET_ASIDE, f"the node ended {MOST_BROKEN_OFF} times while it was analysed",
-                  State.WAITING, MOST_BROKEN_OFF)  # fmt: skip
+                  State.SET_ASIDE, to_text(BROKEN_OFF), State.WAITING, MOST_BROKEN_OFF)  # fmt: skip
             write("UPDATE study SET send_after = 0 WHERE state = ?", State.SENDING)
             # Nobody could send meanwhile.
             write("UPDATE study SET last_received = ? WHERE state = ?", now, State.RECEIVING)
@@ -349,7 +357,9 @@ class Jobs:
     def _study(self, row: sqlite3.Row) -> Study:
         folder = self.folder / row["folder"]
         report = folder / row["report"] if row["report"] else None
-        return Study(**dict(row) | {"folder": folder, "report": report, "state": State(row["state"])})
+        reason = from_text(row["reason"])
+        state = State(row["state"])
+        return Study(**dict(row) | {"folder": folder, "report": report, "state": state, "reason": reason})
 
     def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
@@ -372,10 +382,19 @@ class Jobs:
         if version == 0:
             tables = (resources.files("nbcad.node") / "jobs.sql").read_text()
             self._connection.executescript(f"BEGIN IMMEDIATE;\n{tables}\nCOMMIT;")
+        elif version == 1:
+            self._keep_reasons_as_messages()
         elif version != SCHEMA_VERSION:
             raise DatabaseError(
                 f"{self.folder / DATABASE} has version {version}, not {SCHEMA_VERSION}; give another folder"
             )
+
+    def _keep_reasons_as_messages(self) -> None:
+        """Bring a queue of version 1, whose reasons are English text, to the present version."""
+        with self._writing() as write:
+            for job, reason in write("SELECT job, reason FROM study").fetchall():
+                write("UPDATE study SET reason = ? WHERE job = ?", to_text(verbatim(reason)), job)
+            write(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 _STUDY = """

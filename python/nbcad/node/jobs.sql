@@ -1,6 +1,6 @@
 -- The queue of the node: one study a job. All times are seconds since 1970 (UTC).
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE study (
     job             INTEGER PRIMARY KEY AUTOINCREMENT,  -- the study's name in logs, never given twice
@@ -10,7 +10,7 @@ CREATE TABLE study (
     state           TEXT NOT NULL
                     CHECK (state IN ('receiving', 'waiting', 'analysing', 'sending', 'done', 'set aside')),
     since           REAL NOT NULL,                      -- when it came into this state
-    reason          TEXT NOT NULL DEFAULT '',           -- why set aside, not sent yet, or analysed anew
+    reason          TEXT NOT NULL DEFAULT '',           -- why set aside, not sent yet, or analysed anew: `to_text`
     first_received  REAL NOT NULL,
     last_received   REAL NOT NULL,                      -- of what counted for the time of quiet
     analyses        INTEGER NOT NULL DEFAULT 0,         -- begun so far; the newest one's number

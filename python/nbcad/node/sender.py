@@ -7,6 +7,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
+from nbcad.language.message import EMPTY, Message, message
 from nbcad.node import log
 from nbcad.node.config import Send, Tls
 from nbcad.node.jobs import Jobs, Result, Study
@@ -56,7 +57,7 @@ class Sender(Loop):
         elif self.stopping.is_set():
             pass
         elif time.time() - study.since > self._settings.give_up_h * 3600:
-            self._jobs.set_aside(study, f"its results could not be delivered: {reason}")
+            self._jobs.set_aside(study, message("its results could not be delivered: {reason}", reason=reason))
             log.warn("study set aside", job=study.job, reason=reason)
         else:
             wait_s = min(self._settings.retry_s * 2**study.send_attempts, _LONGEST_WAIT_S)
@@ -64,17 +65,19 @@ class Sender(Loop):
             log.warn("results not delivered", job=study.job, reason=reason, again_in_s=wait_s)
         return True
 
-    def _deliver(self, study: Study) -> str:
+    def _deliver(self, study: Study) -> Message:
         """Send what was not delivered yet; returns why not all of it was, or nothing."""
         settings = self._settings
         association = self._ae.associate(settings.host, settings.port, _CONTEXTS, settings.ae_title, tls_args=self._tls)
         if not association.is_established:
             archive = f"{settings.ae_title}@{settings.host}:{settings.port}"
-            return f"{archive} refuses the association" if association.is_rejected else f"{archive} cannot be reached"
-        reason = ""
+            if association.is_rejected:
+                return message("{archive} refuses the association", archive=archive)
+            return message("{archive} cannot be reached", archive=archive)
+        reason = EMPTY
         for result in self._jobs.unsent(study):
             if self.stopping.is_set() or not association.is_established:
-                reason = reason or "the association ended"
+                reason = reason or message("the association ended")
                 break
             if refusal := _send(association, result):
                 reason = refusal
@@ -85,12 +88,14 @@ class Sender(Loop):
         return reason
 
 
-def _send(association: Association, result: Result) -> str:
+def _send(association: Association, result: Result) -> Message:
     """Send one object; returns why it was not taken, or nothing."""
     try:
         answer = association.send_c_store(result.path)
     except (OSError, ValueError, RuntimeError) as error:  # gone; no presentation context; no association
-        return f"an object cannot be sent: {error}"
+        return message("an object cannot be sent: {error}", error=str(error))
     if "Status" not in answer:
-        return "the archive does not answer"
-    return "" if answer.Status in _TAKEN else f"the archive answers {answer.Status:04X}"
+        return message("the archive does not answer")
+    if answer.Status in _TAKEN:
+        return EMPTY
+    return message("the archive answers {status}", status=f"{answer.Status:04X}")

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from nbcad.errors import ModelError, OutputError
+from nbcad.language.message import EMPTY
 from nbcad.node import log, metrics
 from nbcad.node.analysis_client import AnalysisFailed, Analyst, Stopped
 from nbcad.node.jobs import Jobs, Study, sync
@@ -39,12 +40,12 @@ class Worker(Loop):
         try:
             self._analyse(study)
         except Stopped:
-            self._jobs.put_back(study, "")
+            self._jobs.put_back(study, EMPTY)
         except AnalysisFailed as error:
-            if self._jobs.set_aside(study, str(error)):
+            if self._jobs.set_aside(study, error.message):
                 log.warn("study set aside", job=study.job, reason="its analysis failed")
         except (ModelError, OutputError) as error:  # not the study's fault
-            self._jobs.put_back(study, str(error))
+            self._jobs.put_back(study, error.message)
             log.warn("analysis put off", job=study.job, reason=str(error))
             self.stopping.wait(AFTER_ERROR_S)
         return True

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from nbcad.dicom import read_study
 from nbcad.dicom.refusal import Refusal
 from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.language.message import Message, message
 from nbcad.report.objects import Analysed, why_not, write
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.secondary_capture import secondary_captures
@@ -48,15 +49,17 @@ class DicomWriter:
         try:
             header, gaps = read_study(first.source, first.record)
         except Refusal as refusal:
-            return _noted(entry, f"No DICOM objects were written: {refusal}.")
+            return _noted(entry, _not_written(refusal.reason))
         of = Analysed(number, study, entry, analysis, header, self.models)
         if reason := why_not(of):
-            return _noted(entry, f"No DICOM objects were written: {reason}.")
-        notes = [f"In the DICOM objects {gap}." for gap in gaps]
+            return _noted(entry, _not_written(reason))
+        notes = [message("In the DICOM objects {gap}.", gap=gap) for gap in gaps]
         if entry.lesions and first.geometry is not None and not has_millimetres(of):
             notes.append(
-                "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
-                "not valid or not the same in all images."
+                message(
+                    "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
+                    "not valid or not the same in all images."
+                )
             )
         objects: dict[str, Dataset] = {f"{number:04d}.sr.dcm": structured_report(of)}
         for picture, capture in enumerate(secondary_captures(of), start=1):
@@ -66,5 +69,9 @@ class DicomWriter:
         return replace(_noted(entry, *notes), dicom=tuple(objects))
 
 
-def _noted(entry: SeriesEntry, *notes: str) -> SeriesEntry:
+def _not_written(reason: Message) -> Message:
+    return message("No DICOM objects were written: {reason}.", reason=reason)
+
+
+def _noted(entry: SeriesEntry, *notes: Message) -> SeriesEntry:
     return replace(entry, notes=(*entry.notes, *notes))

@@ -15,6 +15,7 @@ from nbcad.inference.lesions import Lesion
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.study_stage import Labelled, StudyStage, by_name, rounded
+from nbcad.language.message import Message, joined, message, verbatim
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import NORMAL
 from nbcad.report.types import (
@@ -33,7 +34,7 @@ from nbcad.report.types import (
 )
 
 SCHEMA = "nbcad-report/1"
-SYNTHETIC = "Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient."
+SYNTHETIC = message("Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient.")
 
 
 def whole_report(
@@ -113,7 +114,8 @@ def study_entry(
     notes = []
     found = [analysis for analysis in analyses if analysis]
     if len(found) > 1:
-        notes.append(f"{len(found)} series were analysed: {', '.join(_name(one.series) for one in found)}.")
+        names = joined((_name(one.series) for one in found), message(", "))
+        notes.append(message("{count} series were analysed: {names}.", count=len(found), names=names))
     if any(series.phantom for series, _ in decided):
         notes.append(SYNTHETIC)
     return StudyEntry(
@@ -127,8 +129,9 @@ def study_entry(
     )
 
 
-def _name(series: Series) -> str:
-    return f"{series.description or series.series_uid}{f' ({series.stack})' if series.stack else ''}"
+def _name(series: Series) -> Message:
+    name = series.description or series.series_uid
+    return message("{name} ({stack})", name=name, stack=series.stack) if series.stack else verbatim(name)
 
 
 def _series_entry(
@@ -136,7 +139,8 @@ def _series_entry(
 ) -> SeriesEntry:
     notes = list(series.notes)
     if analysis and len(analysis.slices) < len(series.slices):
-        notes.append(f"{len(series.slices) - len(analysis.slices)} of its {len(series.slices)} images cannot be read")
+        unread = len(series.slices) - len(analysis.slices)
+        notes.append(message("{bad} of its {count} images cannot be read", bad=unread, count=len(series.slices)))
     return SeriesEntry(
         series_uid=series.series_uid,
         description=series.description,

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.language.catalogue import Language
+from nbcad.language.message import Message
 from nbcad.report.output import HTML, PATIENTS
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.pictures import data_uri, evidence, evidence_slices
@@ -131,8 +132,7 @@ def _environment(language: Language) -> jinja2.Environment:
         millilitres=lambda volume: "" if volume is None else f"{volume / 1000:.1f}",
         csp=_csp_source,
         label=language.label,
-        sentence=language.sentence,
-        stack=language.stack,
+        rendered=language.render,
     )
     banner = language.gettext("Research use only. Not for clinical diagnosis.")
     # On paper the banner stands once at the top: this is for every sheet.
@@ -167,9 +167,9 @@ def _viewer_texts(language: Language) -> dict[str, str]:
     }
 
 
-def _by_reason(files: Iterable[FileEntry]) -> dict[tuple[str, str], list[str]]:
+def _by_reason(files: Iterable[FileEntry]) -> dict[tuple[str, Message], list[str]]:
     """Paths of the files that were not used, or not in full, by status and reason, the refused ones first."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, Message], list[str]] = {}
     for file in sorted(files, key=lambda file: file.status != "refused"):
         if file.reason:
             groups.setdefault((file.status, file.reason), []).append(file.path)

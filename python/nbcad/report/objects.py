@@ -16,6 +16,7 @@ from nbcad import NAME
 from nbcad.dicom import Slice
 from nbcad.dicom.header import named
 from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.language.message import EMPTY, Message, message
 from nbcad.report.types import SeriesEntry, StudyEntry
 
 RESEARCH_USE = "Research use only. Not for clinical diagnosis."
@@ -50,17 +51,17 @@ class Analysed:
         return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
 
 
-def why_not(of: Analysed) -> str:
+def why_not(of: Analysed) -> Message:
     """Why no object can be written that belongs to a series' patient and study, or refers to its images; or nothing."""
     series = of.analysis.series
     uids = [("StudyInstanceUID", series.study_uid), ("SeriesInstanceUID", series.series_uid)]
     uids += [("SOPInstanceUID", image.sop_uid) for image in of.analysis.slices]
     for keyword, uid in uids:
         if not valid(uid):
-            return f"{named(keyword)} {uid} is no valid UID"
+            return message("{element} {uid} is no valid UID", element=named(keyword), uid=uid)
     if of.header.PatientID.strip() != series.patient_id.strip():
-        return f"{named('PatientID')} cannot be copied"
-    return ""
+        return message("{element} cannot be copied", element=named("PatientID"))
+    return EMPTY
 
 
 def valid(uid: str) -> bool:

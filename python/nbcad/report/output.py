@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbcad.errors import InputError, OutputError, OutputExistsError
+from nbcad.language.message import Message, message
 from nbcad.report.entries import SCHEMA
 from nbcad.runtime.files import refuse_existing, replacing_folder, telling_no_space
 
@@ -30,9 +31,15 @@ def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
     """
     out = out.resolve()  # a link's target is replaced, not the link
     if source.resolve().is_relative_to(out):
-        raise InputError(f"{source} lies in --out {out}, which is replaced as a whole; give another --out")
+        raise InputError(
+            message(
+                "{source} lies in --out {out}, which is replaced as a whole; give another --out",
+                source=str(source),
+                out=str(out),
+            )
+        )
     check_out(out, force)
-    remedy = "it is as it was, run the same again with more"
+    remedy = message("it is as it was, run the same again with more")
     with telling_no_space(OutputError, out, remedy), replacing_folder(out) as folder:
         yield folder
         check_out(out, force)  # it may have been filled meanwhile
@@ -43,17 +50,23 @@ def check_out(out: Path, force: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise OutputExistsError(f"{out} is no folder; give another --out")
+        raise OutputExistsError(message("{out} is no folder; give another --out", out=str(out)))
     if out.is_mount():
-        raise InputError(f"{out} is a mount point and cannot be replaced as a whole; give a folder in it")
+        raise InputError(
+            message("{out} is a mount point and cannot be replaced as a whole; give a folder in it", out=str(out))
+        )
     if not any(out.iterdir()):
         return
     if foreign := _foreign(out):
-        raise OutputExistsError(f"{out} holds {foreign}, which is no part of a report; give another --out")
+        raise OutputExistsError(
+            message(
+                "{out} holds {foreign}, which is no part of a report; give another --out", out=str(out), foreign=foreign
+            )
+        )
     refuse_existing(out, force)
 
 
-def _foreign(out: Path) -> str | None:
+def _foreign(out: Path) -> str | Message | None:
     """The first thing in a folder that no report has, or report.json if it is none of ours."""
     for path in sorted(out.iterdir()):
         if path.name in _FOLDERS and path.is_dir() and not path.is_symlink():
@@ -67,4 +80,4 @@ def _foreign(out: Path) -> str | None:
         schema = json.loads((out / JSON).read_text())["schema"]
     except (OSError, ValueError, LookupError, TypeError):
         schema = None
-    return None if schema == SCHEMA else f"a {JSON} of another kind, or none"
+    return None if schema == SCHEMA else message("a {file} of another kind, or none", file=JSON)

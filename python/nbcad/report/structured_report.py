@@ -161,7 +161,7 @@ def _stage_group(of: Analysed) -> sr.MeasurementsAndQualitativeEvaluations:
         qualitative_evaluations=_stage(stage.label),
     )
     suggested = [] if stage.label == NORMAL else [_suggested(stage)]
-    for text in (*suggested, *stage.notes):
+    for text in (*suggested, *map(str, stage.notes)):
         group[0].ContentSequence.append(_comment(text))
     return group
 

@@ -1,4 +1,4 @@
-"""The report as data: report.json holds these classes, each with its fields in this order.
+"""The report as data: report.json holds these classes, each with its fields in this order, and messages in English.
 
 docs/formats/report.schema.json describes every field. Lengths are in mm, places in patient coordinates (LPS), and boxes
 in stored pixels, zero-based, with their ends excluded.
@@ -10,6 +10,7 @@ from typing import Literal
 from nbcad.dicom.sources import Status
 from nbcad.inference.measure import Point
 from nbcad.inference.study_stage import Labelled, StudyStage
+from nbcad.language.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,11 @@ class SeriesEntry:
 
     series_uid: str
     description: str
-    stack: str
+    stack: Message  # empty where the series has no other
     status: Literal["analysed", "refused"]
     rule: str  # that took it, or that refused it
-    reason: str  # against it; empty where it was analysed
-    notes: tuple[str, ...]
+    reason: Message  # against it; empty where it was analysed
+    notes: tuple[Message, ...]
     slices: tuple[SliceEntry, ...]
     lesions: tuple[LesionEntry, ...]
     dicom: tuple[str, ...]  # names of the objects that were written for it
@@ -97,7 +98,7 @@ class FileEntry:
 
     path: str
     status: Status
-    reason: str  # empty where all of it was used
+    reason: Message  # empty where all of it was used
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbcad.errors import InputError, NbcadError, OutputExistsError
+from nbcad.language.message import Message, message
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk, quota or file system says
 
@@ -35,7 +36,7 @@ def existing(path: str | Path, what: str, remedy: str = "") -> Path:
 def refuse_existing(path: Path, force: bool) -> None:
     """Raise `OutputExistsError` if ``path`` exists and ``force`` is false."""
     if path.exists() and not force:
-        raise OutputExistsError(f"{path} exists already; give --force to replace it")
+        raise OutputExistsError(message("{path} exists already; give --force to replace it", path=str(path)))
 
 
 def secret_key(path: Path) -> bytes:
@@ -55,14 +56,17 @@ def secret_key(path: Path) -> bytes:
 
 
 @contextmanager
-def telling_no_space(error: type[NbcadError], where: Path, remedy: str) -> Iterator[None]:
+def telling_no_space(error: type[NbcadError], where: Path, remedy: str | Message) -> Iterator[None]:
     """Turn the OSError of a full disk into ``error``, whose message names the place and the remedy."""
     try:
         yield
     except OSError as failure:
         if failure.errno not in _NO_SPACE:
             raise
-        raise error(f"no space for {where}: {failure.strerror}; {remedy}") from failure
+        reason = message(
+            "no space for {path}: {error}; {remedy}", path=str(where), error=str(failure.strerror), remedy=remedy
+        )
+        raise error(reason) from failure
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nbcad.errors import NbcadError
+from nbcad.language.message import Message, message, verbatim
 from nbcad.runtime.files import replacing_file
 
 _T = TypeVar("_T")
@@ -25,14 +26,14 @@ def absent() -> Any:
 
 
 def write_json(content: object, path: Path) -> None:
-    """Write dataclasses, lists and dictionaries; refuse NaN and infinity, which JSON does not have."""
+    """Write dataclasses, lists, dictionaries, and messages in English; refuse NaN and infinity, as JSON has neither."""
     with replacing_file(path) as temporary, temporary.open("w") as file:
         # Piece by piece: the text is never whole in memory.
         json.dump(content, file, indent=2, allow_nan=False, default=_members)
         file.write("\n")
 
 
-def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str = "") -> _T:
+def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str | Message = "") -> _T:
     """Return the dataclass that `write_json` wrote to a file.
 
     Args:
@@ -48,11 +49,14 @@ def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str =
     try:
         return _typed(json.loads(path.read_text()), kind, "")
     except (OSError, ValueError, _Malformed) as failure:
-        raise error(f"{path} cannot be read: {failure}" + (f"; {remedy}" if remedy else "")) from failure
+        reason = message("{path} cannot be read: {error}", path=str(path), error=str(failure))
+        raise error(message("{reason}; {remedy}", reason=reason, remedy=remedy) if remedy else reason) from failure
 
 
-def _members(content: object) -> dict[str, object]:
-    """Return what is written of a dataclass."""
+def _members(content: object) -> dict[str, object] | str:
+    """Return what is written of a dataclass or message."""
+    if isinstance(content, Message):
+        return str(content)
     if not is_dataclass(content):
         raise TypeError(f"{type(content).__name__} cannot be written as JSON")
     values = ((one, getattr(content, one.name)) for one in fields(content))
@@ -63,6 +67,8 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
     """Return a value of a file as its type has it; ``key`` says where it is."""
     if kind is Any:
         return value
+    if kind is Message:
+        return verbatim(_of(str, value, key))
     if is_dataclass(kind):
         return _dataclass(value, kind, key)
     if get_origin(kind) in (Union, types.UnionType):

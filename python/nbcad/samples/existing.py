@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from nbcad.annotation.image_index import Key
 from nbcad.dicom import IGNORED, REFUSED, USED, Series, Slice, read_pixels
+from nbcad.language.message import message, verbatim
 from nbcad.samples.build_run import Build
 from nbcad.samples.images import pixel_hash
 from nbcad.samples.input_files import file_state
@@ -29,7 +30,7 @@ def compare(build: Build, series: Series, existing: dict[Key, ExistingSlice]) ->
         if stored is None:
             _set_aside_further(build, image, place)
         elif place != stored.place:
-            image.set_aside(IGNORED, f"stands in the database as {stored.place}")
+            image.set_aside(IGNORED, message("stands in the database as {path}", path=stored.place))
         elif _unchanged_file(build, place) is None:
             touched.append(image)
     if touched:
@@ -46,9 +47,9 @@ def _set_aside_further(build: Build, image: Slice, place: str) -> None:
     """Set aside a further slice of a known series: as an earlier run did, or refused as it came later."""
     file = _unchanged_file(build, place)
     if file and file.status != USED:
-        image.set_aside(file.status, file.reason)
+        image.set_aside(file.status, verbatim(file.reason))
         return
-    reason = "a further slice of a series that stands in the database; --force builds it anew"
+    reason = message("a further slice of a series that stands in the database; --force builds it anew")
     image.set_aside(REFUSED, reason)
     build.problems.append(f"{place}: {reason}")
 

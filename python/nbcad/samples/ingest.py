@@ -9,6 +9,7 @@ from nbcad.annotation.merge import SourcedAnnotations, together
 from nbcad.dicom import IGNORED, FileRecord, Series, read_pixels
 from nbcad.dicom.rules import Rule, decide, read_rules
 from nbcad.errors import DatabaseError
+from nbcad.language.message import EMPTY, Message, message
 from nbcad.runtime.progress import progress
 from nbcad.samples.build_run import Build
 from nbcad.samples.existing import compare
@@ -85,16 +86,18 @@ def _series_to_read(
             yield series
 
 
-def _reason_not_taken(series: Series, labels: dict[Key, SourcedAnnotations], rules: list[Rule]) -> str:
-    """Return why a new series is not taken, or an empty string."""
+def _reason_not_taken(series: Series, labels: dict[Key, SourcedAnnotations], rules: list[Rule]) -> Message:
+    """Return why a new series is not taken, or an empty message."""
     reason = decide(series, rules).reason
     if reason:
         return reason
     if not series.patient_id.strip():
-        return "(0010,0020) Patient ID is empty: the patient cannot be told from others, so no side of a split is safe"
+        return message(
+            "(0010,0020) Patient ID is empty: the patient cannot be told from others, so no side of a split is safe"
+        )
     if not any(key in labels for key in _keys(series)):
-        return "no slice of the series is annotated"
-    return ""
+        return message("no slice of the series is annotated")
+    return EMPTY
 
 
 def _readings(

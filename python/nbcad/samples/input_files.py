@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nbcad.annotation.files import LabelFile
 from nbcad.dicom import IGNORED, REFUSED, USED
+from nbcad.language.message import message
 from nbcad.samples.build_run import Build
 from nbcad.samples.rows import FileRow
 
@@ -38,7 +39,7 @@ def report_vanished(build: Build) -> None:
 def record_files(build: Build, label_files: list[LabelFile]) -> None:
     """Record the outcome of every file that was read; a file that an earlier run used keeps its record."""
     outcomes: dict[str, tuple[str, str]] = {
-        os.path.abspath(record.path): (record.status, record.reason) for record in build.archive.files
+        os.path.abspath(record.path): (record.status, str(record.reason)) for record in build.archive.files
     }
     places = {str(file.path.absolute()) for file in label_files}
     build.refused = sum(status == REFUSED for place, (status, _) in outcomes.items() if place not in places)
@@ -46,9 +47,9 @@ def record_files(build: Build, label_files: list[LabelFile]) -> None:
     for file in label_files:
         place = str(file.path.absolute())
         if file.status == USED and place not in used:
-            file.status, file.reason = IGNORED, "of images that are not taken"
+            file.status, file.reason = IGNORED, message("of images that are not taken")
             build.idle_labels += 1
-        outcomes[place] = file.status, file.reason
+        outcomes[place] = file.status, str(file.reason)
     for place, (status, reason) in outcomes.items():
         before, now = build.files.get(place), FileRow(status, reason, *(file_state(place) or (0, 0)))
         if before is None:

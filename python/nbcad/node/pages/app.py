@@ -20,7 +20,7 @@ from prometheus_client import make_wsgi_app
 from werkzeug.exceptions import HTTPException
 
 from nbcad.language.catalogue import Language
-from nbcad.language.sentences import N_
+from nbcad.language.message import EMPTY, message
 from nbcad.node import log
 from nbcad.node.jobs import Jobs, State, Study
 from nbcad.node.metrics import registry
@@ -48,12 +48,12 @@ _STATED = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"
 _HEAD = 1000
 _JOB = f"<int(max={2**63 - 1}):job>"  # what SQLite can hold
 _STATES = {
-    State.RECEIVING: N_("receiving"),
-    State.WAITING: N_("waiting"),
-    State.ANALYSING: N_("analysing"),
-    State.SENDING: N_("sending"),
-    State.DONE: N_("done"),
-    State.SET_ASIDE: N_("set aside"),
+    State.RECEIVING: message("receiving"),
+    State.WAITING: message("waiting"),
+    State.ANALYSING: message("analysing"),
+    State.SENDING: message("sending"),
+    State.DONE: message("done"),
+    State.SET_ASIDE: message("set aside"),
 }
 
 
@@ -109,8 +109,8 @@ def _prepare_templates(app: Flask, language: Language) -> None:
     environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)
     environment.filters |= {
         "label": language.label,
-        "sentence": language.sentence,
-        "state": lambda state: language.gettext(_STATES[state]),
+        "rendered": language.render,
+        "state": lambda state: language.render(_STATES[state]),
         "when": lambda seconds: datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "minutes")[:16],
     }
     environment.globals |= {
@@ -174,7 +174,7 @@ def _add_work_list(app: Flask, jobs: Jobs) -> None:
     @app.post(f"/studies/{_JOB}/retry")
     def retry(job: int) -> ResponseReturnValue:
         study = _study(jobs, job)
-        if study.state == State.SET_ASIDE and jobs.put_back(study, ""):
+        if study.state == State.SET_ASIDE and jobs.put_back(study, EMPTY):
             log.info("study tried again", job=job)
         return redirect(url_for("work_list", state=State.SET_ASIDE), 303)
 
