@@ -142,7 +142,7 @@ def test_sample_database_and_lmdbs_of_a_cluster_are_those_of_one_process(cluster
     assert _rows(tmp_path / "one" / "samples.sqlite") == _rows(tmp_path / "cluster" / "samples.sqlite")
     info, same = (lmdb_io.read_info(tmp_path / name / "lmdb") for name in ("one", "cluster"))
     assert info == same
-    for name in info["entries"]:
+    for name in info.entries:
         one, other = (tmp_path / folder / "lmdb" / name / "data.mdb" for folder in ("one", "cluster"))
         assert one.read_bytes() == other.read_bytes()
 

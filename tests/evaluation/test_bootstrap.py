@@ -43,9 +43,9 @@ def test_patients_who_do_not_count_in_a_figure_change_nothing_of_it():
 
 
 def test_nothing_counted_is_null_with_the_reason():
-    assert ratio([0, 0], [0, 0], "no lesion").as_dict() == {
-        "value": None, "low": None, "high": None, "n": 0, "patients": 0, "reason": "no lesion",
-    }  # fmt: skip
+    assert ratio([0, 0], [0, 0], "no lesion").rounded() == Figure(
+        value=None, low=None, high=None, n=0, patients=0, reason="no lesion"
+    )
     assert median([], [], "no lesion") == undefined("no lesion")
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from nbcad.evaluation.counts import FIVE, confusion, five_measures, lesion_measures, share
 from nbcad.evaluation.matching import LesionCount, match_lesions
+from nbcad.evaluation.types import Confusion
 from nbcad.imaging.boxes import centre, overlap, volume
 from nbcad.inference.lesions import Lesion
 
@@ -10,26 +11,27 @@ from nbcad.inference.lesions import Lesion
 def test_the_five_measures_follow_their_definitions():
     truth, found = np.repeat([1, 1, 0, 0], [8, 2, 15, 5]), np.repeat([1, 0, 0, 1], [8, 2, 15, 5])
     m = five_measures(truth, found, np.arange(30) % 3)
-    assert [m[k].value for k in FIVE] == pytest.approx([0.8, 0.75, 23 / 30, 0.2, 0.25])
-    assert [m[k].n for k in FIVE] == [10, 20, 30, 10, 20]
-    assert {k: m[k] for k in ("tp", "fn", "tn", "fp")} == {"tp": 8, "fn": 2, "tn": 15, "fp": 5}
-    assert all(m[k].low < m[k].value < m[k].high for k in FIVE)
+    figures = [getattr(m, name) for name in FIVE]
+    assert [f.value for f in figures] == pytest.approx([0.8, 0.75, 23 / 30, 0.2, 0.25])
+    assert [f.n for f in figures] == [10, 20, 30, 10, 20]
+    assert (m.tp, m.fn, m.tn, m.fp) == (8, 2, 15, 5)
+    assert all(f.low < f.value < f.high for f in figures)
 
 
 def test_a_measure_without_cases_is_null_with_the_reason():
     m = five_measures([True, True], [True, True], [0, 1])
-    assert m["specificity"].value is None and m["specificity"].reason == "no negative case"
-    assert m["false_positive_rate"].value is None and m["sensitivity"].value == 1
+    assert m.specificity.value is None and m.specificity.reason == "no negative case"
+    assert m.false_positive_rate.value is None and m.sensitivity.value == 1
 
 
 def test_measures_by_lesion_count_misses_but_no_healthy_places():
     m = lesion_measures(np.array([3, 2, 0]), np.array([3, 0, 0]), np.array([0, 1, 3]), np.ones(3))
-    assert (m["sensitivity"].value, m["sensitivity"].n, m["sensitivity"].patients) == (0.6, 5, 2)
-    assert m["miss_rate"].value == pytest.approx(0.4)
-    assert m["false_per_patient"].value == pytest.approx(4 / 3) and m["false_per_patient"].patients == 3
-    for name in ("specificity", "accuracy", "false_positive_rate"):
-        assert m[name].value is None and "healthy places" in m[name].reason
-    assert (m["true"], m["found"], m["false"]) == (5, 3, 4)
+    assert (m.sensitivity.value, m.sensitivity.n, m.sensitivity.patients) == (0.6, 5, 2)
+    assert m.miss_rate.value == pytest.approx(0.4)
+    assert m.false_per_patient.value == pytest.approx(4 / 3) and m.false_per_patient.patients == 3
+    for figure in (m.specificity, m.accuracy, m.false_positive_rate):
+        assert figure.value is None and "healthy places" in figure.reason
+    assert (m.true, m.found, m.false) == (5, 3, 4)
 
 
 def test_shares_and_confusion_count_other_as_an_answer():
@@ -38,7 +40,7 @@ def test_shares_and_confusion_count_other_as_an_answer():
     counted = confusion(
         ["thorax", "adrenal", "thorax"], ["other", "adrenal", "thorax"], ["thorax"], ["thorax", "other"]
     )
-    assert counted == {"rows": ["thorax"], "columns": ["thorax", "other"], "counts": [[1, 1]]}
+    assert counted == Confusion(rows=("thorax",), columns=("thorax", "other"), counts=((1, 1),))
 
 
 TRUE = {3: (10, 10, 20, 20), 4: (10, 10, 22, 22)}  # centre of the middle slice: slice 4, row and column 15.5

@@ -1,5 +1,5 @@
 import base64
-import copy
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -8,11 +8,13 @@ from html_page import HOSTILE, Page
 from make_analysis import untrained
 from make_records import image, patient, records, series, ward
 from nbcad.evaluation import document, plots, table
+from nbcad.evaluation.bootstrap import undefined
 from nbcad.evaluation.page import write_page
+from nbcad.evaluation.types import Baseline, Metrics, ModelFolders
 
 
-def _document(of, stage="runs/stage", baselines=None) -> dict:
-    return document.assemble(of, untrained(threshold=0.3), {"organ": "runs/organ", "stage": stage}, baselines)
+def _document(of, stage="runs/stage", baselines=None) -> Metrics:
+    return document.assemble(of, untrained(threshold=0.3), ModelFolders("runs/organ", stage), baselines)
 
 
 def _page(figures, tmp_path, beside=()) -> Page:
@@ -28,7 +30,7 @@ def figures():
 def test_page_says_research_use_first_of_all_and_synthetic_next(figures, tmp_path):
     first = "nbcad measures Research use only. Not for clinical diagnosis."
     assert _page(figures, tmp_path).text.startswith(f"{first} Synthetic: measured on a generated phantom.")
-    real = copy.deepcopy(figures) | {"synthetic": False}
+    real = replace(figures, synthetic=False)
     assert "ynthetic" not in _page(real, tmp_path).text
 
 
@@ -56,8 +58,8 @@ def test_names_from_outside_are_shown_as_text(figures, tmp_path):
 
 def test_figure_stands_with_its_interval_and_definition_if_it_has_any(figures, tmp_path):
     page = _page(figures, tmp_path)
-    found = figures["tumour"]["lesion"]["sensitivity"]
-    assert f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" in page.text
+    found = figures.tumour.lesion.sensitivity
+    assert f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" in page.text
     for name in ("sensitivity", "miss_rate", "false_positive_rate", "lesion", "free-response ROC", "95 % interval"):
         assert document.DEFINITIONS[name] in page.text
     assert "not defined" in page.text and "None" not in page.text
@@ -69,8 +71,8 @@ def test_other_models_stand_in_a_column_of_their_own(figures, tmp_path):
 
 
 def test_baselines_stand_beside_with_what_was_not_trained(tmp_path):
-    accuracy = {"value": None, "low": None, "high": None, "n": 0, "patients": 0, "reason": "not trained; run it"}
-    page = _page(_document(ward(), baselines={"organ by slice": [{"name": "ReLU", "accuracy": accuracy}]}), tmp_path)
+    baseline = Baseline("ReLU", undefined("not trained; run it"))
+    page = _page(_document(ward(), baselines={"organ by slice": [baseline]}), tmp_path)
     assert "organ by slice: ReLU not trained; run it" in page.text
 
 

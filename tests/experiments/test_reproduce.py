@@ -75,8 +75,8 @@ def test_other_data_are_refused(trained, tmp_path):
     [
         (lambda record: record.update(finished=False), "stopped at iteration 7"),
         (lambda record: record.update(resumed_from=5), "resumed at iteration 5"),
-        (lambda record: record.pop("blas"), "blas missing"),
-        (lambda record: record.pop("finished"), "no record of a training"),
+        (lambda record: record.pop("blas"), "blas is missing"),
+        (lambda record: record.pop("finished"), "finished is missing; give the run.json of a training"),
     ],
 )
 def test_a_record_that_cannot_be_repeated_is_refused_with_the_reason(trained, tmp_path, edit, reason):

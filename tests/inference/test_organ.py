@@ -21,7 +21,8 @@ def test_slice_unlike_any_region_is_other(svm):
     far = np.full((1, 6), 40, np.float32)
     between = 4 / 3 * np.eye(3, 6).sum(axis=0, keepdims=True)
     assert svm.classify(far)[0] == ["other"]
-    assert dataclasses.replace(svm, thresholds=svm.thresholds | {"probability": 0.99}).classify(between)[0] == ["other"]
+    strict = dataclasses.replace(svm.thresholds, probability=0.99)
+    assert dataclasses.replace(svm, thresholds=strict).classify(between)[0] == ["other"]
 
 
 def test_saved_svm_gives_the_same_probabilities(svm, clouds, tmp_path):
@@ -29,7 +30,7 @@ def test_saved_svm_gives_the_same_probabilities(svm, clouds, tmp_path):
     loaded = organ.load(tmp_path)
     for old, new in zip(svm.classify(clouds[0]), loaded.classify(clouds[0]), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert (loaded.blob, loaded.labels, loaded.info) == (svm.blob, svm.labels, svm.info)
+    assert (loaded.blob, loaded.labels, loaded.fit) == (svm.blob, svm.labels, svm.fit)
 
 
 def test_damaged_or_missing_svm_is_one_error(svm, tmp_path):

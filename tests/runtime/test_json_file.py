@@ -1,13 +1,13 @@
 """JSON files of dataclasses: what is written, and what is not taken when it is read back."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
 from nbcad.errors import InputError
-from nbcad.runtime.json_file import absent, read_json, write_json
+from nbcad.runtime.json_file import ABSENT, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class _Whole:
     parts: tuple[_Part, ...]
     place: tuple[float, float]
     counts: dict[str, int]
-    extra: str | None = absent()
+    extra: str | None = field(default=None, metadata=ABSENT)
 
 
 WHOLE = _Whole((_Part("a", 0.5), _Part("b", None)), (1.0, 2.5), {"x": 1})

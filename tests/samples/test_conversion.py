@@ -19,6 +19,7 @@ from make_dicom import mr_image, write
 from nbcad.annotation.annotations import HEADER
 from nbcad.errors import DatabaseError, OutputExistsError
 from nbcad.runtime import parallel
+from nbcad.runtime.json_file import as_json, write_json
 from nbcad.samples import build, conversion, lmdb_io
 from nbcad.samples.database import SampleDatabase
 from sample_database import query
@@ -61,10 +62,10 @@ def reference(hospital):
 def fingerprints(folder: Path) -> dict[str, str]:
     """What a whole set of LMDBs holds; fails if any of it is unfinished or does not belong to the others."""
     info = lmdb_io.read_info(folder)
-    assert sorted([*info["entries"], lmdb_io.INFO]) == sorted(p.name for p in folder.iterdir())
-    for name, count in info["entries"].items():
+    assert sorted([*info.entries, lmdb_io.INFO]) == sorted(p.name for p in folder.iterdir())
+    for name, count in info.entries.items():
         assert len(lmdb_io.read(folder / name)[0]) == count
-    return {name: lmdb_io.fingerprint(folder / name) for name in info["entries"]}
+    return {name: lmdb_io.fingerprint(folder / name) for name in info.entries}
 
 
 def start(hospital, out, **options):
@@ -102,11 +103,11 @@ def session_is_empty(session: int) -> bool:
 def test_set_is_whole_and_says_what_it_was_made_from(hospital, reference):
     assert sorted(reference) == NAMES
     info = lmdb_io.read_info(hospital / "reference")
-    assert info["n4"] is False and info["software"]["pydicom"] == pydicom.__version__
+    assert info.n4 is False and info.software["pydicom"] == pydicom.__version__
     with SampleDatabase.open(hospital / "samples.sqlite") as database:
         lmdb_io.check_made_from(hospital / "reference", database)
     ((samples,),) = query(hospital / "samples.sqlite", "SELECT count(*) FROM sample")
-    assert sum(info["entries"].values()) == samples
+    assert sum(info.entries.values()) == samples
     assert not list(hospital.glob(".*"))
 
 
@@ -129,9 +130,9 @@ def test_workers_do_not_wait_for_the_opencv_threads_of_their_parent(hospital, re
 
 def test_conversion_killed_at_random_leaves_a_whole_set_every_time(hospital, reference, tmp_path, rng):
     out, work = tmp_path / "lmdb", tmp_path / ".lmdb.part"
-    old = {"n4": False, "entries": {"organ_train": 2}}
+    old = lmdb_io.LmdbInfo(n4=False, entries={"organ_train": 2}, samples_sha256="", software={})
     lmdb_io.write(out / "organ_train", np.zeros((2, 4, 4), np.uint8), [0, 1])
-    (out / "info.json").write_text(json.dumps(old))
+    write_json(old, out / "info.json")
     before, done, span = fingerprints(out), 0, 1.0
     for _ in range(5):
         process = start(hospital, out)
@@ -180,10 +181,10 @@ def test_what_was_done_by_other_means_is_thrown_away(hospital, reference, tmp_pa
     work.mkdir()
     info = lmdb_io.read_info(hospital / "reference")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    (work / "plan.json").write_text(json.dumps(info | {"boot": boot, change: "another"}))
+    (work / "plan.json").write_text(json.dumps(as_json(info) | {"boot": boot, change: "another"}))
     (work / "done").write_text("".join(f"{n}\n" for n in range(1, 13)))
     for name in NAMES:
-        (work / f"{name}.images").write_bytes(bytes(64 * 64 * info["entries"][name]))
+        (work / f"{name}.images").write_bytes(bytes(64 * 64 * info.entries[name]))
     conversion.convert(hospital / "samples.sqlite", tmp_path / "x", n4=False, map_=map, force=False)
     assert fingerprints(tmp_path / "x") == reference
 

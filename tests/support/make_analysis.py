@@ -14,7 +14,7 @@ from nbcad.inference.heat import FCN, TRAIN_VAL
 from nbcad.inference.lesions import Lesion, OperatingPoint
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
-from nbcad.inference.organ import OrganSvm
+from nbcad.inference.organ import OrganSvm, SvmFit, SvmThresholds
 from nbcad.inference.study_stage import Labelled, StudyStage, by_name
 from nbcad.language.message import EMPTY
 from nbcad.nets import caffe_net
@@ -55,7 +55,9 @@ class _EverySlice:
 def untrained(threshold: float) -> Models:
     """Both nets with the values of their fillers, and an SVM that sorts nothing."""
     caffe.set_random_seed(5)
-    svm = OrganSvm(_EverySlice(), _EverySlice(), {"probability": 0, "familiarity": 0}, "fc7", organ_labels(), {})
+    fit = SvmFit("exact", C=1.0, gamma=1.0, chosen_on_samples=0, cross_validation_accuracy=0.0, folds=0, samples=0,
+                 patients=0)  # fmt: skip
+    svm = OrganSvm(_EverySlice(), _EverySlice(), SvmThresholds(0, 0), "fc7", organ_labels(), fit)
     return Models(
         organ_net=caffe_net.load_net(organ.DEPLOY),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),

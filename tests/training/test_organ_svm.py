@@ -72,7 +72,7 @@ def large(clouds, tmp_path_factory):
 
 
 def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, clouds):
-    assert (svm.info["kernel"], large.info["kernel"]) == ("exact", "Nystroem, 40 landmarks")
+    assert (svm.fit.kernel, large.fit.kernel) == ("exact", "Nystroem, 40 landmarks")
     regions, _ = large.classify(clouds[0])
     exact, _ = svm.classify(clouds[0])
     assert np.mean([one == other for one, other in zip(regions, exact, strict=True)]) > 0.95
@@ -81,8 +81,8 @@ def test_kernel_is_approximated_for_many_samples_and_sorts_as_well(svm, large, c
 
 
 def test_many_samples_are_judged_by_a_few_whole_patients(svm, large, clouds):
-    assert svm.info["chosen_on_samples"] == 240
-    assert large.info["chosen_on_samples"] == 90
+    assert svm.fit.chosen_on_samples == 240
+    assert large.fit.chosen_on_samples == 90
     chosen = some_patients(clouds[2], 90)
     counts = np.bincount(clouds[2][chosen], minlength=8)
     assert sorted(counts.tolist()) == [0] * 5 + [30] * 3

@@ -35,13 +35,13 @@ def measure(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Cur
     """
     config = tomllib.loads(SVM_CONFIG.read_text())
     counts = {name: [round(share * size) for share in shares] for name, shares in SAMPLES.items()}
-    fitted = organ.load(models / "organ").info
+    fitted = organ.load(models / "organ").fit
     features, truth = jittered_features(models / "organ" / "final.caffemodel", "train", max(counts["approximate"]))
     test, test_truth = jittered_features(models / "organ" / "final.caffemodel", "test", 0)
     order = np.random.default_rng(0).permutation(len(truth))
     ways = {
-        "exact": exact_svm(fitted["C"], fitted["gamma"]),
-        "approximate": approximate_svm(fitted["C"], fitted["gamma"], config["landmarks"]),
+        "exact": exact_svm(fitted.C, fitted.gamma),
+        "approximate": approximate_svm(fitted.C, fitted.gamma, config["landmarks"]),
     }
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     accuracy: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}

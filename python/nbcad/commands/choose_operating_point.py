@@ -33,13 +33,13 @@ def run(options: argparse.Namespace) -> None:
     from nbcad.training import operating_point
 
     caffe_net.use_device(options.device)
-    n4 = lmdb_io.read_info(options.lmdb)["n4"]
+    n4 = lmdb_io.read_info(options.lmdb).n4
     point = operating_point.choose(options.database, options.run / "final.caffemodel", n4)
     write_json(point, options.run / "operating_point.json")
     models.seal_stage(options.run)
-    chosen = next(tried for tried in point["tried"] if tried["threshold"] == point["threshold"])
+    chosen = point.chosen
     verbosity.note(
-        f"{options.run / 'operating_point.json'}: probability {point['threshold']}; "
-        f"validation: {chosen['hit']} of {chosen['true']} lesions, {chosen['false']} false "
-        f"in {point['validation_patients']} patients"
+        f"{options.run / 'operating_point.json'}: probability {point.threshold}; "
+        f"validation: {chosen.hit} of {chosen.true} lesions, {chosen.false} false "
+        f"in {point.validation_patients} patients"
     )

@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from nbcad.evaluation.page import write_page
     from nbcad.evaluation.records import gather
     from nbcad.evaluation.table import print_figures
+    from nbcad.evaluation.types import ModelFolders
     from nbcad.experiments import baselines
     from nbcad.inference.models import load_models
     from nbcad.runtime.files import refuse_existing, replacing_folder
@@ -58,8 +59,8 @@ def run(options: argparse.Namespace) -> None:
     held_against = None
     if options.baselines:
         held_against = baselines.measure(options.database, options.lmdb, models, options.relu)
-    folders = {"organ": options.models / "organ", "stage": options.stage or options.models / "stage"}
-    named = {kind: paths.from_root(folder) for kind, folder in folders.items()}
+    organ, stage = options.models / "organ", options.stage or options.models / "stage"
+    named = ModelFolders(paths.from_root(organ), paths.from_root(stage))
     figures = document.assemble(gather(options.database, models), models, named, held_against)
     beside = [document.read_beside(path, figures) for path in options.beside]
     drawn = plots.draw(figures)

@@ -1,6 +1,7 @@
 """Fit the SVM on the trained organ net's features: svm.skops and svm.json end up beside the net's weights."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from nbcad import cli
@@ -46,11 +47,9 @@ def run(options: argparse.Namespace) -> None:
             s: features_of(weights, options.device, images, options.blob, each) for s, (images, _, _) in data.items()
         }
     svm = fit((features["train"], *data["train"][1:]), features["val"], options.blob, organ_labels())
-    svm.info["validation_accuracy"] = float(svm.classifier.score(features["val"], data["val"][1]))
+    right = float(svm.classifier.score(features["val"], data["val"][1]))
+    svm.fit = replace(svm.fit, validation_accuracy=right)
     organ.save(svm, options.run)
     models.seal_organ(options.run)
-    accuracy = f"cross-validation {svm.info['cross_validation_accuracy']:.3f}"
-    accuracy += f", validation {svm.info['validation_accuracy']:.3f}"
-    verbosity.note(
-        f"{options.run / 'svm.skops'}: {svm.blob}, C {svm.info['C']}, gamma {svm.info['gamma']:.3g}, {accuracy}"
-    )
+    accuracy = f"cross-validation {svm.fit.cross_validation_accuracy:.3f}, validation {right:.3f}"
+    verbosity.note(f"{options.run / 'svm.skops'}: {svm.blob}, C {svm.fit.C}, gamma {svm.fit.gamma:.3g}, {accuracy}")

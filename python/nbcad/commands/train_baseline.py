@@ -35,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
     svm = train_relu(options.out, options.database, options.lmdb, options.device, options.max_iter, options.force)
     if svm is None:
         return cli.INTERRUPTED
-    verbosity.note(f"{options.out / 'svm.json'}: cross-validation {svm.info['cross_validation_accuracy']:.3f}")
+    verbosity.note(f"{options.out / 'svm.json'}: cross-validation {svm.fit.cross_validation_accuracy:.3f}")
     return cli.DONE

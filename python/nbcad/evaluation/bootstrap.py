@@ -7,7 +7,7 @@ who count in a figure are drawn for it: those with a lesion for the sensitivity 
 specificity by patient. All draws come from one seed, so that two models are measured on the same ones.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +19,7 @@ ONE_PATIENT = "one patient only: no interval"
 _DECIMALS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Figure:
     """A measured number with its interval; None, and why, where it is not defined."""
 
@@ -30,13 +30,15 @@ class Figure:
     patients: int = 0  # who count in it
     reason: str = ""
 
-    def as_dict(self) -> dict:
-        """Ready for JSON."""
-        rounded = {k: None if v is None else round(v, _DECIMALS) for k, v in asdict(self).items() if k in _NUMBERS}
-        return asdict(self) | rounded
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The bounds, where there are any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
-
-_NUMBERS = ("value", "low", "high")
+    def rounded(self) -> "Figure":
+        """Return the figure with as many decimals as are written."""
+        value, low, high = (None if x is None else round(x, _DECIMALS) for x in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
 
 
 def undefined(reason: str) -> Figure:

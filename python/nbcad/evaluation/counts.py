@@ -3,6 +3,7 @@
 import numpy as np
 
 from nbcad.evaluation.bootstrap import Figure, ratio, undefined
+from nbcad.evaluation.types import Confusion, FiveMeasures, LesionMeasures
 
 FIVE = ("sensitivity", "specificity", "accuracy", "miss_rate", "false_positive_rate")
 DEFINITIONS = {
@@ -17,33 +18,33 @@ _NO_NEGATIVE = "no negative case"
 _NO_HEALTHY = "healthy places that could be taken for a lesion cannot be counted; see false_per_patient"
 
 
-def five_measures(truth: np.ndarray, found: np.ndarray, patient: np.ndarray) -> dict:
-    """The five measures and the four counts of a yes-or-no decision.
+def five_measures(truth: np.ndarray, found: np.ndarray, patient: np.ndarray) -> FiveMeasures:
+    """Return the five measures and the four counts of a yes-or-no decision.
 
     Args:
         truth: bool, shape (n,).
         found: bool, shape (n,).
         patient: shape (n,), number of the patient of each case.
-
-    Returns:
-        A `Figure` by name, and ``tp``, ``fn``, ``tn``, ``fp``.
     """
     truth, found = np.asarray(truth, bool), np.asarray(found, bool)
     tp, fn, tn, fp = (
         by_patient(cases, patient) for cases in (truth & found, truth & ~found, ~truth & ~found, ~truth & found)
     )
-    counts = {"tp": tp, "fn": fn, "tn": tn, "fp": fp}
-    return {
-        "sensitivity": ratio(tp, tp + fn, _NO_POSITIVE),
-        "specificity": ratio(tn, tn + fp, _NO_NEGATIVE),
-        "accuracy": ratio(tp + tn, tp + fn + tn + fp, "no case"),
-        "miss_rate": ratio(fn, tp + fn, _NO_POSITIVE),
-        "false_positive_rate": ratio(fp, tn + fp, _NO_NEGATIVE),
-    } | {name: int(values.sum()) for name, values in counts.items()}
+    return FiveMeasures(
+        sensitivity=ratio(tp, tp + fn, _NO_POSITIVE),
+        specificity=ratio(tn, tn + fp, _NO_NEGATIVE),
+        accuracy=ratio(tp + tn, tp + fn + tn + fp, "no case"),
+        miss_rate=ratio(fn, tp + fn, _NO_POSITIVE),
+        false_positive_rate=ratio(fp, tn + fp, _NO_NEGATIVE),
+        tp=int(tp.sum()),
+        fn=int(fn.sum()),
+        tn=int(tn.sum()),
+        fp=int(fp.sum()),
+    )
 
 
-def lesion_measures(true: np.ndarray, hit: np.ndarray, false: np.ndarray, patients: np.ndarray) -> dict:
-    """The five measures by lesion, and the false ones a patient.
+def lesion_measures(true: np.ndarray, hit: np.ndarray, false: np.ndarray, patients: np.ndarray) -> LesionMeasures:
+    """Return the five measures by lesion, and the false ones a patient.
 
     Args:
         true: shape (patients,), lesions of each patient; a missed one always counts.
@@ -51,21 +52,19 @@ def lesion_measures(true: np.ndarray, hit: np.ndarray, false: np.ndarray, patien
         false: found ones that are none.
         patients: 1 where false ones could have been found, else 0.
 
-    Returns:
-        A `Figure` by name, and ``true``, ``found``, ``false``. There is no count of places without a lesion, hence no
-        specificity, accuracy or false-positive rate.
+    There is no count of places without a lesion, hence no specificity, accuracy or false-positive rate.
     """
-    return {
-        "sensitivity": ratio(hit, true, "no lesion"),
-        "specificity": undefined(_NO_HEALTHY),
-        "accuracy": undefined(_NO_HEALTHY),
-        "miss_rate": ratio(true - hit, true, "no lesion"),
-        "false_positive_rate": undefined(_NO_HEALTHY),
-        "false_per_patient": ratio(false, patients, "not a group that lesions are sought in"),
-        "true": int(true.sum()),
-        "found": int(hit.sum()),
-        "false": int(false.sum()),
-    }
+    return LesionMeasures(
+        sensitivity=ratio(hit, true, "no lesion"),
+        specificity=undefined(_NO_HEALTHY),
+        accuracy=undefined(_NO_HEALTHY),
+        miss_rate=ratio(true - hit, true, "no lesion"),
+        false_positive_rate=undefined(_NO_HEALTHY),
+        false_per_patient=ratio(false, patients, "not a group that lesions are sought in"),
+        true=int(true.sum()),
+        found=int(hit.sum()),
+        false=int(false.sum()),
+    )
 
 
 def share(right: np.ndarray, patient: np.ndarray, nothing: str) -> Figure:
@@ -85,8 +84,8 @@ def by_patient(values: np.ndarray, patient: np.ndarray) -> np.ndarray:
     return np.bincount(np.asarray(patient, int), weights=np.asarray(values, float))
 
 
-def confusion(truth: list[str], found: list[str], rows: list[str], columns: list[str]) -> dict:
-    """Counts, true label by row, answer by column."""
+def confusion(truth: list[str], found: list[str], rows: list[str], columns: list[str]) -> Confusion:
+    """Return how often each true label has each answer."""
     pairs = list(zip(truth, found, strict=True))
-    counts = [[pairs.count((row, column)) for column in columns] for row in rows]
-    return {"rows": rows, "columns": columns, "counts": counts}
+    counts = tuple(tuple(pairs.count((row, column)) for column in columns) for row in rows)
+    return Confusion(tuple(rows), tuple(columns), counts)

@@ -4,6 +4,16 @@ import numpy as np
 
 from nbcad.evaluation.bootstrap import Figure, bounds, draws, ratio, undefined, with_interval
 from nbcad.evaluation.counts import by_patient
+from nbcad.evaluation.types import (
+    CalibrationBin,
+    CalibrationFigures,
+    Curve,
+    Froc,
+    FrocBand,
+    FrocPoint,
+    Roc,
+    RocBand,
+)
 
 FALSE_A_PATIENT = (0.25, 0.5, 1.0, 2.0)  # where the free-response ROC is read
 BINS = 10  # of the calibration, equally wide
@@ -11,8 +21,8 @@ _POINTS = 200  # of a curve, at most
 _BAND = np.linspace(0, 1, 51)
 
 
-def roc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> dict:
-    """Receiver operating characteristic.
+def roc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Roc:
+    """Return the receiver operating characteristic.
 
     Args:
         truth: bool, shape (n,).
@@ -20,12 +30,11 @@ def roc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> dict:
         patient: shape (n,).
 
     Returns:
-        ``auc`` (`Figure`); ``false_positive_rate`` and ``sensitivity`` of the curve, at most `_POINTS`; ``band``, the
-        interval of the sensitivity over the false-positive rate. Only ``auc`` where there is but one kind of case.
+        The curve has at most `_POINTS` points.
     """
     truth, score = np.asarray(truth, bool), np.asarray(score, float)
     if truth.all() or not truth.any():
-        return {"auc": undefined("no negative case" if truth.any() else "no positive case")}
+        return Roc(undefined("no negative case" if truth.any() else "no positive case"))
     numbers, patient = np.unique(patient, return_inverse=True)
     positives, negatives = (_at_or_above(score, patient, kind) for kind in (truth, ~truth))  # (points, patients)
     drawn = draws(len(numbers))
@@ -33,15 +42,16 @@ def roc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> dict:
         hits, alarms = (drawn @ c.T / (drawn @ c[-1])[:, None] for c in (positives, negatives))
     ends = np.isfinite(hits[:, -1]) & np.isfinite(alarms[:, -1])
     resampled = [np.interp(_BAND, x, y) for x, y in zip(alarms[ends], hits[ends], strict=True)]
-    curve = {
-        "auc": _auc(truth, score, patient),
-        "false_positive_rate": rounded(negatives.sum(axis=1) / negatives[-1].sum()),
-        "sensitivity": rounded(positives.sum(axis=1) / positives[-1].sum()),
-    }
+    band = None
     if len(numbers) > 1:
         low, high = bounds(np.array(resampled))
-        curve["band"] = {"false_positive_rate": rounded(_BAND), "low": rounded(low), "high": rounded(high)}
-    return curve
+        band = RocBand(rounded(_BAND), rounded(low), rounded(high))
+    return Roc(
+        auc=_auc(truth, score, patient),
+        false_positive_rate=rounded(negatives.sum(axis=1) / negatives[-1].sum()),
+        sensitivity=rounded(positives.sum(axis=1) / positives[-1].sum()),
+        band=band,
+    )
 
 
 def _at_or_above(score: np.ndarray, patient: np.ndarray, kind: np.ndarray) -> np.ndarray:
@@ -72,8 +82,8 @@ def _auc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Figure:
     return with_interval(value, resampled, len(truth), count)
 
 
-def froc(thresholds: list[float], true: np.ndarray, hit: np.ndarray, false: np.ndarray) -> dict:
-    """Free-response ROC: share of the lesions found against false ones a patient.
+def froc(thresholds: list[float], true: np.ndarray, hit: np.ndarray, false: np.ndarray) -> Froc:
+    """Return the free-response ROC: share of the lesions found against false ones a patient.
 
     Lesions are sought anew at each threshold, as the software would at that operating point. Ranking the lesions of
     one low threshold instead would be no setting of it: there, neighbouring regions have grown together and meet
@@ -85,14 +95,10 @@ def froc(thresholds: list[float], true: np.ndarray, hit: np.ndarray, false: np.n
         true: shape (patients,), lesions.
         hit: shape (T, patients), those found.
         false: shape (T, patients).
-
-    Returns:
-        ``points``, one a threshold; ``at``, the curve at `FALSE_A_PATIENT` (`Figure` by text); ``band``, the interval
-        of the curve over false lesions a patient. Empty lists where there is no lesion.
     """
     true, hit, false = (np.asarray(values, float) for values in (true, hit, false))
     if not true.sum():
-        return {"points": [], "at": {str(x): undefined("no lesion") for x in FALSE_A_PATIENT}, "band": None}
+        return Froc((), {str(x): undefined("no lesion") for x in FALSE_A_PATIENT}, None)
     patients = len(true)
     sensitivity, alarms = hit.sum(axis=1) / true.sum(), false.sum(axis=1) / patients
     drawn = draws(patients)
@@ -105,19 +111,16 @@ def froc(thresholds: list[float], true: np.ndarray, hit: np.ndarray, false: np.n
         at[str(x)] = with_interval(value, _most(resampled, drawn_alarms, x), round(true.sum()), patients)
     grid = np.linspace(0, max(*FALSE_A_PATIENT, min(alarms.max(), 4.0)), 65)
     low, high = bounds(np.stack([_most(resampled, drawn_alarms, x) for x in grid], axis=1))
-    return {
-        "points": [
-            {"threshold": t, "sensitivity": round(float(s), 4), "false_per_patient": round(float(a), 4)}
-            for t, s, a in zip(thresholds, sensitivity, alarms, strict=True)
-        ],
-        "at": at,
-        "band": {
-            "false_per_patient": rounded(grid),
-            "sensitivity": rounded(np.array([_most(sensitivity[None], alarms[None], x)[0] for x in grid])),
-            "low": rounded(low),
-            "high": rounded(high),
-        },
-    }
+    return Froc(
+        points=tuple(map(FrocPoint, thresholds, rounded(sensitivity), rounded(alarms))),
+        at=at,
+        band=FrocBand(
+            false_per_patient=rounded(grid),
+            sensitivity=rounded(np.array([_most(sensitivity[None], alarms[None], x)[0] for x in grid])),
+            low=rounded(low),
+            high=rounded(high),
+        ),
+    )
 
 
 def _most(sensitivity: np.ndarray, alarms: np.ndarray, allowed: float) -> np.ndarray:
@@ -128,8 +131,8 @@ def _most(sensitivity: np.ndarray, alarms: np.ndarray, allowed: float) -> np.nda
     return np.where(alarms <= allowed + 1e-9, sensitivity, 0 * sensitivity).max(axis=1)  # 0 * NaN stays NaN
 
 
-def calibration(probability: np.ndarray, right: np.ndarray, patient: np.ndarray) -> dict:
-    """Whether what is given as p is so in a share p of the cases.
+def calibration(probability: np.ndarray, right: np.ndarray, patient: np.ndarray) -> CalibrationFigures:
+    """Return whether a probability p comes true in a share p of the cases.
 
     Args:
         probability: shape (n,), 0..1.
@@ -137,8 +140,8 @@ def calibration(probability: np.ndarray, right: np.ndarray, patient: np.ndarray)
         patient: shape (n,).
 
     Returns:
-        ``brier`` (mean of (probability - right)^2), ``over_confidence`` (mean probability less the share that is right)
-        as `Figure`s; ``bins``: bounds, mean probability and ``share`` that is right (`Figure`), the empty ones too.
+        ``brier`` is the mean of (probability - right)^2, ``over_confidence`` the mean probability less the share that
+        is right; empty bins are among the ``bins``.
     """
     probability, right, patient = np.asarray(probability, float), np.asarray(right, float), np.asarray(patient, int)
     cases = by_patient(np.ones(len(right)), patient)
@@ -148,15 +151,14 @@ def calibration(probability: np.ndarray, right: np.ndarray, patient: np.ndarray)
         inside = number == n
         mean = float(probability[inside].mean()) if inside.any() else None
         found = ratio(by_patient(right * inside, patient), by_patient(inside, patient), "no case")
-        bins.append(
-            {"from": n / BINS, "to": (n + 1) / BINS, "mean_probability": mean and round(mean, 4), "share": found}
-        )
-    return {
-        "brier": ratio(by_patient((probability - right) ** 2, patient), cases, "no case"),
-        "over_confidence": ratio(by_patient(probability - right, patient), cases, "no case"),
-        "bins": bins,
-    }
+        bins.append(CalibrationBin(n / BINS, (n + 1) / BINS, mean and round(mean, 4), found))
+    return CalibrationFigures(
+        brier=ratio(by_patient((probability - right) ** 2, patient), cases, "no case"),
+        over_confidence=ratio(by_patient(probability - right, patient), cases, "no case"),
+        bins=tuple(bins),
+    )
 
 
-def rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 4) for value in values]
+def rounded(values: np.ndarray) -> Curve:
+    """Return values as they are written."""
+    return tuple(round(float(value), 4) for value in values)

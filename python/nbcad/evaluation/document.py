@@ -1,16 +1,19 @@
 """``metrics.json``: figures with what they were measured on, by what, and how they are defined."""
 
-import json
 import platform
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nbcad
 from nbcad.errors import InputError
 from nbcad.evaluation import bootstrap, counts, figures
+from nbcad.evaluation.bootstrap import Figure
 from nbcad.evaluation.records import SPLIT, Records
+from nbcad.evaluation.types import Baseline, BootstrapFacts, MeasuredData, Metrics, MetricsSoftware, ModelFolders
 from nbcad.inference.models import Models
 from nbcad.nets.caffe_net import caffe
+from nbcad.runtime.json_file import read_json
 
 SCHEMA = "nbcad-metrics/1"
 DEFINITIONS = counts.DEFINITIONS | {
@@ -54,62 +57,70 @@ DEFINITIONS = counts.DEFINITIONS | {
 }
 
 
-def assemble(records: Records, models: Models, folders: dict[str, str], baselines: dict | None = None) -> dict:
-    """All of ``metrics.json``, see docs/formats/metrics-json.md.
+def assemble(
+    records: Records, models: Models, folders: ModelFolders, baselines: dict[str, list[Baseline]] | None = None
+) -> Metrics:
+    """Return all of ``metrics.json``.
 
     Args:
         records: of `records.gather`.
         models: that were run.
-        folders: of the ``organ`` and the ``stage`` models, as they shall be named.
+        folders: of the models, as they shall be named.
         baselines: of `baselines.measure`.
     """
     every = [series for patient in records.patients for series in patient.series]
-    document = {
-        "schema": SCHEMA,
-        "research_use_only": True,
-        "synthetic": records.synthetic,
-        "software": {
-            "nbcad": nbcad.__version__,
-            "caffe": caffe.__version__,
-            "python": platform.python_version(),
-            "models": models.sha256,
-        },
-        "models": folders,
-        "operating_point": asdict(models.point),
-        "data": {
-            "split": SPLIT,
-            "patients": len(records.patients),
-            "series": len(every),
-            "slices": sum(len(series.slices) for series in every),
-            "lesions": sum(len(series.lesions) for series in every),
-            "pixels_sha256": records.fingerprint,
-        },
-        "bootstrap": {
-            "unit": "patient",
-            "method": "percentile",
-            "level": bootstrap.LEVEL,
-            "resamples": bootstrap.RESAMPLES,
-            "seed": bootstrap.SEED,
-        },
-        **figures.of_records(records),
-        "baselines": baselines or {},
-        "definitions": DEFINITIONS,
-    }
-    return {name: figures.as_json(value) for name, value in document.items()}
+    measured = figures.of_records(records)
+    return _rounded(
+        Metrics(
+            schema=SCHEMA,
+            research_use_only=True,
+            synthetic=records.synthetic,
+            software=MetricsSoftware(nbcad.__version__, caffe.__version__, platform.python_version(), models.sha256),
+            models=folders,
+            operating_point=models.point,
+            data=MeasuredData(
+                split=SPLIT,
+                patients=len(records.patients),
+                series=len(every),
+                slices=sum(len(series.slices) for series in every),
+                lesions=sum(len(series.lesions) for series in every),
+                pixels_sha256=records.fingerprint,
+            ),
+            bootstrap=BootstrapFacts(
+                unit="patient",
+                method="percentile",
+                level=bootstrap.LEVEL,
+                resamples=bootstrap.RESAMPLES,
+                seed=bootstrap.SEED,
+            ),
+            organ=measured.organ,
+            tumour=measured.tumour,
+            stage=measured.stage,
+            strata=measured.strata,
+            baselines={task: tuple(rows) for task, rows in (baselines or {}).items()},
+            definitions=DEFINITIONS,
+        )
+    )
 
 
-def read_beside(path: Path, document: dict) -> dict:
-    """Another ``metrics.json``, to be shown beside this one.
+def _rounded(content: Any) -> Any:
+    """Return the same with every `Figure` as it is written."""
+    if isinstance(content, Figure):
+        return content.rounded()
+    if is_dataclass(content) and not isinstance(content, type):
+        return replace(content, **{one.name: _rounded(getattr(content, one.name)) for one in fields(content)})
+    if isinstance(content, dict):
+        return {name: _rounded(value) for name, value in content.items()}
+    return tuple(map(_rounded, content)) if isinstance(content, tuple) else content
+
+
+def read_beside(path: Path, metrics: Metrics) -> Metrics:
+    """Return another ``metrics.json``, to be shown beside this one.
 
     Raises:
         InputError: it cannot be read, has another schema, or was measured on other images.
     """
-    try:
-        other = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(other, dict) or other.get("schema") != SCHEMA:
-        raise InputError(f"{path} is no {SCHEMA}; run `nbcad evaluate` on its models anew")
-    if other["data"]["pixels_sha256"] != document["data"]["pixels_sha256"]:
+    other = read_json(path, Metrics, InputError, "run `nbcad evaluate` on its models again", SCHEMA)
+    if other.data.pixels_sha256 != metrics.data.pixels_sha256:
         raise InputError(f"{path} was measured on other images; measure its models with the same --database")
     return other

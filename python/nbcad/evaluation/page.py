@@ -1,26 +1,29 @@
 """metrics.html: all figures on one page that needs no other file, with their definitions beside them."""
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
 
+from nbcad.evaluation.bootstrap import Figure
 from nbcad.evaluation.counts import FIVE
+from nbcad.evaluation.types import Metrics
 from nbcad.runtime.files import replacing_file
 
-# Name, where it stands in metrics.json, and whether lower is better.
-_GLANCE = (
-    ("organ accuracy, by slice", ("organ", "accuracy")),
-    ("tumour sensitivity, by slice", ("tumour", "slice", "sensitivity")),
-    ("tumour specificity, by slice", ("tumour", "slice", "specificity")),
-    ("lesions found", ("tumour", "lesion", "sensitivity")),
-    ("false lesions a patient", ("tumour", "lesion", "false_per_patient")),
-    ("lesions found at 0.5 false a patient (free-response ROC)", ("tumour", "froc", "at", "0.5")),
-    ("median IoU of found lesions", ("tumour", "lesion", "iou", "median_of_found")),
-    ("median centre distance of found lesions, mm", ("tumour", "lesion", "centre_distance_mm", "median_of_found")),
-    ("tumour sensitivity, by patient", ("tumour", "patient", "sensitivity")),
-    ("tumour specificity, by patient", ("tumour", "patient", "specificity")),
-    ("stage accuracy, by patient", ("stage", "accuracy")),
+# Name, and the figure itself.
+_GLANCE: tuple[tuple[str, Callable[[Metrics], Figure]], ...] = (
+    ("organ accuracy, by slice", lambda m: m.organ.accuracy),
+    ("tumour sensitivity, by slice", lambda m: m.tumour.slice.sensitivity),
+    ("tumour specificity, by slice", lambda m: m.tumour.slice.specificity),
+    ("lesions found", lambda m: m.tumour.lesion.sensitivity),
+    ("false lesions a patient", lambda m: m.tumour.lesion.false_per_patient),
+    ("lesions found at 0.5 false a patient (free-response ROC)", lambda m: m.tumour.froc.at["0.5"]),
+    ("median IoU of found lesions", lambda m: m.tumour.lesion.iou.median_of_found),
+    ("median centre distance of found lesions, mm", lambda m: m.tumour.lesion.centre_distance_mm.median_of_found),
+    ("tumour sensitivity, by patient", lambda m: m.tumour.patient.sensitivity),
+    ("tumour specificity, by patient", lambda m: m.tumour.patient.specificity),
+    ("stage accuracy, by patient", lambda m: m.stage.accuracy),
 )
 _CAPTIONS = {
     "froc": "Free-response ROC of lesions",
@@ -36,13 +39,13 @@ _CAPTIONS = {
 }
 
 
-def write_page(document: dict, plots: dict[str, str], beside: list[dict], path: Path) -> None:
+def write_page(metrics: Metrics, plots: dict[str, str], beside: list[Metrics], path: Path) -> None:
     """Write the page.
 
     Args:
-        document: ``metrics.json``.
+        metrics: to be shown.
         plots: of `plots.draw`.
-        beside: other models' ``metrics.json`` of the same images, shown in columns of their own.
+        beside: those of other models on the same images, shown in columns of their own.
         path: of the page.
     """
     environment = jinja2.Environment(
@@ -54,20 +57,14 @@ def write_page(document: dict, plots: dict[str, str], beside: list[dict], path: 
     )
     environment.filters["words"] = lambda name: name.replace("_", " ")
     page = environment.get_template("metrics.html.j2").render(
-        m=document,
+        m=metrics,
         five=FIVE,
-        compared=[document, *beside],
-        glance=[(name, [_at(d, where) for d in (document, *beside)]) for name, where in _GLANCE],
+        compared=[metrics, *beside],
+        glance=[(name, [figure(each) for each in (metrics, *beside)]) for name, figure in _GLANCE],
         plots={name: (_CAPTIONS[name], _data_uri(svg)) for name, svg in plots.items()},
     )
     with replacing_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def _at(document: dict, where: tuple[str, ...]) -> dict:
-    for name in where:
-        document = document[name]
-    return document
 
 
 def _data_uri(svg: str) -> str:

@@ -6,7 +6,6 @@
 - the organ net with ReLU in place of Sigmoid, trained with the paper's solver, with the SVM behind it.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +13,28 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nbcad.errors import ModelError
 from nbcad.evaluation.bootstrap import Figure, undefined
 from nbcad.evaluation.counts import share
+from nbcad.evaluation.types import Baseline
 from nbcad.experiments.ablation.variants import RELU
 from nbcad.inference import organ
 from nbcad.inference.models import Models
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels
 from nbcad.runtime.files import refuse_existing
+from nbcad.runtime.json_file import read_json
 from nbcad.samples import lmdb_io
 from nbcad.samples.splitting import SIDES
 from nbcad.training import driver
 from nbcad.training.organ_svm import fit
+from nbcad.training.record import RUN, TrainingRecord
 
 LINEAR_SAMPLES = 10_000
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # images, labels and patients by split
 
 
-def measure(sample_database: Path, lmdbs: Path, models: Models, relu: Path) -> dict[str, list[dict]]:
+def measure(sample_database: Path, lmdbs: Path, models: Models, relu: Path) -> dict[str, list[Baseline]]:
     """Test accuracies of the baselines, and of the models on the very same samples.
 
     Args:
@@ -63,7 +66,7 @@ def measure(sample_database: Path, lmdbs: Path, models: Models, relu: Path) -> d
             "linear on pixels": _linear(windows),
         },
     }
-    return {task: [{"name": n, "accuracy": f} for n, f in rows.items()] for task, rows in tasks.items()}
+    return {task: [Baseline(name, figure) for name, figure in rows.items()] for task, rows in tasks.items()}
 
 
 def untrained(samples: Samples, seed: int = 1) -> Figure:
@@ -109,7 +112,7 @@ def relu_accuracy(folder: Path, samples: Samples, lmdbs: Path) -> Figure:
     """Undefined where it was not trained, or on other samples, among which may be the test patients'."""
     if not (folder / "svm.json").is_file():
         return undefined("not trained; run `make baselines`")
-    trained_on = json.loads((folder / "run" / "run.json").read_text())["sha256"].values()
+    trained_on = read_json(folder / "run" / RUN, TrainingRecord, ModelError, "run `make baselines`").sha256.values()
     if lmdb_io.fingerprint(lmdbs / "organ_train") not in trained_on:
         return undefined("trained on other samples; run `make baselines`")
     net = caffe_net.load_net(folder / "deploy.prototxt", folder / "run" / "final.caffemodel")

@@ -1,8 +1,7 @@
 """Repeat a training from its run.json alone, and compare the weights byte for byte."""
 
 import hashlib
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from nbcad.errors import DatabaseError, InputError, ModelError
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe_pb2
 from nbcad.runtime.files import existing
+from nbcad.runtime.json_file import as_json, read_json
 from nbcad.runtime.paths import ROOT, at_root, from_root
 from nbcad.samples import lmdb_io
-from nbcad.training.driver import WEIGHTS, surroundings, train
-
-_FACTS = {"text", "files", "sha256", "iteration", "device", "versions", "processor", "layers", "blas"}  # of a record
+from nbcad.training.driver import WEIGHTS, train
+from nbcad.training.record import Surroundings, TrainingRecord, surroundings
 
 
 @dataclass
@@ -38,11 +37,12 @@ def changes(record_file: str | Path) -> list[str]:
     """
     record = _read(Path(record_file))
     with _as_many_threads(record):
-        now = surroundings(record["device"])
-    lines = [f"{name}: {record[name]} then, {now[name]} now" for name in now if record[name] != now[name]]
-    for name, path in record["files"].items():
+        now = surroundings(record.device)
+    pairs = ((one.name, getattr(record, one.name), getattr(now, one.name)) for one in fields(Surroundings))
+    lines = [f"{name}: {as_json(old)} then, {as_json(new)} now" for name, old, new in pairs if old != new]
+    for path, text in ((record.files.solver, record.text.solver), (record.files.net, record.text.net)):
         file = ROOT / path
-        if not file.is_file() or file.read_text() != record["text"][name]:
+        if not file.is_file() or file.read_text() != text:
             lines.append(f"{path} is not what was trained; what was trained is in the record")
     return lines
 
@@ -65,38 +65,33 @@ def reproduce(record_file: str | Path, out: str | Path, force: bool = False) -> 
     record = _read(record_file)
     _check_data(record)
     with _as_many_threads(record):
-        result = train(_write_files(record, out), out, record["device"], record["iteration"], force=force)
+        result = train(_write_files(record, out), out, record.device, record.iteration, force=force)
     if result.weights is None:  # a signal ended it
         raise KeyboardInterrupt
-    equal = hashlib.sha256(result.weights.read_bytes()).hexdigest() == record["sha256"][WEIGHTS]
+    equal = hashlib.sha256(result.weights.read_bytes()).hexdigest() == record.sha256.get(WEIGHTS)
     original = record_file.parent / WEIGHTS
     return Reproduction(equal, _difference(original, result.weights) if original.is_file() else None)
 
 
-def _as_many_threads(record: dict) -> threadpool_limits:
+def _as_many_threads(record: TrainingRecord) -> threadpool_limits:
     """Of BLAS, as the training had."""
-    return threadpool_limits(max((library["num_threads"] for library in record["blas"]), default=None), "blas")
+    return threadpool_limits(max((library.num_threads for library in record.blas), default=None), "blas")
 
 
-def _read(path: Path) -> dict:
-    try:
-        record = json.loads(existing(path, "record", "it is run.json in the folder of a training").read_text())
-        finished, resumed = record["finished"], record["resumed_from"]
-        missing = _FACTS - set(record)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a training by `nbcad train`: {error}") from error
-    if missing:
-        raise InputError(f"{path} is no record of a training by `nbcad train`: {', '.join(sorted(missing))} missing")
-    if not finished:
-        raise InputError(f"{path}: the training was stopped at iteration {record['iteration']}; go on with --resume")
-    if resumed:
-        raise InputError(f"{path}: the training was resumed at iteration {resumed}, which gives other random numbers")
+def _read(path: Path) -> TrainingRecord:
+    existing(path, "record", "it is run.json in the folder of a training")
+    record = read_json(path, TrainingRecord, InputError, "give the run.json of a training by `nbcad train`")
+    if not record.finished:
+        raise InputError(f"{path}: the training was stopped at iteration {record.iteration}; go on with --resume")
+    if record.resumed_from:
+        resumed = f"the training was resumed at iteration {record.resumed_from}"
+        raise InputError(f"{path}: {resumed}, which gives other random numbers")
     return record
 
 
-def _check_data(record: dict) -> None:
-    for source, expected in record["sha256"].items():
-        if source in (*record["text"], WEIGHTS):
+def _check_data(record: TrainingRecord) -> None:
+    for source, expected in record.sha256.items():
+        if source in ("solver", "net", WEIGHTS):
             continue
         with at_root():
             found = lmdb_io.fingerprint(source)
@@ -104,13 +99,13 @@ def _check_data(record: dict) -> None:
             raise DatabaseError(f"LMDB {source} holds other samples than the training was given; make it as it was")
 
 
-def _write_files(record: dict, out: Path) -> Path:
+def _write_files(record: TrainingRecord, out: Path) -> Path:
     """Net and solver of the record into ``out``; the solver names that net."""
     out.mkdir(parents=True, exist_ok=True)
     net = out / "given_net.prototxt"
-    net.write_text(record["text"]["net"])
+    net.write_text(record.text.net)
     try:
-        solver = text_format.Parse(record["text"]["solver"], caffe_pb2.SolverParameter())
+        solver = text_format.Parse(record.text.solver, caffe_pb2.SolverParameter())
     except text_format.ParseError as error:
         raise ModelError(f"the solver in the record is malformed: {error}") from error
     solver.net = from_root(net)

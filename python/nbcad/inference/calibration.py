@@ -6,7 +6,7 @@ length of the training. Lesions get Platt's sigmoid on the log odds of their pea
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit, logit, softmax
@@ -37,10 +37,6 @@ class Calibration:
     def calibrate_patient(self, stages: np.ndarray) -> np.ndarray:
         """Return the calibrated stages of a patient from the mean of the lesions' stages; shape (tumour stages,)."""
         return tempered(stages, self.patient_temperature)
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the numbers by name, ready for JSON."""
-        return asdict(self)
 
 
 def tempered(stages: np.ndarray, temperature: float) -> np.ndarray:

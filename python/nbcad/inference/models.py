@@ -1,7 +1,6 @@
 """Folders of trained models, sealed with a hash of every file when complete and loaded only as sealed."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,11 +10,12 @@ from nbcad.errors import ModelError
 from nbcad.inference import SEAL, heat, organ
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import OperatingPoint
+from nbcad.inference.operating_point import ChosenPoint
 from nbcad.inference.organ import OrganSvm
 from nbcad.language.message import Message, Value, message
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels, stage_labels
-from nbcad.runtime.files import replacing_file
+from nbcad.runtime.json_file import read_json, write_json
 from nbcad.runtime.paths import shown
 
 SCHEMA = "nbcad-model/1"
@@ -25,6 +25,16 @@ _REMEDY = {
     "organ": message("run `make train-organ`, or `nbcad fit-organ-svm` if the net is as it should be"),
     "stage": message("run `make train-stage`, or `nbcad choose-operating-point` if the net is as it should be"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """The seal of one model's files: ``model.json``."""
+
+    schema: str
+    kind: str  # "organ" or "stage"
+    labels: tuple[str, ...]  # of the outputs
+    sha256: dict[str, str]  # by file name
 
 
 @dataclass(frozen=True)
@@ -89,13 +99,7 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
     sha256 = _checked(folder / "organ", "organ", ORGAN_FILES, organ_labels())
     sha256 |= _checked(stage_folder, "stage", STAGE_FILES, stage_labels())
     caffe_net.use_device(device)
-    point = stage_folder / STAGE_FILES["operating_point"]
-    try:
-        facts = json.loads(point.read_text())
-        operating_point = OperatingPoint(facts["threshold"], facts["extent"])
-        calibration, n4 = Calibration(**facts["calibration"]), facts["n4"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(message("{path} cannot be read: {error}", path=str(point), error=str(error))) from error
+    chosen = read_json(stage_folder / STAGE_FILES["operating_point"], ChosenPoint, ModelError, _REMEDY["stage"])
     svm = organ.load(folder / "organ")
     _fit("organ", message("the SVM in {path}", path=str(folder / "organ")), len(svm.labels), organ_labels())
     stage_fcn = heat.to_fully_convolutional(stage_folder / STAGE_FILES["stage_net"])
@@ -106,10 +110,10 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         svm=svm,
         stage_fcn=stage_fcn,
         stage_transform=caffe_net.transform_of(heat.TRAIN_VAL),
-        point=operating_point,
-        calibration=calibration,
+        point=chosen.point,
+        calibration=chosen.calibration,
         stages=stage_labels(),
-        n4=n4,
+        n4=chosen.n4,
         device=device,
         sha256=sha256,
         files=ModelFiles(folder.absolute(), stage_folder.absolute(), device, tuple(sha256.items())),
@@ -155,9 +159,7 @@ def _fit(kind: str, what: Value, outputs: int, labels: Sequence[str]) -> None:
 
 def _seal(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> None:
     hashes = {name: _sha256(folder / name) for name in files.values()}
-    seal = {"schema": SCHEMA, "kind": kind, "labels": list(labels), "sha256": hashes}
-    with replacing_file(folder / SEAL) as temporary:
-        temporary.write_text(json.dumps(seal, indent=2) + "\n")
+    write_json(_Seal(SCHEMA, kind, tuple(labels), hashes), folder / SEAL)
 
 
 def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[str]) -> dict[str, str]:
@@ -171,20 +173,15 @@ def _checked(folder: Path, kind: str, files: dict[str, str], labels: Sequence[st
             raise ModelError(
                 message("model file {path} does not exist; {remedy}", path=str(path), remedy=_REMEDY[kind])
             )
-    try:
-        seal = json.loads((folder / SEAL).read_text())
-        for what, wanted in (("schema", SCHEMA), ("kind", kind), ("labels", list(labels))):
-            if seal[what] != wanted:
-                raise ModelError(_unlike(folder / SEAL, what, seal[what], wanted, _REMEDY[kind]))
-        hashes = {name: str(seal["sha256"][name]) for name in files.values()}
-    except (ValueError, KeyError, TypeError) as error:
-        reason = message(
-            "{path} cannot be read: {error}; {remedy}",
-            path=str(folder / SEAL),
-            error=str(error),
-            remedy=_REMEDY[kind],
-        )
-        raise ModelError(reason) from error
+    seal = read_json(folder / SEAL, _Seal, ModelError, _REMEDY[kind])
+    for what, sealed, wanted in (
+        ("schema", seal.schema, SCHEMA),
+        ("kind", seal.kind, kind),
+        ("labels", list(seal.labels), list(labels)),
+    ):
+        if sealed != wanted:
+            raise ModelError(_unlike(folder / SEAL, what, sealed, wanted, _REMEDY[kind]))
+    hashes = {name: seal.sha256.get(name, "") for name in files.values()}
     for name, wanted in hashes.items():
         if _sha256(folder / name) != wanted:
             reason = message(

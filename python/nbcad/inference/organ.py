@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -18,6 +18,7 @@ from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import Transform, caffe
 from nbcad.nets.labels import OTHER
 from nbcad.runtime.files import replacing_file
+from nbcad.runtime.json_file import ABSENT, read_json, write_json
 from nbcad.runtime.paths import ORGAN_NET
 
 TRAIN_VAL = ORGAN_NET / "train_val.prototxt"
@@ -27,16 +28,49 @@ _SCHEMA = "schema.json"  # in a file by skops: its parts and how they belong tog
 _TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
 
 
+@dataclass(frozen=True, slots=True)
+class SvmThresholds:
+    """The least values of a slice that gets a region."""
+
+    probability: float  # of the most probable region
+    familiarity: float  # score of the one-class SVM
+
+
+@dataclass(frozen=True, slots=True)
+class SvmFit:
+    """How an SVM was fitted."""
+
+    kernel: str  # "exact", or how it is approximated
+    C: float
+    gamma: float
+    chosen_on_samples: int  # C and gamma
+    cross_validation_accuracy: float
+    folds: int
+    samples: int
+    patients: int
+    validation_accuracy: float | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class SvmDescription:
+    """``svm.json``, which docs/formats/svm.schema.json describes."""
+
+    blob: str
+    labels: tuple[str, ...]
+    thresholds: SvmThresholds
+    fit: SvmFit
+
+
 @dataclass
 class OrganSvm:
     """The fitted SVMs, with their thresholds and labels."""
 
     classifier: CalibratedClassifierCV  # which of the three regions
     familiarity: Pipeline  # one-class SVM: how like a slice is to those of the three regions
-    thresholds: dict[str, float]  # least "probability" and least "familiarity" of a slice that gets a region
+    thresholds: SvmThresholds
     blob: str
     labels: list[str]
-    info: dict  # of the fit: chosen C and gamma, accuracy in cross-validation, numbers of samples
+    fit: SvmFit
 
     def classify(self, features: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Return the regions of slices.
@@ -49,8 +83,8 @@ class OrganSvm:
             the most probable region is not probable enough or the slice resembles none of them.
         """
         probabilities = self.classifier.predict_proba(features)
-        sure = probabilities.max(axis=1) >= self.thresholds["probability"]
-        sure &= self.familiarity.score_samples(features) >= self.thresholds["familiarity"]
+        sure = probabilities.max(axis=1) >= self.thresholds.probability
+        sure &= self.familiarity.score_samples(features) >= self.thresholds.familiarity
         best = probabilities.argmax(axis=1)
         return [self.labels[b] if s else OTHER for b, s in zip(best, sure, strict=True)], probabilities
 
@@ -77,9 +111,7 @@ def save(svm: OrganSvm, folder: Path) -> None:
     model = skops.io.dumps({"classifier": svm.classifier, "familiarity": svm.familiarity})
     with replacing_file(folder / "svm.skops") as temporary:
         _write_reproducibly(model, temporary)
-    description = {"blob": svm.blob, "labels": svm.labels, "thresholds": svm.thresholds, "fit": svm.info}
-    with replacing_file(folder / "svm.json") as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n")
+    write_json(SvmDescription(svm.blob, tuple(svm.labels), svm.thresholds, svm.fit), folder / "svm.json")
 
 
 def _write_reproducibly(model: bytes, path: Path) -> None:
@@ -120,17 +152,11 @@ def load(folder: Path) -> OrganSvm:
             raise ModelError(message("{path} does not exist; run `make train-organ`", path=str(path)))
     try:
         fitted = skops.io.load(model, trusted=_TRUSTED)
-        facts = json.loads(description.read_text())
-        return OrganSvm(
-            fitted["classifier"],
-            fitted["familiarity"],
-            facts["thresholds"],
-            facts["blob"],
-            facts["labels"],
-            facts["fit"],
-        )
+        classifier, familiarity = fitted["classifier"], fitted["familiarity"]
     except (BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
         reason = message(
             "{path}: the organ SVM cannot be read: {error}", path=str(folder), error=str(error).splitlines()[0]
         )
         raise ModelError(reason) from error
+    facts = read_json(description, SvmDescription, ModelError, "run `make train-organ`")
+    return OrganSvm(classifier, familiarity, facts.thresholds, facts.blob, list(facts.labels), facts.fit)

@@ -1,9 +1,12 @@
-"""JSON files of dataclasses: written with the fields in their order, and read back strictly."""
+"""JSON files of dataclasses: written with the fields in their order, and read back strictly.
+
+A field whose key is a word of Python's ends in an underscore, which is not written: ``from_`` is the key "from".
+"""
 
 import json
 import types
 from collections.abc import Iterator
-from dataclasses import MISSING, field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,16 +16,12 @@ from nbcad.language.message import Message, message, verbatim
 from nbcad.runtime.files import replacing_file
 
 _T = TypeVar("_T")
-_ABSENT = "absent"  # key of a field's metadata
+# Metadata of a field that is not written where it is None, and need not be in a file.
+ABSENT = {"absent": True}
 
 
 class _Malformed(Exception):
     """What a file holds and where, and that it should not."""
-
-
-def absent() -> Any:
-    """Return a field that is not written where it is None, and need not be in a file."""
-    return field(default=None, metadata={_ABSENT: True})
 
 
 def write_json(content: object, path: Path) -> None:
@@ -33,7 +32,16 @@ def write_json(content: object, path: Path) -> None:
         file.write("\n")
 
 
-def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str | Message = "") -> _T:
+def as_json(content: Any) -> Any:
+    """Return the dictionaries and lists that `write_json` writes."""
+    if is_dataclass(content):
+        content = _members(content)
+    if isinstance(content, dict):
+        return {key: as_json(value) for key, value in content.items()}
+    return [as_json(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str | Message = "", schema: str = "") -> _T:
     """Return the dataclass that `write_json` wrote to a file.
 
     Args:
@@ -41,16 +49,27 @@ def read_json(path: Path, kind: type[_T], error: type[NbcadError], remedy: str |
         kind: the dataclass.
         error: raised where the file cannot be read.
         remedy: added to its message.
+        schema: that the file must name, if any.
 
     Raises:
-        error: the file is missing or is not JSON; or one of its keys is missing, unknown or of another type. The
-            message names the file and the key.
+        error: the file is missing, is not JSON or names another schema; or one of its keys is missing, unknown or of
+            another type. The message names the file and the key.
     """
     try:
-        return _typed(json.loads(path.read_text()), kind, "")
+        content = json.loads(path.read_text())
+        if schema and not (isinstance(content, dict) and content.get("schema") == schema):
+            raise error(
+                _advised(message("{path} is not of the schema {schema}", path=str(path), schema=schema), remedy)
+            )
+        return _typed(content, kind, "")
     except (OSError, ValueError, _Malformed) as failure:
-        reason = message("{path} cannot be read: {error}", path=str(path), error=str(failure))
-        raise error(message("{reason}; {remedy}", reason=reason, remedy=remedy) if remedy else reason) from failure
+        raise error(
+            _advised(message("{path} cannot be read: {error}", path=str(path), error=str(failure)), remedy)
+        ) from failure
+
+
+def _advised(reason: Message, remedy: str | Message) -> Message:
+    return message("{reason}; {remedy}", reason=reason, remedy=remedy) if remedy else reason
 
 
 def _members(content: object) -> dict[str, object] | str:
@@ -60,7 +79,11 @@ def _members(content: object) -> dict[str, object] | str:
     if not is_dataclass(content):
         raise TypeError(f"{type(content).__name__} cannot be written as JSON")
     values = ((one, getattr(content, one.name)) for one in fields(content))
-    return {one.name: value for one, value in values if not (value is None and _ABSENT in one.metadata)}
+    return {_key(one.name): value for one, value in values if not (value is None and one.metadata == ABSENT)}
+
+
+def _key(name: str) -> str:
+    return name.removesuffix("_")
 
 
 def _typed(value: Any, kind: Any, key: str) -> Any:
@@ -88,14 +111,14 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
 
 
 def _dataclass(value: Any, kind: Any, key: str) -> Any:
-    members = _of(dict, value, key)
-    hints = _hints(kind)
-    for name in members.keys() - hints.keys():
+    members, hints = _of(dict, value, key), _hints(kind)
+    known = {_key(one.name): one for one in fields(kind)}
+    for name in members.keys() - known.keys():
         raise _Malformed(f"{_at(key, name)} is not known")
-    for one in fields(kind):
-        if one.name not in members and one.default is MISSING:
-            raise _Malformed(f"{_at(key, one.name)} is missing")
-    return kind(**{name: _typed(one, hints[name], _at(key, name)) for name, one in members.items()})
+    for name, one in known.items():
+        if name not in members and one.default is MISSING:
+            raise _Malformed(f"{_at(key, name)} is missing")
+    return kind(**{known[n].name: _typed(one, hints[known[n].name], _at(key, n)) for n, one in members.items()})
 
 
 @cache

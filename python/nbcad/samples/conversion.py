@@ -34,6 +34,7 @@ from nbcad.imaging.preprocess import (
 from nbcad.nets.caffe_net import input_size
 from nbcad.runtime import machine
 from nbcad.runtime.files import finish_replacing, refuse_existing, replacing_file, take_place, telling_no_space
+from nbcad.runtime.json_file import as_json, write_json
 from nbcad.runtime.parallel import Map
 from nbcad.runtime.paths import ORGAN_NET
 from nbcad.runtime.progress import progress
@@ -100,7 +101,7 @@ def convert(sample_database: Path, out: Path, n4: bool, map_: Map, force: bool) 
             # A working folder without its plan is waste: from here on it holds the old set.
             (work / _PLAN).unlink()
             take_place(work / _SET, out)
-    return info["entries"]
+    return info.entries
 
 
 def sample_images(
@@ -143,7 +144,7 @@ def _refuse_existing(out: Path, force: bool) -> None:
     refuse_existing(out, force)
 
 
-def _info(database: SampleDatabase, n4: bool) -> dict:
+def _info(database: SampleDatabase, n4: bool) -> lmdb_io.LmdbInfo:
     """Return the number of images of each LMDB, and everything that the images depend on."""
     entries = {}
     for keys in database.key_ranges():
@@ -151,23 +152,18 @@ def _info(database: SampleDatabase, n4: bool) -> dict:
         entries[f"{keys.task}_{keys.split}"] = keys.entries
     if not entries:
         raise DatabaseError("the sample database holds no sample; see the annotations")
-    return {
-        "n4": n4,
-        "entries": entries,
-        "samples_sha256": database.samples_sha256(),
-        "software": machine.software(),
-    }
+    return lmdb_io.LmdbInfo(n4, entries, database.samples_sha256(), machine.software())
 
 
 @contextmanager
-def _working_folder(out: Path, info: dict) -> Iterator[Path]:
+def _working_folder(out: Path, info: lmdb_io.LmdbInfo) -> Iterator[Path]:
     """Make the folder beside ``out`` in which this conversion works alone, and remove it at the end.
 
     The files of an earlier conversion stay in it if that one had the same plan. They were never synchronised with the
     disk, so the plan includes the boot of the machine.
     """
     work = out.with_name(f".{out.name}.part")
-    plan = info | {"boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+    plan = as_json(info) | {"boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
     with _locked(work):
         if not (work / _PLAN).is_file() or json.loads((work / _PLAN).read_text()) != plan:
             for path in work.iterdir():
@@ -205,16 +201,18 @@ def _try_to_lock(folder: Path) -> int | None:
     return None
 
 
-def _make_images(database: SampleDatabase, sample_database: Path, info: dict, work: Path, map_: Map) -> None:
+def _make_images(
+    database: SampleDatabase, sample_database: Path, info: lmdb_io.LmdbInfo, work: Path, map_: Map
+) -> None:
     """Write the images of every series that is not done yet to their places in ``<name>.images``."""
     (work / _DONE).touch()
     done = {int(line) for line in (work / _DONE).read_text().splitlines()}
     slices = database.slice_counts()
     size = input_size(ORGAN_DEPLOY)
-    jobs = [_Job(sample_database.absolute(), info["n4"], size, series) for series in slices if series not in done]
+    jobs = [_Job(sample_database.absolute(), info.n4, size, series) for series in slices if series not in done]
     with ExitStack() as stack:
         bar = stack.enter_context(progress(total=sum(slices.values()), desc="images", unit="slices"))
-        files = {name: stack.enter_context(_writable(work / f"{name}.images")) for name in info["entries"]}
+        files = {name: stack.enter_context(_writable(work / f"{name}.images")) for name in info.entries}
         journal = stack.enter_context((work / _DONE).open("a"))
         bar.update(sum(slices[series] for series in done))
         for job, parts in zip(jobs, map_(_convert_series, jobs), strict=True):
@@ -239,12 +237,12 @@ def _put(part: _LmdbPart, file: BinaryIO) -> None:
     file.flush()  # before the journal records the series as done
 
 
-def _write_lmdbs(database: SampleDatabase, info: dict, work: Path) -> None:
+def _write_lmdbs(database: SampleDatabase, info: lmdb_io.LmdbInfo, work: Path) -> None:
     """Turn each ``<name>.images`` into an LMDB of the set."""
     sizes = {"organ": input_size(ORGAN_DEPLOY), "stage": STAGE_WINDOW}
     (work / _SET).mkdir(exist_ok=True)
-    with progress(total=sum(info["entries"].values()), desc="LMDB", unit="entries") as bar:
-        for name, count in info["entries"].items():
+    with progress(total=sum(info.entries.values()), desc="LMDB", unit="entries") as bar:
+        for name, count in info.entries.items():
             task, split = name.split("_")
             images = work / f"{name}.images"
             if (work / _SET / name).exists():
@@ -254,7 +252,7 @@ def _write_lmdbs(database: SampleDatabase, info: dict, work: Path) -> None:
                 lmdb_io.write(work / name, stored, database.labels_in(task, split))
                 (work / name).rename(work / _SET / name)
             images.unlink()  # the disk need not hold all images twice
-    (work / _SET / lmdb_io.INFO).write_text(json.dumps(info, indent=2) + "\n")
+    write_json(info, work / _SET / lmdb_io.INFO)
 
 
 def _stored_images(path: Path, size: int, count: int, done: Callable[[int], None]) -> Iterator[np.ndarray]:

@@ -6,10 +6,10 @@ an ``info.json``.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 from nbcad.errors import DatabaseError
 from nbcad.nets.caffe_net import caffe_pb2
 from nbcad.runtime.files import replacing_folder
+from nbcad.runtime.json_file import read_json
 from nbcad.samples.database import SampleDatabase
 
 COMPLETE = "complete"
@@ -127,19 +128,26 @@ def serialise(image: np.ndarray, label: int) -> bytes:
     return datum.SerializeToString()
 
 
-def read_info(folder: str | Path) -> dict:
-    """Read ``info.json`` of a folder of LMDBs: ``n4``, ``entries``, ``samples_sha256``, ``software``.
+@dataclass(frozen=True, slots=True)
+class LmdbInfo:
+    """``info.json``: what a set of LMDBs was made from; docs/formats/info.schema.json describes every field."""
+
+    n4: bool
+    entries: dict[str, int]  # by name of the LMDB
+    samples_sha256: str  # of `SampleDatabase.samples_sha256`
+    software: dict[str, str]  # of `machine.software`
+
+
+def read_info(folder: str | Path) -> LmdbInfo:
+    """Return what ``info.json`` says of a folder of LMDBs.
 
     Raises:
         DatabaseError: the file is missing or malformed.
     """
     path = Path(folder) / INFO
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise DatabaseError(f"{path} does not exist; run `make data`") from error
-    except ValueError as error:
-        raise DatabaseError(f"{path} is malformed: {error}; run `nbcad make-lmdb`") from error
+    if not path.exists():
+        raise DatabaseError(f"{path} does not exist; run `make data`")
+    return read_json(path, LmdbInfo, DatabaseError, "run `nbcad make-lmdb`")
 
 
 def check_made_from(folder: str | Path, database: SampleDatabase) -> None:
@@ -148,7 +156,7 @@ def check_made_from(folder: str | Path, database: SampleDatabase) -> None:
     Raises:
         DatabaseError: they were, or their ``info.json`` does not say.
     """
-    if read_info(folder).get("samples_sha256") != database.samples_sha256():
+    if read_info(folder).samples_sha256 != database.samples_sha256():
         raise DatabaseError(f"the LMDBs in {folder} were made from another sample database; run `nbcad make-lmdb`")
 
 

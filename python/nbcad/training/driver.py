@@ -5,10 +5,8 @@ What the driver adds to ``caffe train``: progress and ETA, a log and curves, sou
 
 import csv
 import hashlib
-import json
 import math
 import os
-import platform
 import re
 import signal
 import sys
@@ -16,30 +14,26 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
-from threadpoolctl import threadpool_info
 
-import nbcad
 from nbcad.errors import InputError, ModelError, OutputError, OutputExistsError
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
-from nbcad.runtime import machine
 from nbcad.runtime.files import replacing_file, telling_no_space
+from nbcad.runtime.json_file import write_json
 from nbcad.runtime.paths import at_root, from_root
 from nbcad.runtime.progress import progress
 from nbcad.samples import lmdb_io
+from nbcad.training.record import RUN, TrainingRecord, begin_record
 
 matplotlib.use("Agg")
 WEIGHTS = "final.caffemodel"
 SNAPSHOTS_KEPT = 2
-# Sums in another order are other floats: the same bytes need the same BLAS and as many threads.
-_BLAS_FACTS = ("internal_api", "version", "architecture", "num_threads")
 _AROUND_WEIGHTS = 1 << 18  # bytes of a snapshot's files beside the numbers
 NEVER = 2**31 - 1
 _OF_LABELS = ("SoftmaxWithLoss", "Accuracy")  # layers of scores and labels
@@ -130,7 +124,7 @@ def _train(solver_file: str, run: Path, device: str, max_iter: int | None, resum
     _prepare_folder(run, resume, force)
     solver = _make_solver(given, run, device, max_iter)
     log = _resume(solver, run) if resume else []
-    record = _provenance(solver_file, given, fingerprints, device) | {"resumed_from": solver.iter}
+    record = begin_record(solver_file, given, fingerprints, device, solver.iter)
     result = _solve(solver, given, run, max_iter or given.max_iter, log)
     plot_curves(result.log, run / "curves.png", title=solver_file)
     if result.finished:
@@ -233,12 +227,12 @@ def _solve(
             rate = solver.lr
             solver.step(1)
             losses.append(float(solver.net.blobs["loss"].data))
-            if not math.isfinite(losses[-1]):
-                raise ModelError(f"the loss is {losses[-1]} at iteration {solver.iter}; lower base_lr")
+            _refuse_infinite(losses[-1], solver.iter)
             last = solver.iter == max_iter
             tested = given.test_interval and (solver.iter % given.test_interval == 0 or last) and len(solver.test_nets)
             if tested or last or solver.iter % display == 0:
                 means = _test(solver, given.test_iter[0]) if tested else {}
+                _refuse_infinite(means.get("loss", 0.0), solver.iter)
                 row = LogRow(
                     iteration=solver.iter,
                     learning_rate=float(f"{rate:.6g}"),  # Caffe's is a float32
@@ -259,6 +253,11 @@ def _solve(
     if not finished:
         _snapshot(solver, run)
     return Result(solver.iter, finished, stopped[0] if stopped else None, None, log)
+
+
+def _refuse_infinite(loss: float, iteration: int) -> None:
+    if not math.isfinite(loss):
+        raise ModelError(f"the loss is {loss} at iteration {iteration}; lower base_lr")
 
 
 def _test(solver: caffe.SGDSolver, batches: int) -> dict[str, float]:
@@ -353,37 +352,11 @@ def plot_curves(log: list[LogRow], path: Path, title: str) -> None:
     plt.close(figure)
 
 
-def surroundings(device: str) -> dict:
-    """What else decides upon the weights' bytes than data, net and solver."""
-    return {
-        "device": device,
-        "versions": {"nbcad": nbcad.__version__, "caffe": caffe.__version__, "python": platform.python_version()},
-        "processor": machine.processor(),
-        "layers": os.environ.get(caffe_net.LAYERS, "fast"),
-        "blas": [{key: library[key] for key in _BLAS_FACTS} for library in _caffes_blas()],
-    }
-
-
-def _caffes_blas() -> list[dict]:
-    """And not those that NumPy, SciPy or OpenCV bring along in their wheels."""
-    return [x for x in threadpool_info() if x["user_api"] == "blas" and "site-packages" not in x["filepath"]]
-
-
-def _provenance(solver_file: str, given: caffe_pb2.SolverParameter, lmdbs: dict, device: str) -> dict:
-    texts = {"solver": Path(solver_file).read_text(), "net": Path(given.net).read_text()}
-    return surroundings(device) | {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "random_seed": given.random_seed,
-        "files": {"solver": solver_file, "net": given.net},
-        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} | lmdbs,
-        "text": texts,
-    }
-
-
-def _write_record(run: Path, record: dict, result: Result) -> None:
-    last = asdict(result.log[-1]) if result.log else {}
-    record |= {"iteration": result.iteration, "finished": result.finished, "last": last}
+def _write_record(run: Path, record: TrainingRecord, result: Result) -> None:
+    sha256 = dict(record.sha256)
     if result.weights:
-        record["sha256"][result.weights.name] = hashlib.sha256(result.weights.read_bytes()).hexdigest()
-    with replacing_file(run / "run.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        sha256[result.weights.name] = hashlib.sha256(result.weights.read_bytes()).hexdigest()
+    last = asdict(result.log[-1]) if result.log else {}
+    write_json(
+        replace(record, sha256=sha256, iteration=result.iteration, finished=result.finished, last=last), run / RUN
+    )

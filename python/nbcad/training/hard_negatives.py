@@ -44,7 +44,7 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
     hard: list[np.ndarray] = []
     with SampleDatabase.open(sample_database) as database:
         lmdb_io.check_made_from(lmdbs, database)
-        n4 = lmdb_io.read_info(lmdbs)["n4"]
+        n4 = lmdb_io.read_info(lmdbs).n4
         for truth, slices, volume, heat in heat_of_split(database, "train", weights, n4):
             hard += false_windows(heat, slices, volume, truth, rng)
     windows, labels = lmdb_io.read(lmdbs / "stage_train")

@@ -9,6 +9,7 @@ from nbcad.evaluation.matching import LesionCount, match_lesions, meetings
 from nbcad.evaluation.truth import Truth, heat_of_split
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import THRESHOLDS, Lesion, OperatingPoint, Peaks
+from nbcad.inference.operating_point import ChosenPoint, TriedThreshold
 from nbcad.nets.labels import NORMAL, stage_labels
 from nbcad.samples.database import SampleDatabase
 from nbcad.training.calibration import fit_lesions, fit_temperature
@@ -16,7 +17,7 @@ from nbcad.training.calibration import fit_lesions, fit_temperature
 FALSE_LESIONS_A_PATIENT = 1.0  # at most, on the validation patients; on others it may be more
 
 
-def choose(sample_database: Path, weights: Path, n4: bool) -> dict:
+def choose(sample_database: Path, weights: Path, n4: bool) -> ChosenPoint:
     """Choose what makes heat a lesion, and calibrate the probabilities there, on the validation patients.
 
     The most sensitive setting with at most `FALSE_LESIONS_A_PATIENT`; among equals the one with fewest false lesions.
@@ -47,14 +48,14 @@ def choose(sample_database: Path, weights: Path, n4: bool) -> dict:
     else:
         best = min(tried, key=lambda threshold: tried[threshold].false)
     point = OperatingPoint.of(best)
-    return {
-        "threshold": point.threshold,
-        "extent": point.extent,
-        "calibration": _calibrate(series, point).as_dict(),
-        "n4": n4,
-        "validation_patients": patients,
-        "tried": [{"threshold": t, "true": c.true, "hit": c.hit, "false": c.false} for t, c in tried.items()],
-    }
+    return ChosenPoint(
+        threshold=point.threshold,
+        extent=point.extent,
+        calibration=_calibrate(series, point),
+        n4=n4,
+        validation_patients=patients,
+        tried=tuple(TriedThreshold(t, c.true, c.hit, c.false) for t, c in tried.items()),
+    )
 
 
 def _calibrate(series: list[tuple[Truth, Peaks]], point: OperatingPoint) -> Calibration:

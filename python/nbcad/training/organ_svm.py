@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
 from nbcad.errors import ModelError
-from nbcad.inference.organ import OrganSvm
+from nbcad.inference.organ import OrganSvm, SvmFit, SvmThresholds
 from nbcad.runtime.paths import SVM_CONFIG
 
 _KERNEL_CACHE_MB = 1000
@@ -60,17 +60,17 @@ def fit(
         "familiarity": familiarity.score_samples(val_features),
     }
     thresholds = {name: float(np.quantile(values, 1 - grid["coverage"])) for name, values in scores.items()}
-    info = {
-        "kernel": "exact" if exact else f"Nystroem, {grid['landmarks']} landmarks",
-        "C": c,
-        "gamma": gamma,
-        "chosen_on_samples": len(few),
-        "cross_validation_accuracy": accuracy,
-        "folds": len(splits),
-        "samples": len(truth),
-        "patients": len(np.unique(patients)),
-    }
-    return OrganSvm(classifier, familiarity, thresholds, blob, labels, info)
+    about = SvmFit(
+        kernel="exact" if exact else f"Nystroem, {grid['landmarks']} landmarks",
+        C=c,
+        gamma=gamma,
+        chosen_on_samples=len(few),
+        cross_validation_accuracy=accuracy,
+        folds=len(splits),
+        samples=len(truth),
+        patients=len(np.unique(patients)),
+    )
+    return OrganSvm(classifier, familiarity, SvmThresholds(**thresholds), blob, labels, about)
 
 
 def exact_svm(c: float, gamma: float) -> Pipeline:
