@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from babel.messages.pofile import read_po
 
 import nbcad
 from repository import ROOT
@@ -137,3 +138,32 @@ def test_citation_and_changelog_name_the_version():
     newest = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [newest] == [nbcad.__version__]
     assert re.findall(r"doi: (.*)$", citation, re.MULTILINE)[0] in READMES[0].read_text(encoding="utf-8")
+
+
+def _glossary() -> dict[str, list[str]]:
+    """Return the Chinese terms, any of which will do, by the English one; longer ones first."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### Chinese terms")[2]
+    cells = [cell.strip() for row in re.findall(r"^\|(.*)\|$", text, re.MULTILINE)[2:] for cell in row.split("|")]
+    terms = {}
+    for english, chinese in zip(cells[0::5] + cells[3::5], cells[1::5] + cells[4::5], strict=True):
+        names = re.sub(r" \(.*\)", "", english).split(", ")
+        parts = chinese.split("、") if "、" in chinese else [chinese] * len(names)
+        terms |= {name: part.split(" / ") for name, part in zip(names, parts, strict=True) if name}
+    return dict(sorted(terms.items(), key=lambda item: -len(item[0])))
+
+
+def test_chinese_texts_use_the_glossary_s_terms():
+    catalogue = ROOT / "python/nbcad/language/locale/zh/LC_MESSAGES/nbcad.po"
+    glossary, used = _glossary(), set()
+    with catalogue.open("rb") as file:
+        messages = [(message.id, message.string) for message in read_po(file, locale="zh") if message.id]
+    for text, translated in messages:
+        english, chinese = (one if isinstance(one, str) else one[0] for one in (text, translated))
+        english = re.sub(r"\{\w+\}|%\(\w+\)s|`[^`]*`|\([\dA-F]{4},[\dA-F]{4}\)( [A-Z(][\w()-]+)*", "", english)
+        for name, allowed in glossary.items():
+            word = re.compile(rf"(?<![\w-]){name}(?:s|es)?(?![\w-])", re.IGNORECASE)
+            if word.search(english):
+                assert any(term in chinese for term in allowed), (name, english, chinese)
+                english = word.sub("", english)
+                used.add(name)
+    assert len(used) > 20
