@@ -29,7 +29,8 @@ PY := $(VENV)/bin/python
 INPUTS := python/nbcad/imaging/preprocess.py config/series_rules.toml $(wildcard python/nbcad/dicom/*.py)
 POINT := $(addprefix python/nbcad/,inference/heat.py inference/lesions.py inference/calibration.py \
 	training/operating_point.py training/calibration.py)
-SAMPLES := $(filter-out $(addprefix python/nbcad/samples/,audit.py conversion.py lmdb_io.py split_bias.py), \
+LMDBS := $(addprefix python/nbcad/samples/,conversion.py lmdb_io.py)
+SAMPLES := $(filter-out $(LMDBS) %/audit.py %/split_bias.py, \
 	$(wildcard python/nbcad/samples/*.py python/nbcad/annotation/*.py)) python/nbcad/samples/schema.sql $(INPUTS)
 HELDOUT := data/heldout
 OTHERS := data/others
@@ -40,14 +41,31 @@ FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
 TRAIN := OPENBLAS_NUM_THREADS=1 $(PY) tools/train.py --device $(DEVICE) $(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
-.PHONY: help demo test test-hospital lint data sppin always train-organ train-stage train-stage-beyond baselines ablation evaluate evaluate-others infer bench parity messages image image-cuda image-check clean
+# A heading for a step. `make demo` sets STEPS, and the headings are then numbered.
+step = @printf '\n== %s%s\n' '$(if $(STEPS),$(1)/$(STEPS) )' '$(2)'
+
+.PHONY: help demo demo-report test test-hospital lint data sppin always train-organ train-stage train-stage-beyond \
+	baselines ablation evaluate evaluate-others infer bench parity messages image image-cuda image-check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> report of held-out phantom patients
-	@$(MAKE) --no-print-directory evaluate
-	@$(MAKE) --no-print-directory $(HELDOUT)/annotations.csv
+	@$(MAKE) --no-print-directory evaluate STEPS=9
+	@$(MAKE) --no-print-directory demo-report STEPS=9
+	@printf '\n%s\n' \
+		'Where to look (synthetic data: nothing here says how the models do on patients):' \
+		'  runs/demo/report.html            the report of two further patients: stage, lesions, slice viewer' \
+		'  runs/metrics.html                the figures of the paper'\''s solver, with plots and definitions' \
+		'  runs/beyond_paper/metrics.html   those of the stager beyond the paper, beside the paper'\''s' \
+		'  runs/*/curves.png                loss, accuracy and learning rate of each training' \
+		'What to try next:' \
+		'  tools/infer.py FOLDER --out report --stage $(BEYOND)      a report of your own DICOM' \
+		'  make data train-organ train-stage DICOM=FOLDER ANNOTATIONS=CSV         train on your own data (docs/usage.md)' \
+		'  make evaluate-others                                                   measure on other makers'\'' scanners'
+
+demo-report: $(HELDOUT)/annotations.csv
+	$(call step,9,Reporting two patients of scanners that were not trained on (runs/demo))
 	@$(PY) tools/infer.py $(HELDOUT)/dicom --out runs/demo --stage $(BEYOND) --device $(DEVICE) --force
 
 test: caffe lint ## Everything that a fresh clone must pass
@@ -86,10 +104,11 @@ ablation: caffe ## What each of the paper's numbers does, five seeds, to runs/ab
 
 evaluate: caffe ## The paper's measures on the held-out test patients, of the paper's solvers and of beyond_paper's
 	@$(MAKE) --no-print-directory data/lmdb/info.json
-	@$(MAKE) --no-print-directory -j2 runs/organ/svm.json $(BEYOND)/operating_point.json runs/stage/operating_point.json
-	@echo; echo "== Both nets trained with the paper's numbers"
+	@NBCAD_PROGRESS=lines $(MAKE) --no-print-directory -j2 \
+		runs/organ/svm.json $(BEYOND)/operating_point.json runs/stage/operating_point.json
+	$(call step,8,Measuring both nets on the held-out test patients: trained with the numbers of the paper)
 	@$(PY) tools/evaluate.py --baselines --device $(DEVICE) --force
-	@echo; echo "== The stager trained with solvers/beyond_paper/stage_solver.prototxt"
+	$(call step,8,Measuring the stager beyond the paper on the same patients)
 	@$(PY) tools/evaluate.py --stage $(BEYOND) --out runs/beyond_paper/metrics.json \
 		--beside runs/metrics.json --device $(DEVICE) --force
 
@@ -127,15 +146,19 @@ image-check: caffe ## Build the image without Docker, by buildah, and use it [ro
 	@image/check.sh $(TARGET)
 
 clean: ## Remove databases and runs; the environment and Caffe stay
-	rm -rf data/phantom data/heldout data/others data/sppin data/lmdb data/.lmdb.part data/stage_train_hard data/samples.sqlite runs
+	rm -rf data/phantom data/heldout data/others data/sppin data/lmdb data/.lmdb.part data/stage_train_hard \
+		data/samples.sqlite runs
 
 data/phantom/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
+	$(call step,1,Generating $(PATIENTS) synthetic patients (data/phantom))
 	@$(PY) tools/make_phantom.py --out data/phantom --patients $(PATIENTS) --seed $(SEED) --vendors $(VENDORS) --force
 
 $(HELDOUT)/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
+	$(call step,9,Generating two further synthetic patients of other scanners ($(HELDOUT)))
 	@$(PY) tools/make_phantom.py --out $(HELDOUT) --patients 2 --seed 2026 --vendors $(OTHER_VENDORS) --force
 
 $(OTHERS)/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
+	$(call step,,Generating 60 synthetic patients of other scanners ($(OTHERS)))
 	@$(PY) tools/make_phantom.py --out $(OTHERS) --patients 60 --seed 31337 --vendors $(OTHER_VENDORS) --force
 
 $(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
@@ -143,17 +166,22 @@ $(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
 
 # The phantom's is built anew when what makes it has changed. Your own grows, and only the tool can tell what is new.
 data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(if $(OWN),,$(ANNOTATIONS) $(SAMPLES)),always)
+	$(call step,2,Building the sample database (data/samples.sqlite))
 	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \
 		--out $@ --seed $(SEED) $(if $(filter data/phantom/%,$(ANNOTATIONS)),--force) $(DATABASE_OPTIONS) || [ $$? -eq 3 ]
 
-data/lmdb/info.json: data/samples.sqlite python/nbcad/samples/conversion.py python/nbcad/samples/lmdb_io.py
+data/lmdb/info.json: data/samples.sqlite $(LMDBS)
+	$(call step,3,Converting the samples to LMDB (data/lmdb))
 	@$(PY) tools/make_lmdb.py --database $< --out data/lmdb --force
 	@mkdir -p runs/organ runs/stage
 
 runs/organ/final.caffemodel: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt
+	$(call step,4,Training the organ net with the numbers of the paper (runs/organ))
 	@$(TRAIN) --solver solvers/organ_solver.prototxt --run runs/organ
 
-runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/inference/organ.py $(wildcard python/nbcad/training/organ_*.py)
+runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/inference/organ.py \
+		$(wildcard python/nbcad/training/organ_*.py)
+	$(call step,5,Fitting the SVM on the features of the organ net (runs/organ))
 	@$(PY) tools/fit_organ_svm.py --run runs/organ --device $(DEVICE)
 
 runs/baselines/relu/svm.json: data/lmdb/info.json solvers/organ_solver.prototxt models/organ_net/train_val.prototxt \
@@ -162,20 +190,26 @@ runs/baselines/relu/svm.json: data/lmdb/info.json solvers/organ_solver.prototxt 
 		$(if $(ITERATIONS),--max-iter $(ITERATIONS)) --force
 
 runs/stage/final.caffemodel: data/lmdb/info.json solvers/stage_solver.prototxt models/stage_lenet5/train_val.prototxt
+	$(call step,6,Training the stager with the numbers of the paper (runs/stage))
 	@$(TRAIN) --solver solvers/stage_solver.prototxt --run runs/stage
 
 runs/stage/operating_point.json: runs/stage/final.caffemodel $(POINT)
+	$(call step,6,Choosing the operating point on the validation patients (runs/stage))
 	@$(PY) tools/choose_operating_point.py --run runs/stage --device $(DEVICE)
 
 $(FIRST)/final.caffemodel: data/lmdb/info.json solvers/beyond_paper/stage_first_solver.prototxt \
 		models/stage_lenet5/train_val.prototxt
+	$(call step,7,Training the stager beyond the paper: first round ($(FIRST)))
 	@$(TRAIN) --solver solvers/beyond_paper/stage_first_solver.prototxt --run $(FIRST)
 
 data/stage_train_hard/complete: $(FIRST)/final.caffemodel python/nbcad/training/hard_negatives.py
+	$(call step,7,Collecting its false positives as hard negatives (data/stage_train_hard))
 	@$(PY) tools/mine_hard_negatives.py --run $(FIRST) --device $(DEVICE) --force
 
 $(BEYOND)/final.caffemodel: data/stage_train_hard/complete solvers/beyond_paper/stage_solver.prototxt
+	$(call step,7,Training the stager beyond the paper: second round ($(BEYOND)))
 	@$(TRAIN) --solver solvers/beyond_paper/stage_solver.prototxt --run $(BEYOND)
 
 $(BEYOND)/operating_point.json: $(BEYOND)/final.caffemodel $(POINT)
+	$(call step,7,Choosing the operating point on the validation patients ($(BEYOND)))
 	@$(PY) tools/choose_operating_point.py --run $(BEYOND) --device $(DEVICE)

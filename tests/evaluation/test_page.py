@@ -90,7 +90,16 @@ def test_the_same_figures_are_the_same_plots(figures):
 def test_table_gives_the_five_measures_with_intervals(figures, capsys):
     table.print_figures(figures)
     lines = capsys.readouterr().out.splitlines()
-    row = next(line for line in lines if line.startswith("tumour by slice"))
-    assert row.count("[") == 5 and "TP 2 FN 2 TN 3 FP 1 (synthetic data)" in row
-    assert "3 of 6 found, 3 false (synthetic data)" in next(x for x in lines if x.startswith("tumour by lesion"))
-    assert all("synthetic" in line for line in lines[2:-1])
+    measures, counts = (line for line in lines if line.startswith("tumour by slice"))
+    assert measures.count("[") == 5 and counts.split()[-4:] == ["2", "2", "3", "1"]
+    assert any(line.split() == ["TP", "FN", "TN", "FP"] for line in lines)
+    assert any(line.startswith("lesions: 3 of 6 found, 3 false") for line in lines)
+
+
+def test_table_fits_a_terminal_and_says_once_that_data_are_synthetic(figures, capsys):
+    table.print_figures(figures)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "(synthetic data)" in lines[0] and sum("synthetic" in line for line in lines) == 1
+    table.print_figures(replace(figures, synthetic=False))
+    assert "synthetic" not in capsys.readouterr().out

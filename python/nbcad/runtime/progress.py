@@ -1,11 +1,14 @@
 """Progress with count, rate and ETA, for a terminal and for a log."""
 
+import os
 import sys
 from collections.abc import Iterable
 
 from tqdm import tqdm
 
 from nbcad.runtime import verbosity
+
+_LOOK = "NBCAD_PROGRESS"  # "lines": as in a log, where two commands share a terminal
 
 
 def progress(
@@ -14,7 +17,7 @@ def progress(
     """Return a progress bar with count, rate and ETA on stderr: in a log one line every 10 s, and none if quiet."""
     terminal = {"file": sys.stderr, "dynamic_ncols": True}
     lines = {"file": _Lines(), "mininterval": 10, "ascii": True, "ncols": 100}
-    look = terminal if sys.stderr.isatty() else lines
+    look = terminal if sys.stderr.isatty() and os.environ.get(_LOOK) != "lines" else lines
     return tqdm(items, desc=desc, unit=unit, total=total, initial=initial, disable=verbosity.quiet(), **look)
 
 

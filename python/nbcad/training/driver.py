@@ -26,7 +26,7 @@ from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
 from nbcad.runtime.files import replacing_file, telling_no_space
 from nbcad.runtime.json_file import write_json
-from nbcad.runtime.paths import at_root, from_root
+from nbcad.runtime.paths import RUNS, at_root, from_root
 from nbcad.runtime.progress import progress
 from nbcad.samples import lmdb_io
 from nbcad.training.record import RUN, TrainingRecord, begin_record
@@ -217,7 +217,7 @@ def _solve(
     started = time.monotonic()
     with (
         _stop_signals() as stopped,
-        progress(total=max_iter, initial=solver.iter, desc=run.name, unit="it") as bar,
+        progress(total=max_iter, initial=solver.iter, desc=_named(run), unit="it") as bar,
         (run / "log.csv").open("w", newline="") as file,
     ):
         writer = csv.DictWriter(file, LOG_HEADER)
@@ -258,6 +258,12 @@ def _solve(
 def _refuse_infinite(loss: float, iteration: int) -> None:
     if not math.isfinite(loss):
         raise ModelError(f"the loss is {loss} at iteration {iteration}; lower base_lr")
+
+
+def _named(run: Path) -> str:
+    """Return a short name that tells a run from its neighbours: below the repository's runs/ its path there."""
+    run = run.absolute()
+    return str(run.relative_to(RUNS)) if run.is_relative_to(RUNS) else run.name
 
 
 def _test(solver: caffe.SGDSolver, batches: int) -> dict[str, float]:
