@@ -30,7 +30,7 @@ _NAMES = """
     a b c d h l n p r s w A B I L P R S M mm mm2 ms x L1 L2 MS INSS T1 T2 MR SR VR UID GiB
     DICOM DICOMDIR ASCII F O PS3 PS3.3 PS3.10 RLE JPEG JavaScript zip deflate float32 nbcad Caffe Python cpu
     PageUp PageDown Home End Shift Ctrl Tab Esc A.4 YES MOSAIC MONOCHROME1 MONOCHROME2 Enhanced Image Storage
-    Series Instance ROI CLOSED PLANAR SVM TOML take CUDA NVIDIA caffemodel Data Input TEST
+    Series Instance ROI CLOSED PLANAR SVM TOML take CUDA NVIDIA caffemodel prototxt Data Input TEST
 """
 NAMES = set(_NAMES.split())
 _ELEMENT = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\) [A-Z][A-Za-z-]+( (?:[A-Z][A-Za-z-]*|of|per|\(Patient\)))*")
