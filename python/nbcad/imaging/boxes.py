@@ -43,7 +43,7 @@ def holds_centre(outer: Box, inner: Box) -> bool:
 
 
 def grown(box: Box, mm: float, spacing: tuple[float, float]) -> Box:
-    """Return a box with ``mm`` more on each side; ``spacing`` in mm a pixel, rows before columns."""
+    """Return a box grown by ``mm`` on each side; ``spacing`` is in mm, between rows and between columns."""
     rows, columns = mm / spacing[0], mm / spacing[1]
     return box[0] - rows, box[1] - columns, box[2] + rows, box[3] + columns
 
@@ -66,10 +66,9 @@ def volume(boxes: Boxes) -> float:
 
 
 def overlap(one: Boxes, other: Boxes) -> float:
-    """Return the intersection over union of two lesions of one series, all slices equally thick.
+    """Return the intersection over union of two lesions of one series, whose slices are equally thick.
 
-    Returns:
-        0..1; 0 where they share nothing.
+    The value lies in 0..1; it is 0 for lesions that do not meet.
     """
     shared = sum(shared_area(one[index], other[index]) for index in one.keys() & other.keys())
     return shared / (volume(one) + volume(other) - shared)
@@ -89,14 +88,15 @@ def middle(boxes: Boxes) -> tuple[float, float, float]:
 
 
 def _centre_pixel(box: Box) -> tuple[float, float]:
+    """Return the centre of a box as row and column of a pixel's centre."""
     return (box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2
 
 
 def link(boxes: list[list[Box]]) -> list[list[tuple[int, int]]]:
-    """Group annotated boxes into lesions: those that overlap from one slice to the next.
+    """Group annotated boxes that overlap from one slice to the next into lesions.
 
     Args:
-        boxes: for each slice, in order, its boxes.
+        boxes: the boxes on each slice, in the order of the slices.
 
     Returns:
         Groups of (slice index, number of the box on that slice).
@@ -115,6 +115,6 @@ def link(boxes: list[list[Box]]) -> list[list[tuple[int, int]]]:
 
 
 def by_slice(group: list[tuple[int, int]], boxes: list[list[Box]]) -> Boxes:
-    """Return one box a slice of a linked group; where it has several on one slice, what holds them all."""
+    """Return one box a slice of a linked group: where it has several boxes on a slice, the hull of them."""
     indices = sorted({index for index, _ in group})
     return {i: hull([boxes[index][n] for index, n in group if index == i]) for i in indices}

@@ -10,7 +10,7 @@ from nbcad.imaging.boxes import Box
 
 @dataclass(frozen=True)
 class Canonical:
-    """How a stored slice is turned so that, for an axial plane, rows run to posterior and columns to left.
+    """The turn of a stored axial slice after which rows run to posterior and columns to the patient's left.
 
     Slices without geometry, and planes other than axial, are left as they are.
     """
@@ -21,7 +21,7 @@ class Canonical:
 
     @classmethod
     def of(cls, geometry: Geometry | None) -> "Canonical":
-        """The turn that a plane needs."""
+        """Return the turn that a plane needs."""
         if geometry is None or np.argmax(np.abs(geometry.normal)) != 2:
             return cls(False, False, False)
         transposed = abs(geometry.along_row[0]) < abs(geometry.along_column[0])
@@ -31,31 +31,32 @@ class Canonical:
         return cls(bool(transposed), bool(to_posterior[1] < 0), bool(to_left[0] < 0))
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Turn a stored slice, shape (rows, columns), or the spacing-like pair of one."""
+        """Turn a stored slice, shape (rows, columns)."""
         turned = image.T if self.transposed else image
         return np.ascontiguousarray(turned[:: -1 if self.rows_flipped else 1, :: -1 if self.columns_flipped else 1])
 
     def spacing(self, spacing: tuple[float, float]) -> tuple[float, float]:
-        """(row, column) spacing of the turned slice."""
+        """Return the spacing of the turned slice, in mm between rows and between columns."""
         return spacing[::-1] if self.transposed else spacing
 
     def shape(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """(rows, columns) of the turned slice."""
+        """Return the (rows, columns) of the turned slice."""
         return shape[::-1] if self.transposed else shape
 
     def box_to_canonical(self, box: Box, shape: tuple[int, int]) -> Box:
-        """A box of the stored slice of this shape, in the turned slice."""
+        """Return a box of the stored slice, which has this shape, as it lies in the turned slice."""
         row0, col0, row1, col1 = box
         if self.transposed:
             row0, col0, row1, col1 = col0, row0, col1, row1
         return self._flip((row0, col0, row1, col1), self.shape(shape))
 
     def box_to_stored(self, box: Box, shape: tuple[int, int]) -> Box:
-        """A box of the turned slice, in the stored slice of this shape."""
+        """Return a box of the turned slice as it lies in the stored slice, which has this shape."""
         row0, col0, row1, col1 = self._flip(box, self.shape(shape))
         return (col0, row0, col1, row1) if self.transposed else (row0, col0, row1, col1)
 
     def _flip(self, box: Box, turned_shape: tuple[int, int]) -> Box:
+        """Flip a box as the rows and columns of the slice are flipped."""
         row0, col0, row1, col1 = box
         if self.rows_flipped:
             row0, row1 = turned_shape[0] - row1, turned_shape[0] - row0

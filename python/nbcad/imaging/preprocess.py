@@ -1,15 +1,15 @@
-"""From stored pixels to network inputs; training and inference call the same functions.
+"""Preprocessing of stored pixels to network inputs; training and inference call the same functions.
 
-In order, for one series:
+The steps for one series are, in this order:
 
 1. clip at percentiles of the series, so that a few hot pixels do not set the scale (`enhance`);
 2. optionally N4 bias field correction (`enhance`);
 3. turn each slice so that rows run to posterior and columns to left (`Canonical`);
-4. resample: to the organ net's square (`organ_input`), or to fixed millimetres a pixel for the stager (`stage_grid`);
-5. contrast-limited adaptive histogram equalisation, CLAHE (within 4.).
+4. resample to the organ net's square (`organ_input`), or to fixed millimetres a pixel for the stager (`stage_grid`);
+5. equalise the histogram by contrast-limited adaptive histogram equalisation, CLAHE (within step 4).
 
-Steps 1, 2 and 5 are the enhancement that the paper asks for (3.2) without naming one. The result is uint8, as Caffe's
-Datum stores it; the nets' own ``transform_param`` then takes off the mean and scales.
+Steps 1, 2 and 5 are the enhancement for which the paper (3.2) asks without naming a method. The result is uint8, as
+Caffe's Datum stores it; the nets' own ``transform_param`` then subtracts the mean and scales.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ CLIP_PERCENTILES = (1.0, 99.5)
 CLAHE_CLIP_LIMIT = 2.0
 CLAHE_TILES = (8, 8)
 JITTER_SD = (8.0, 0.12, 0.06, 0.06)  # degrees, logarithm of the zoom, shares of the side down and right
-STAGE_MM_PER_PIXEL = 2.0  # so that 32 pixels span 64 mm
-STAGE_WINDOW = 32  # pixels; models/stage_lenet5 has the same number as its input, a test compares them
+STAGE_MM_PER_PIXEL = 2.0  # 32 pixels span 64 mm
+STAGE_WINDOW = 32  # pixels; the input size of models/stage_lenet5, to which a test compares it
 
 
 def enhance(volume: np.ndarray, n4: bool = False) -> np.ndarray:
-    """Clip at percentiles of the whole series and, if asked, take off the bias field.
+    """Clip a series at its percentiles and, if asked, correct the bias field.
 
     Args:
         volume: float32, shape (slices, rows, columns).
@@ -44,15 +44,16 @@ def enhance(volume: np.ndarray, n4: bool = False) -> np.ndarray:
     top = float(min(volume.max(), high) - low)
     scale = 255.0 / top if top > 0 else 0.0
     enhanced = np.empty(volume.shape, np.uint8)
-    for image, result in zip(volume, enhanced, strict=True):  # else as float64 several times the series' memory
+    for image, result in zip(volume, enhanced, strict=True):  # all at once would be float64
         result[:] = np.round((np.clip(image, low, high) - low) * scale)
     return enhanced
 
 
 def _without_bias_field(volume: np.ndarray) -> np.ndarray:
-    import SimpleITK as sitk  # late: a tenth of a second of every start, and N4 is only used if asked for
+    """Correct the bias field of a series by N4; float32, shape (slices, rows, columns)."""
+    import SimpleITK as sitk  # imported here as it costs every start a tenth of a second, and N4 is optional
 
-    grid = volume[0] if len(volume) == 1 else volume  # ITK has no volume of one slice
+    grid = volume[0] if len(volume) == 1 else volume  # ITK does not take a volume of one slice
     image = sitk.GetImageFromArray(grid + 1.0)  # N4 works on the logarithm
     shrink = [4 if size >= 32 else 1 for size in image.GetSize()]
     small = sitk.Shrink(image, shrink)
@@ -65,7 +66,7 @@ def _without_bias_field(volume: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Jitter:
-    """How a training slice is turned, zoomed and shifted, as if the child had been placed differently."""
+    """The turn, zoom and shift of a training slice, as if the child had been placed differently."""
 
     turn_deg: float
     zoom: float
@@ -74,12 +75,12 @@ class Jitter:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Jitter":
-        """One jitter at random."""
+        """Draw a jitter at random."""
         turn, zoom, down, right = rng.normal(0, JITTER_SD).tolist()
         return cls(turn, float(np.exp(zoom)), down, right)
 
     def apply(self, square: np.ndarray) -> np.ndarray:
-        """Move an image of shape (size, size) about its centre; what comes in from outside is mirrored."""
+        """Move an image of shape (size, size) about its centre, and fill what comes in from outside by mirroring."""
         middle = (len(square) - 1) / 2
         matrix = cv2.getRotationMatrix2D((middle, middle), self.turn_deg, self.zoom)
         matrix[0, 2] += self.right * len(square)
@@ -88,13 +89,13 @@ class Jitter:
 
 
 def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int, jitter: Jitter | None = None) -> np.ndarray:
-    """The organ net's input: the whole slice on a physical square.
+    """Make the organ net's input: the whole slice on a physical square, equalised.
 
     Args:
         image: uint8, shape (rows, columns), enhanced and turned.
         spacing: mm between rows and between columns.
-        size: pixels along one side, the net's input shape.
-        jitter: of a training sample's further copies.
+        size: pixels along one side of the net's input.
+        jitter: of a further copy of a training sample.
 
     Returns:
         uint8, shape (size, size).
@@ -103,13 +104,13 @@ def organ_input(image: np.ndarray, spacing: tuple[float, float], size: int, jitt
 
 
 def organ_inputs(volume: np.ndarray, geometry: Geometry | None, spacing: tuple[float, float], size: int) -> np.ndarray:
-    """`organ_input` of each slice of a series.
+    """Make the organ net's input of each slice of a series, by `organ_input`.
 
     Args:
         volume: uint8, shape (slices, rows, columns), from `enhance`, as stored.
         geometry: of the series' first slice.
         spacing: mm between rows and between columns, as stored.
-        size: pixels along one side, the net's input shape.
+        size: pixels along one side of the net's input.
 
     Returns:
         uint8, shape (slices, size, size).
@@ -121,7 +122,10 @@ def organ_inputs(volume: np.ndarray, geometry: Geometry | None, spacing: tuple[f
 def organ_square(
     image: np.ndarray, spacing: tuple[float, float], size: int, jitter: Jitter | None = None
 ) -> np.ndarray:
-    """`organ_input` before its enhancement."""
+    """Put the whole slice on a physical square, as `organ_input` does before it equalises.
+
+    Args and return value are those of `organ_input`.
+    """
     height, width = (n * mm for n, mm in zip(image.shape, spacing, strict=True))
     side = max(height, width)
     rows, columns = max(1, round(size * height / side)), max(1, round(size * width / side))
@@ -132,7 +136,7 @@ def organ_square(
 
 
 def stage_grid(image: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-    """A slice at fixed millimetres a pixel, of which the stager sees windows.
+    """Resample a slice to `STAGE_MM_PER_PIXEL` and equalise it; the stager sees windows of the result.
 
     Args:
         image: uint8, shape (rows, columns), enhanced and turned.
@@ -145,15 +149,19 @@ def stage_grid(image: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
 
 
 def stage_grid_shape(shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[int, int]:
-    """(rows, columns) of the grid of a slice with this shape and spacing in mm."""
+    """Return the (rows, columns) of `stage_grid` for a slice of this shape and spacing in mm."""
     rows, columns = (max(1, round(n * mm / STAGE_MM_PER_PIXEL)) for n, mm in zip(shape, spacing, strict=True))
     return rows, columns
 
 
 def pad_for_windows(grid: np.ndarray, stride: int = 1) -> np.ndarray:
-    """Half a window of zeros around ``grid``, and more at the end so that ``stride`` divides what windows move over.
+    """Pad a grid by half a window of zeros on each side, and at the end until ``stride`` divides the way of a window.
 
     The window whose first pixel is (r, c) of the result is centred on the corner before pixel (r, c) of ``grid``.
+
+    Args:
+        grid: result of `stage_grid`.
+        stride: pixels between neighbouring windows.
     """
     half = STAGE_WINDOW // 2
     more = [(-n) % stride for n in grid.shape]
@@ -161,11 +169,14 @@ def pad_for_windows(grid: np.ndarray, stride: int = 1) -> np.ndarray:
 
 
 def stage_window(padded: np.ndarray, row: float, column: float) -> np.ndarray:
-    """The window centred on a place of the grid: uint8, shape (32, 32).
+    """Cut the window centred on a place of the grid.
 
     Args:
         padded: result of `pad_for_windows`.
-        row, column: centre in pixels of the unpadded grid; moved onto the grid if outside.
+        row, column: centre in pixels of the unpadded grid; moved onto the grid if it lies outside.
+
+    Returns:
+        uint8, shape (32, 32).
     """
     first_row = int(np.clip(round(row), 0, padded.shape[0] - STAGE_WINDOW))
     first_column = int(np.clip(round(column), 0, padded.shape[1] - STAGE_WINDOW))
@@ -173,10 +184,11 @@ def stage_window(padded: np.ndarray, row: float, column: float) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Area averaging when shrinking, so that nothing aliases; linear when growing."""
+    """Resize an image by area averaging if it shrinks, so that nothing aliases, else by linear interpolation."""
     shrinks = rows * columns <= image.size
     return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _clahe(image: np.ndarray) -> np.ndarray:
+    """Equalise the histogram of a uint8 image by CLAHE."""
     return cv2.createCLAHE(CLAHE_CLIP_LIMIT, CLAHE_TILES).apply(image)

@@ -1,7 +1,7 @@
-"""The engine: BVLC Caffe through pycaffe. Loading of nets, the device, forward passes in batches.
+"""The engine, BVLC Caffe through pycaffe: loading of nets, choice of the device, forward passes in batches.
 
-Caffe ends the whole process when a check of its own fails. So files, sizes and the device are checked here first, where
-an error can say what to do.
+Caffe ends the whole process when one of its own checks fails. Files, sizes and the device are therefore checked here
+first, where an error can say what to do.
 """
 
 import ctypes
@@ -44,17 +44,17 @@ class Transform:
     scale: float
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 images of any shape to the float32 values that Caffe's Data layer would feed."""
+        """Return the values that Caffe's Data layer would feed for uint8 images; float32 of the same shape."""
         return (images.astype(np.float32) - np.float32(self.mean)) * np.float32(self.scale)
 
 
 def software() -> dict[str, str]:
-    """Which Caffe this process runs: the build, named by the key of caffe/build.sh, and its layers."""
+    """Return the Caffe that this process runs: its build, named by the key of caffe/build.sh, and its layers."""
     return {"Caffe": Path(caffe.__file__).resolve().parents[2].name, LAYERS: os.environ.get(LAYERS, "fast")}
 
 
 def use_device(device: str) -> None:
-    """Run all nets from here on on ``cpu`` or ``cuda:N``.
+    """Run all nets on a device from now on: ``cpu`` or ``cuda:N``.
 
     Raises:
         DeviceError: Caffe was built without CUDA, or the card or its driver is missing.
@@ -71,10 +71,10 @@ def use_device(device: str) -> None:
 
 
 def reason_against_card(library: ctypes.CDLL, number: int) -> Message:
-    """Why a card cannot be used, as far as it can be asked; empty if it can.
+    """Return why a card cannot be used, or an empty message if nothing speaks against it.
 
     Args:
-        library: pycaffe's, through which the CUDA runtime is found that it is linked with.
+        library: pycaffe's library; it leads to the CUDA runtime that Caffe is linked with.
         number: of the card, from 0.
     """
     if not hasattr(library, "cudaGetDeviceCount"):
@@ -96,7 +96,7 @@ def parse(path: str | Path, content: _Protobuf) -> _Protobuf:
     """Fill a Caffe protobuf message from a prototxt.
 
     Raises:
-        ModelError: the file is missing, or malformed; the message names the line.
+        ModelError: the file is missing or malformed; the message names the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -120,7 +120,11 @@ def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
 
 
 def transform_of(train_val: str | Path) -> Transform:
-    """The scale and mean that a net was trained with: those of its TEST phase's Data layer."""
+    """Return the scale and mean that a net was trained with, from the Data layer of its TEST phase.
+
+    Raises:
+        ModelError: the file is missing or malformed, or has no such layer.
+    """
     for layer in read_net(train_val).layer:
         if layer.type == "Data" and any(rule.phase == caffe_pb2.TEST for rule in layer.include):
             mean = layer.transform_param.mean_value
@@ -129,7 +133,7 @@ def transform_of(train_val: str | Path) -> Transform:
 
 
 def is_included(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:
-    """Whether Caffe keeps a layer of a net in this phase and these stages, by the layer's ``include`` rules."""
+    """Return whether Caffe keeps a layer in a phase and its stages, by the layer's ``include`` rules."""
     return not layer.include or any(
         (not rule.HasField("phase") or rule.phase == state.phase)
         and set(rule.stage) <= set(state.stage)
@@ -139,7 +143,11 @@ def is_included(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> b
 
 
 def input_size(deploy: str | Path) -> int:
-    """Side in pixels of a deploy net's square input."""
+    """Return the side of a deploy net's square input, in pixels.
+
+    Raises:
+        ModelError: the file is missing or malformed, or has no Input layer.
+    """
     for layer in read_net(deploy).layer:
         if layer.type == "Input":
             return layer.input_param.shape[0].dim[3]
@@ -147,7 +155,7 @@ def input_size(deploy: str | Path) -> int:
 
 
 def load_net(prototxt: str | Path, weights: str | Path | None = None) -> caffe.Net:
-    """Load a deploy net for inference; without ``weights`` it has the fillers' values.
+    """Load a deploy net for inference; without ``weights`` it holds the values of its fillers.
 
     Raises:
         ModelError: a file is missing or malformed, or the weights have other shapes than the net.
@@ -180,10 +188,10 @@ def load_net(prototxt: str | Path, weights: str | Path | None = None) -> caffe.N
 
 
 def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Learned blobs of a caffemodel by layer name, float32.
+    """Read the learned blobs of a caffemodel by layer name, as float32.
 
     Raises:
-        ModelError: the file is missing, cut short or no caffemodel.
+        ModelError: the file is missing or truncated, or is not a caffemodel.
     """
     path = Path(path)
     if not path.is_file():
@@ -199,18 +207,21 @@ def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
             if layer.blobs
         }
     except (DecodeError, ValueError) as error:
-        raise ModelError(message("{path} is no sound caffemodel: {error}", path=str(path), error=str(error))) from error
+        raise ModelError(
+            message("{path} is not a valid caffemodel: {error}", path=str(path), error=str(error))
+        ) from error
     if not weights:
         raise ModelError(message("{path} holds no learned layer", path=str(path)))
     return weights
 
 
 def forward(net: caffe.Net, inputs: np.ndarray, blobs: list[str]) -> list[np.ndarray]:
-    """Run a net with one input blob ``data`` over many inputs, in batches of at most `BATCH`.
+    """Run a net over many inputs, in batches of at most `BATCH`.
 
     Args:
+        net: a net with one input blob, ``data``.
         inputs: float32, shape (n, channels, height, width), already transformed.
-        blobs: names of the blobs wanted.
+        blobs: names of the blobs to return.
 
     Returns:
         For each blob an array of shape (n, ...).

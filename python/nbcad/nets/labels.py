@@ -1,4 +1,4 @@
-"""Label files: one name a line, in the order of a net's outputs (`config/labels`)."""
+"""Label files (`config/labels`): the names of a net's outputs in their order, one a line."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from nbcad.language.message import message
 from nbcad.runtime import paths
 
 NORMAL = "normal"
-OTHER = "other"  # the organ SVM's answer outside the three regions; no line of the file
+OTHER = "other"  # the organ SVM's answer outside the three regions; not a line of the file
 
 
 def read_names(path: str | Path) -> list[str]:
-    """The names in ``path``, in order.
+    """Read the names in a label file, in order.
 
     Raises:
-        ModelError: the file is missing, empty, or a name stands twice.
+        ModelError: the file is missing or empty, or holds a name twice.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,10 +26,10 @@ def read_names(path: str | Path) -> list[str]:
 
 
 def organ_labels() -> list[str]:
-    """Names of the organ net's outputs."""
+    """Return the names of the organ net's outputs."""
     return read_names(paths.LABELS / "organ.txt")
 
 
 def stage_labels() -> list[str]:
-    """Names of the stager's outputs."""
+    """Return the names of the stager's outputs."""
     return read_names(paths.LABELS / "stage.txt")

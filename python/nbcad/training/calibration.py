@@ -1,4 +1,4 @@
-"""Fits of the probabilities of lesions and patients on the validation patients."""
+"""Calibration of the probabilities of lesions and patients, fitted on the validation patients."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,20 @@ from sklearn.linear_model import LogisticRegression
 
 from nbcad.inference.calibration import LEAST_PROBABILITY, log_odds, tempered
 
-LEAST_CASES = 5  # of either answer, of lesions or of patients; fewer fit nothing
+LEAST_CASES = 5  # lesions of either kind, or patients; with fewer nothing is fitted
 _TEMPERATURES = 0.1, 10.0
-_LOG_TEMPERATURE_SD = 0.5  # before any patient is seen; a dozen, all right, do not say how sure to be
+_LOG_TEMPERATURE_SD = 0.5  # of the prior: a dozen patients, all right, do not tell how certain to be
 
 
 def fit_lesions(peaks: Sequence[float], true: Sequence[bool]) -> tuple[float, float]:
-    """Slope and intercept from the peak probabilities of found lesions and whether they are true.
+    """Fit slope and intercept of Platt's sigmoid on the log odds of found lesions.
 
-    (1, 0) where there are fewer than `LEAST_CASES` of either.
+    Args:
+        peaks: peak probability of each found lesion.
+        true: whether it is a true one.
+
+    Returns:
+        Slope and intercept; (1, 0) if the true or the false lesions are fewer than `LEAST_CASES`.
     """
     is_true = np.asarray(true, bool)
     if min(is_true.sum(), (~is_true).sum()) < LEAST_CASES:
@@ -26,20 +31,23 @@ def fit_lesions(peaks: Sequence[float], true: Sequence[bool]) -> tuple[float, fl
 
 
 def fit_temperature(stages: Sequence[np.ndarray], truth: Sequence[int]) -> float:
-    """The most probable temperature given the true stages; 1 for fewer than `LEAST_CASES`.
+    """Fit the temperature that is most probable given the true stages.
 
     Args:
-        stages: n probabilities of shape (tumour stages,).
-        truth: the index of the true one of each.
+        stages: for each of n cases the probabilities of the tumour stages, shape (tumour stages,).
+        truth: index of the true stage of each case.
+
+    Returns:
+        The temperature; 1 if there are fewer than `LEAST_CASES` cases.
     """
     if len(truth) < LEAST_CASES:
         return 1.0
-    given, rows = np.stack(stages), np.arange(len(truth))
+    probabilities, rows = np.stack(stages), np.arange(len(truth))
 
-    def surprise(log_temperature: float) -> float:
-        probable = tempered(given, float(np.exp(log_temperature)))[rows, truth]
+    def negative_log_posterior(log_temperature: float) -> float:
+        of_truth = tempered(probabilities, float(np.exp(log_temperature)))[rows, truth]
         prior = 0.5 * (log_temperature / _LOG_TEMPERATURE_SD) ** 2
-        return prior - float(np.log(np.maximum(probable, LEAST_PROBABILITY)).sum())
+        return prior - float(np.log(np.maximum(of_truth, LEAST_PROBABILITY)).sum())
 
-    found = minimize_scalar(surprise, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(negative_log_posterior, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
+    return float(np.exp(minimum.x))

@@ -1,7 +1,7 @@
-"""Hard negatives (ours): what a stager falsely takes for tumour on its training patients, as normal samples.
+"""Hard negatives (ours): tissue of the training patients that a stager mistakes for tumour, as normal samples.
 
-Places drawn at random seldom show what a net mistakes for a tumour: flow, bowel, partly filled vessels. So a net is run
-over the training patients, and windows round its false places join the training samples for a second training.
+Places drawn at random seldom show the tissue that a net mistakes for tumour: flow, bowel, partly filled vessels. A net
+is therefore run over the training patients, and windows round its false places join the samples of a second training.
 """
 
 from pathlib import Path
@@ -18,26 +18,26 @@ from nbcad.samples import lmdb_io
 from nbcad.samples.database import SampleDatabase
 from nbcad.samples.sampling import CLEARANCE_MM
 
-TUMOUR_PROBABILITY = 0.6  # from which on a place is one that the net mistakes
+TUMOUR_PROBABILITY = 0.6  # at a place without lesion: from here on the net is mistaken
 WINDOWS_PER_PLACE = 3
-SHIFT_PIXELS = STRIDE / 2  # so that the windows of neighbouring places meet
+SHIFT_PIXELS = STRIDE / 2  # largest shift; the windows of neighbouring places then meet
 
 
 def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int = 1) -> tuple[int, int]:
-    """Write an LMDB of all training windows and of the hard negatives that a net finds, in seeded random order.
+    """Write an LMDB of all training windows and of a net's hard negatives, in seeded random order.
 
     Args:
-        sample_database: SQLite file; only its training patients are looked at.
+        sample_database: SQLite file; only its training patients are used.
         lmdbs: folder of the LMDBs made from it.
         weights: caffemodel of the stage net that makes the mistakes.
         out: the new LMDB, replaced as a whole.
         seed: of the windows' shifts and mirroring, and of the order.
 
     Returns:
-        Number of windows that were there, and of hard negatives.
+        Number of training windows before, and number of hard negatives.
 
     Raises:
-        DatabaseError: the LMDBs are missing or not of this database.
+        DatabaseError: the LMDBs are missing, or were not made from this database.
         ModelError: the weights are missing or of another net.
     """
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
         for truth, slices, volume, heat in heat_of_split(database, "train", weights, n4):
             hard += false_windows(heat, slices, volume, truth, rng)
     windows, labels = lmdb_io.read(lmdbs / "stage_train")
-    images, numbers = [*windows, *hard], [*labels.tolist(), *[0] * len(hard)]  # line 0 of the labels is normal
+    images, numbers = [*windows, *hard], [*labels.tolist(), *[0] * len(hard)]  # label 0 is normal
     order = rng.permutation(len(images))
     lmdb_io.write(out, (images[n] for n in order), (numbers[n] for n in order))
     return len(windows), len(hard)
@@ -57,13 +57,13 @@ def mine(sample_database: Path, lmdbs: Path, weights: Path, out: Path, seed: int
 def false_windows(
     heat: np.ndarray, slices: list[Slice], volume: np.ndarray, truth: Truth, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Windows round the places of one series that the net takes for tumour and that are clear of every lesion.
+    """Cut windows round the places of one series that the net takes for tumour and that are clear of every lesion.
 
     Args:
         heat: result of `heat.heat_maps`.
-        slices, volume: as there.
+        slices, volume: the n slices that it was made from, and their enhanced pixels.
         truth: of the same n slices.
-        rng: of shifts and mirroring.
+        rng: for shifts and mirroring.
 
     Returns:
         uint8, each of shape (32, 32).

@@ -1,4 +1,4 @@
-"""The operating point: what makes the stager's heat a lesion, chosen on the validation patients."""
+"""The operating point: the threshold from which on the stager's heat is a lesion, chosen on the validation patients."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,14 @@ from nbcad.nets.labels import NORMAL, stage_labels
 from nbcad.samples.database import SampleDatabase
 from nbcad.training.calibration import fit_lesions, fit_temperature
 
-FALSE_LESIONS_A_PATIENT = 1.0  # at most, on the validation patients; on others it may be more
+FALSE_LESIONS_A_PATIENT = 1.0  # upper limit on the validation patients; other patients may have more
 
 
 def choose(sample_database: Path, weights: Path, n4: bool) -> ChosenPoint:
-    """Choose what makes heat a lesion, and calibrate the probabilities there, on the validation patients.
+    """Choose the operating point on the validation patients, and calibrate the probabilities at it.
 
-    The most sensitive setting with at most `FALSE_LESIONS_A_PATIENT`; among equals the one with fewest false lesions.
+    It is the most sensitive threshold with at most `FALSE_LESIONS_A_PATIENT`; among equally sensitive ones, that with
+    the fewest false lesions. If none keeps to the limit, it is the threshold with the fewest false lesions.
 
     Args:
         sample_database: SQLite file.
@@ -28,7 +29,11 @@ def choose(sample_database: Path, weights: Path, n4: bool) -> ChosenPoint:
         n4: as in preprocessing.
 
     Returns:
-        The operating point and the calibration, with the figures of every threshold tried.
+        The operating point and the calibration, with the counts at every threshold tried.
+
+    Raises:
+        DatabaseError: there is no validation patient, or a file is gone or changed.
+        ModelError: the weights are missing or of another net.
     """
     with SampleDatabase.open(sample_database) as database:
         series = [
@@ -59,29 +64,33 @@ def choose(sample_database: Path, weights: Path, n4: bool) -> ChosenPoint:
 
 
 def _calibrate(series: list[tuple[Truth, Peaks]], point: OperatingPoint) -> Calibration:
-    """Calibrate what is found at an operating point: of lesions the probability, of lesions and patients the stage."""
+    """Calibrate the probability of lesions, and the stages of lesions and patients, at an operating point."""
     names = [label for label in stage_labels() if label != NORMAL]
-    peaks, true = [], []  # of every peak that is high enough to belong to a lesion: more cases than those reported
-    stages: dict[str, list[np.ndarray]] = {}
-    of_patient = {truth.patient: truth.stage for truth, _ in series}
+    peaks, true = [], []  # of every peak high enough to belong to a lesion: more cases than the lesions reported
+    stages: dict[str, list[np.ndarray]] = {}  # of the true lesions reported, by patient
+    true_stage = {truth.patient: truth.stage for truth, _ in series}
     for truth, found in series:
-        for lesion, hit in _hits(truth, found.lesions(OperatingPoint(point.extent, point.extent))):
+        for lesion, hit in _judged(truth, found.lesions(OperatingPoint(point.extent, point.extent))):
             peaks.append(lesion.probability)
             true.append(hit)
             if hit and lesion.probability >= point.threshold and truth.stage in names:
                 stages.setdefault(truth.patient, []).append(lesion.stages)
-    every = [(one, names.index(of_patient[patient])) for patient, found in stages.items() for one in found]
-    means = [(np.mean(found, axis=0), names.index(of_patient[patient])) for patient, found in stages.items()]
+    of_lesions, of_patients = [], []  # each a pair: probabilities of the stages, index of the true one
+    for patient, lesions in stages.items():
+        index = names.index(true_stage[patient])
+        of_lesions += [(lesion, index) for lesion in lesions]
+        of_patients.append((np.mean(lesions, axis=0), index))
     slope, intercept = fit_lesions(peaks, true)
     return Calibration(
         slope=slope,
         intercept=intercept,
-        lesion_temperature=fit_temperature(*zip(*every, strict=True)) if every else 1.0,
-        patient_temperature=fit_temperature(*zip(*means, strict=True)) if means else 1.0,
+        lesion_temperature=fit_temperature(*zip(*of_lesions, strict=True)) if of_lesions else 1.0,
+        patient_temperature=fit_temperature(*zip(*of_patients, strict=True)) if of_patients else 1.0,
     )
 
 
-def _hits(truth: Truth, found: list[Lesion]) -> Iterator[tuple[Lesion, bool]]:
+def _judged(truth: Truth, found: list[Lesion]) -> Iterator[tuple[Lesion, bool]]:
+    """Yield each found lesion that can be judged, and whether it is a true one."""
     judged = truth.judged(found)
     for lesion, meets in zip(judged, meetings(truth.lesions, judged).T, strict=True):
         yield lesion, bool(meets.any())

@@ -1,4 +1,4 @@
-"""The SVM on the organ net's features: chosen by cross-validation over patients, and fitted."""
+"""Fit of the SVM on the organ net's features (paper 3.1(2)), chosen by cross-validation over patients."""
 
 import tomllib
 from pathlib import Path
@@ -28,30 +28,33 @@ def fit(
 ) -> OrganSvm:
     """Fit both SVMs on the training samples and set their thresholds on the validation samples.
 
-    C and gamma are chosen by cross-validation and the probabilities calibrated by Platt's sigmoid, in both with whole
-    patients held out. Beyond ``exact_up_to`` samples the classifier's kernel is approximated, so that time and memory
-    grow in proportion to them. C, gamma and familiarity come from ``choose_on`` samples at most.
+    C and gamma are chosen by cross-validation, and the probabilities are calibrated by Platt's sigmoid; both hold out
+    whole patients. Beyond ``exact_up_to`` samples the classifier's kernel is approximated, so that time and memory grow
+    in proportion to the samples. C, gamma and the one-class SVM come from at most ``choose_on`` samples.
 
     Args:
-        train: features of shape (n, d), their labels as int and their patients, each of shape (n,).
+        train: features of shape (n, d), their labels as int of shape (n,), and their patients of shape (n,).
         val_features: shape (m, d).
-        blob: which features these are.
+        blob: name of the net's blob that gave the features.
         labels: names of the regions.
-        config: grid and shares.
+        config: TOML file with the grid, the shares and the limits.
+
+    Returns:
+        The fitted SVMs with their thresholds.
 
     Raises:
-        ModelError: fewer patients than folds, or a region without samples in a fold.
+        ModelError: there is only one training patient, or a region has no samples in a fold.
     """
     with Path(config).open("rb") as file:
         grid = tomllib.load(file)
     features, truth, patients = train
     splits = folds(train, grid["folds"])
     few = some_patients(patients, grid["choose_on"])
-    chosen_on = features[few], truth[few], patients[few]
-    c, gamma, accuracy = choose(features[few], truth[few], folds(chosen_on, grid["folds"]), grid)
+    splits_of_few = folds((features[few], truth[few], patients[few]), grid["folds"])
+    c, gamma, accuracy = choose(features[few], truth[few], splits_of_few, grid)
     exact = len(truth) <= grid["exact_up_to"]
     svm = exact_svm(c, gamma) if exact else approximate_svm(c, gamma, grid["landmarks"])
-    # One approximate fit after the other, as each takes gigabytes.
+    # Approximate fits run one at a time, as each takes gigabytes.
     classifier = CalibratedClassifierCV(svm, cv=splits, ensemble=False, n_jobs=-1 if exact else 1).fit(features, truth)
     one_class = OneClassSVM(gamma=gamma, nu=1 - grid["coverage"])
     familiarity = make_pipeline(StandardScaler(), one_class).fit(features[few])
@@ -74,18 +77,26 @@ def fit(
 
 
 def exact_svm(c: float, gamma: float) -> Pipeline:
-    """The SVM with its RBF kernel, whose time grows with the square of the samples."""
+    """Return an SVM with an RBF kernel; the time of its fit grows with the square of the samples."""
     return make_pipeline(StandardScaler(), SVC(C=c, gamma=gamma, cache_size=_KERNEL_CACHE_MB))
 
 
 def approximate_svm(c: float, gamma: float, landmarks: int) -> Pipeline:
-    """A linear SVM on the RBF kernel's values at some of the samples (Nystroem); its time grows with the samples."""
+    """Return a linear SVM on the RBF kernel's values at some samples (Nystroem); its time grows with the samples."""
     kernel = Nystroem(gamma=gamma, n_components=landmarks, random_state=0)
     return make_pipeline(StandardScaler(), kernel, LinearSVC(C=c, dual=False))
 
 
 def some_patients(patients: np.ndarray, most: int) -> np.ndarray:
-    """Ascending indices of all samples, or of those of whole patients, drawn at random, that have ``most`` together."""
+    """Draw whole patients at random until they have at most ``most`` samples together.
+
+    Args:
+        patients: patient of each sample, shape (n,).
+        most: number of samples; if there are fewer, all are taken.
+
+    Returns:
+        Indices of the patients' samples, ascending.
+    """
     numbers = _numbered(patients)
     counts = np.bincount(numbers)
     order = np.random.default_rng(0).permutation(len(counts))
@@ -94,42 +105,51 @@ def some_patients(patients: np.ndarray, most: int) -> np.ndarray:
 
 
 def _numbered(patients: np.ndarray) -> np.ndarray:
-    """Patients as they appear, from 0: their names are other ones in each database, and what is drawn would be, too."""
+    """Number patients from 0 by first appearance; shape (n,).
+
+    Their hashes differ between databases. Numbering them keeps random draws of patients reproducible.
+    """
     _, first, number = np.unique(patients, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[number]
 
 
 def choose(features: np.ndarray, truth: np.ndarray, splits: list, grid: dict) -> tuple[float, float, float]:
-    """C, gamma and the accuracy that they reach in cross-validation.
+    """Choose C and gamma by cross-validation.
+
+    The distances are computed once for all C and gamma, which takes a fifth of the time of fits from features.
 
     Args:
         features: shape (n, d).
         truth: labels, shape (n,).
-        splits: see `folds`.
-        grid: what `SVM_CONFIG` says.
+        splits: result of `folds`.
+        grid: content of `SVM_CONFIG`.
 
-    The distances are computed once for all C and gamma, which takes a fifth of the time of fits from features.
+    Returns:
+        C, gamma and their accuracy in cross-validation.
     """
     standardised = StandardScaler().fit_transform(features)
     distances = euclidean_distances(standardised, squared=True).astype(np.float32)
-    found = []
+    results = []
     for gamma in (g / features.shape[1] for g in grid["gamma_times_features"]):
         svc = SVC(kernel="precomputed", cache_size=_KERNEL_CACHE_MB)
         search = GridSearchCV(svc, {"C": grid["C"]}, cv=splits, n_jobs=-1).fit(np.exp(-gamma * distances), truth)
-        found.append((float(search.best_score_), search.best_params_["C"], gamma))
-    accuracy, c, gamma = max(found)
+        results.append((float(search.best_score_), search.best_params_["C"], gamma))
+    accuracy, c, gamma = max(results)
     return c, gamma, accuracy
 
 
 def folds(train: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices of training and test samples of a cross-validation in which no patient is on both sides.
+    """Return the folds of a cross-validation in which no patient is both in training and in test.
 
     Args:
         train: features, labels and patients.
-        count: folds; as many as there are patients if they are fewer.
+        count: number of folds; there are never more than patients.
+
+    Returns:
+        For each fold the indices of its training and of its test samples.
 
     Raises:
-        ModelError: one patient only, or a region without samples in a fold.
+        ModelError: there is only one patient, or a region has no samples in a fold.
     """
     features, labels, patients = train
     count = min(count, len(np.unique(patients)))
