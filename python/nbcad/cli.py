@@ -64,7 +64,7 @@ def run(main: Callable[[], int | None], name: str | None = None) -> None:
 
 
 class _Ended(BaseException):
-    """By a signal, whose number is the argument."""
+    """The end by a signal, whose number is the argument."""
 
 
 def _raise_when_ended() -> None:
@@ -133,28 +133,28 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 def device(text: str) -> str:
-    """Argument type: ``cpu`` or ``cuda:N``."""
+    """Parse a device: ``cpu`` or ``cuda:N``."""
     if not re.fullmatch(r"cpu|cuda:\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither 'cpu' nor 'cuda:N'")
     return text
 
 
 def positive_int(text: str) -> int:
-    """Argument type: an integer of at least 1."""
+    """Parse an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
 def uid(text: str) -> str:
-    """Argument type: a DICOM UID."""
+    """Parse a DICOM UID."""
     if len(text) > 64 or not re.fullmatch(r"\d+(\.\d+)*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no UID: digits and dots, at most 64")
     return text
 
 
 def service_url(text: str) -> str:
-    """Argument type: the root of a web service, without a user: what stands on a command line all can read."""
+    """Parse the root of a web service, without a user: everybody can read a command line."""
     try:
         parts = urllib.parse.urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -191,7 +191,7 @@ def add_device(arguments: argparse.ArgumentParser) -> None:
 
 
 def dask(text: str) -> str:
-    """Argument type: address of a Dask scheduler, or ``local:N``."""
+    """Parse the address of a Dask scheduler, or ``local:N``."""
     if not re.fullmatch(r"local:[1-9]\d*|(?!local:)(tcp://|tls://)?[^/\s]+:\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a scheduler's HOST:PORT nor local:N")
     return text

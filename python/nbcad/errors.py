@@ -7,7 +7,7 @@ class NbcadError(Exception):
     """Base of all errors of this package; the message says what is wrong, where, and what to do."""
 
     def __init__(self, said: Message | str):
-        """Args: the message; as `Message` where a page may show it, for it to be in the page's language."""
+        """Args: the text, as a `Message` where a page may show it in its own language."""
         super().__init__(said)
         self.message = said if isinstance(said, Message) else verbatim(said)
 

@@ -38,7 +38,7 @@ class Input:
 
 
 class Writer(Protocol):
-    """What becomes of the results, as `ReportWriter` does it."""
+    """A consumer of the results, such as `ReportWriter`."""
 
     @property
     def write(self) -> Callable[[PatientAnalysis], Any]:
@@ -70,7 +70,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Found:
-    """What is kept of one patient, to be sent to the process that writes the report."""
+    """The part of a patient that goes to the process that writes the report."""
 
     studies: tuple[StudyEntry, ...]
     written: object

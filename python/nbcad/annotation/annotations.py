@@ -17,7 +17,7 @@ HEADER = ["sop_uid", "frame", "organ", "stage", "row0", "col0", "row1", "col1"]
 
 @dataclass
 class SliceAnnotation:
-    """What is known of one slice: its region (None: not known) and its lesions, each a stage and a box."""
+    """The annotation of one slice: its region (None: unknown) and its lesions, each a stage and a box."""
 
     organ: str | None = None
     lesions_known: bool = False  # false: lesions were not looked for, so nothing on the slice is known to be normal
@@ -26,7 +26,7 @@ class SliceAnnotation:
 
 @dataclass(frozen=True)
 class PatientLabel:
-    """What a table of patients says of one: the stage, and the region of the lesions (None: not known)."""
+    """The entry of a patient in a table: the stage, and the region of the lesions (None: unknown)."""
 
     stage: str
     organ: str | None

@@ -91,7 +91,7 @@ def read_label_files(
 
 
 def boxes(mask: np.ndarray) -> list[Box]:
-    """One box for each connected part (corners connect) of a mask, bool of shape (rows, columns)."""
+    """Return one box for each connected part (corners connect) of a mask, bool of shape (rows, columns)."""
     parts, _ = ndimage.label(mask, np.ones((3, 3)))
     return [
         (float(rows.start), float(columns.start), float(rows.stop), float(columns.stop))
@@ -100,7 +100,7 @@ def boxes(mask: np.ndarray) -> list[Box]:
 
 
 def _label_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Every label file once, with its kind."""
+    """Yield every label file once, with its kind."""
     seen = set()
     for path in map(Path, paths):
         if not path.exists():
@@ -115,7 +115,7 @@ def _label_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _source(path: Path) -> str | None:
-    """Which kind of label file this is; None: none."""
+    """Return the kind of a label file; None if it is not one."""
     name = path.name.lower()
     if name.endswith(".csv"):
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -132,7 +132,7 @@ def _source(path: Path) -> str | None:
 
 
 def _sop_class_without_preamble(path: Path) -> str | None:
-    """(0008,0016) SOP Class UID of a data set that begins at once, as systems wrote them before PS3.10."""
+    """Return (0008,0016) SOP Class UID of a data set without preamble, as written before PS3.10."""
     with path.open("rb") as file:
         if file.read(2) != b"\x08\x00":  # group 0008, little endian
             return None
@@ -143,7 +143,7 @@ def _sop_class_without_preamble(path: Path) -> str | None:
 
 
 def _annotations(masks: Masks, images: ImageIndex, patients: dict[str, PatientLabel]) -> dict[Key, SliceAnnotation]:
-    """Boxes with the patient's stage; slices that show a lesion also bear the patient's organ, if it is known."""
+    """Return the boxes with the patient's stage; slices with a lesion also get the patient's organ, if known."""
     slices = {}
     for key, mask in masks.items():
         found = boxes(mask)

@@ -17,7 +17,7 @@ _MOST_LABELS = 32  # different values of a mask; a volume with more is taken for
 
 
 def masks_of_volume(path: Path, series: list[Series]) -> Masks:
-    """A volume whose voxels other than 0 are lesions, on the grid of one patient's series.
+    """Read a volume whose non-zero voxels are lesions, on the grid of one patient's series.
 
     It belongs to the series whose UID its name holds, else to those whose files lie in its folder or below.
     """
@@ -63,7 +63,7 @@ def masks_of_volume(path: Path, series: list[Series]) -> Masks:
 
 
 def _on_slices(volume: sitk.Image, series: Series) -> Masks:
-    """The layer of a mask that lies on each slice, its rows and columns turned as the image's are."""
+    """Return the layer of a mask on each slice, with rows and columns turned as the image's are."""
     planes = geometries(series.slices)
     if planes is None:
         raise LabelRefusedError(message("(0020,0032) Image Position (Patient) is missing in the series it lies beside"))

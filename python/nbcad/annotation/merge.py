@@ -14,7 +14,7 @@ SourcedAnnotations = list[tuple[LabelFile, SliceAnnotation]]  # of one slice
 def agree(
     files: list[LabelFile], standing: Mapping[Key, dict[str, SliceAnnotation]]
 ) -> tuple[dict[Key, SourcedAnnotations], list[str]]:
-    """What the label files say, without what contradicts an earlier file or the database.
+    """Merge the label files, without what contradicts an earlier file or the database.
 
     Files may complete each other: a CSV names the regions, a SEG outlines one lesion, a second SEG another.
 
@@ -51,7 +51,7 @@ def agree(
 
 
 def together(annotations: Iterable[SliceAnnotation]) -> SliceAnnotation:
-    """What several label files say of one slice, put together."""
+    """Merge the annotations of one slice by several label files."""
     whole = SliceAnnotation()
     for said in annotations:
         whole.organ = whole.organ or said.organ
@@ -61,7 +61,7 @@ def together(annotations: Iterable[SliceAnnotation]) -> SliceAnnotation:
 
 
 def _differs(said: SliceAnnotation, path: str, standing: dict[str, SliceAnnotation]) -> str:
-    """Why a slice's new annotation is not what the database holds of it; empty if it is, or if it holds none."""
+    """Return why a slice's new annotation differs from the database's; empty if it does not, or there is none."""
     if not standing:
         return ""
     other = "the database has another annotation of the slice, --force builds anew"
@@ -77,7 +77,7 @@ def _differs(said: SliceAnnotation, path: str, standing: dict[str, SliceAnnotati
 
 
 def _contradicts(one: tuple[LabelFile, SliceAnnotation], other: tuple[LabelFile, SliceAnnotation]) -> str:
-    """Why two label files cannot both be right about one slice; empty if they can."""
+    """Return why two label files cannot both be right about one slice; empty if they can."""
     (file, said), (before, theirs) = one, other
     if None not in (said.organ, theirs.organ) and said.organ != theirs.organ:
         return f"organ {said.organ} contradicts {before.path}, which has {theirs.organ}"

@@ -15,7 +15,7 @@ from nbcad.language.message import message
 
 
 def masks_of_structures(path: Path, images: ImageIndex, pattern: re.Pattern) -> Masks:
-    """ROIs that outline lesions (DICOM PS3.3 A.19, C.8.8.6), filled by the even-odd rule."""
+    """Fill the ROIs that outline lesions (DICOM PS3.3 A.19, C.8.8.6) by the even-odd rule."""
     structures = pydicom.dcmread(path, force=True)  # `_source` has seen that it is DICOM
     types = {
         int(o.ReferencedROINumber): o.get("RTROIInterpretedType") or ""
@@ -52,7 +52,7 @@ def masks_of_structures(path: Path, images: ImageIndex, pattern: re.Pattern) -> 
 
 
 def _referenced_by_structures(structures: pydicom.Dataset) -> Iterator[tuple[str, list[str]]]:
-    """Series Instance UID and SOP Instance UIDs of the images that were contoured (PS3.3 C.8.8.5)."""
+    """Return Series Instance UID and SOP Instance UIDs of the contoured images (PS3.3 C.8.8.5)."""
     for reference in structures.get("ReferencedFrameOfReferenceSequence", []):
         for study in reference.get("RTReferencedStudySequence", []):
             for series in study.get("RTReferencedSeriesSequence", []):
@@ -96,7 +96,7 @@ def _add_contour(filled: Masks, contour: pydicom.Dataset, images: ImageIndex, st
 def _contoured_image(
     contour: pydicom.Dataset, points: np.ndarray, images: ImageIndex, stacks: list[Series]
 ) -> Slice | None:
-    """The image a contour lies on: the referenced one, else the nearest of the referenced series.
+    """Return the image a contour lies on: the referenced one, or else the nearest of the referenced series.
 
     None: the image is not among those given.
     """
@@ -119,13 +119,13 @@ def _contoured_image(
 
 
 def _half_step(images: ImageIndex, image: Slice) -> float:
-    """Half the distance to the next slice in mm, 1 mm for a single one."""
+    """Return half the distance to the next slice in mm; 1 mm for a single slice."""
     step = images.by_key[image.sop_uid, image.frame][0].slice_step_mm
     return step / 2 if step else 1.0
 
 
 def _to_pixels(geometry: Geometry, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column index, zero at the first pixel's centre, and mm off the plane of points, mm, shape (n, 3)."""
+    """Convert points in mm, shape (n, 3), to row, column (0 at the first pixel's centre) and mm off the plane."""
     from_first = points - geometry.position
     return (
         from_first @ geometry.along_column / geometry.row_spacing,

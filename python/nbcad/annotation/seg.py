@@ -64,7 +64,7 @@ def masks_of_segmentation(path: Path, images: ImageIndex, pattern: re.Pattern) -
 
 
 def _refuse_other_planes(segmentation: pydicom.Dataset, images: ImageIndex) -> None:
-    """Every segment's frame must lie where the image lies that it is derived from (PS3.3 C.7.6.16.2.3)."""
+    """Refuse a segment whose frame does not lie where its source image lies (PS3.3 C.7.6.16.2.3)."""
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     for number, groups in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
         sources = [s for d in groups.get("DerivationImageSequence", []) for s in d.get("SourceImageSequence", [])]

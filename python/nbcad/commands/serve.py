@@ -48,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _absolute(text: str) -> str:
-    """Argument type: a path relative to the working directory, made absolute, as those of the settings are not."""
+    """Parse a path relative to the working directory into an absolute one; those of the settings start elsewhere."""
     return str(Path(text).absolute())
 
 
 def _destination(text: str) -> dict:
-    """Argument type: TITLE@HOST:PORT as a table of the settings."""
+    """Parse TITLE@HOST:PORT into a table of the settings."""
     title, at, address = text.partition("@")
     host, colon, port = address.rpartition(":")
     if not (title and at and host and colon and port.isdecimal()):

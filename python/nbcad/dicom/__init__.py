@@ -75,7 +75,7 @@ def _parts(sources: Iterable[Source | FileRecord]) -> Iterator[list[Source | Fil
 
 
 def _read_headers(sources: list[Source | FileRecord]) -> list[tuple[FileRecord, list[Image]]]:
-    """What became of some files, and the images in each."""
+    """Read some files; return their records and the images in each."""
     read: list[tuple[FileRecord, list[Image]]] = []
     for source in sources:
         if isinstance(source, FileRecord):

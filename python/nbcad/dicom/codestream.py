@@ -63,7 +63,7 @@ def _check_rle(frame: bytes, segments: int) -> None:
 
 
 def _j2k_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components by the SIZ marker segment."""
+    """Read rows, columns and components from the SIZ marker segment."""
     start = frame.find(_J2K_START)
     if start < 0 or len(frame) < start + 42:
         return None
@@ -73,7 +73,7 @@ def _j2k_size(frame: bytes) -> tuple[int, int, int] | None:
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components by the frame header."""
+    """Read rows, columns and components from the frame header."""
     at = 2
     if frame[:2] != b"\xff\xd8":
         return None

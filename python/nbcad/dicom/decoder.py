@@ -85,7 +85,7 @@ def _how_ended(code: int, seconds: float) -> Message:
 
 
 def _dtype(pixels: StoredPixels) -> np.dtype:
-    """Of what comes back: plain bytes, as nothing may be unpickled that a broken frame could have written."""
+    """Return the dtype of the plain bytes that come back; a broken frame might have forged a pickle."""
     return np.dtype(f"<{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
 
 

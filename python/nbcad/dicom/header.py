@@ -83,13 +83,13 @@ class Ignored(Exception):
     """The file is none that holds images."""
 
     def __init__(self, reason: Message):
-        """Args: which file it is instead."""
+        """Args: the kind of file it is instead."""
         super().__init__(reason)
         self.reason = reason
 
 
 def without_deflation(file: BoundedFile) -> BoundedFile:
-    """The file itself; if its data set is deflated (PS3.5 A.5), a copy in memory whose data set is not.
+    """Return the file, or an inflated copy in memory if its data set is deflated (PS3.5 A.5).
 
     Raises:
         Refusal: it would inflate to more than a quarter of what one file may take.
@@ -163,7 +163,7 @@ _Found = tuple[int, str | None, int]
 
 
 def _parse_head(head: bytes) -> tuple[FileDataset, _Found, int] | None:
-    """What `_up_to_pixels` gives, or None if the pixels begin later or the header is malformed.
+    """Return the result of `_up_to_pixels`, or None if the pixels begin later or the header is malformed.
 
     pydicom reads in small pieces: from memory much faster than from a file, whose every piece is counted. What so few
     bytes hold needs no further bound, unless they are inflated.
@@ -178,7 +178,7 @@ def _parse_head(head: bytes) -> tuple[FileDataset, _Found, int] | None:
 
 
 def _up_to_pixels(file: BinaryIO) -> tuple[FileDataset, _Found, int]:
-    """The data set before the pixels, the element that they begin with, and where that is in the file."""
+    """Return the data set before the pixels, the element they begin with, and its place in the file."""
     found: list[_Found] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -192,7 +192,7 @@ def _up_to_pixels(file: BinaryIO) -> tuple[FileDataset, _Found, int]:
 
 
 def _values(dataset: FileDataset) -> Values:
-    """All values at once: each look-up by keyword in pydicom's data set takes longer than reading it."""
+    """Return all values at once: each look-up by keyword in a data set of pydicom takes longer than reading it."""
     values = {}
     character_set = dataset.original_character_set
     encodings = (character_set,) if isinstance(character_set, str) else tuple(character_set)
@@ -213,7 +213,7 @@ def _values(dataset: FileDataset) -> Values:
 
 
 def _value(element: RawDataElement | DataElement, encodings: tuple[str, ...]) -> Any:
-    """What pydicom's data set gives; none of `_VALUES` has a VR that depends on other elements."""
+    """Return an element's value as pydicom gives it; the VR of `_VALUES` never depends on other elements."""
     if isinstance(element, DataElement):
         return element.value
     if element.value is None or len(element.value) > _SHORT:
@@ -223,7 +223,7 @@ def _value(element: RawDataElement | DataElement, encodings: tuple[str, ...]) ->
 
 @lru_cache(maxsize=256)
 def _short_value(element: RawDataElement, encodings: tuple[str, ...]) -> Any:
-    """Kept, as most of a header is the same in all files of a series; not to be changed by who gets it."""
+    """Return a value from a cache, as the files of a series share most of their header; callers must not change it."""
     return convert_raw_data_element(element, encoding=list(encodings)).value
 
 
@@ -266,13 +266,13 @@ def _shown(values: Values, keyword: str) -> Value:
 
 
 def named(keyword: str) -> str:
-    """An element as messages name it: tag and name."""
+    """Return an element's tag and name, as messages give them."""
     tag = Tag(keyword)
     return f"{tag} {dictionary_description(tag)}"
 
 
 def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -> StoredPixels:
-    """Where the pixels are; what they would take is checked before anything of them is read."""
+    """Return the place of the pixels, after checking their size before any of them is read."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     implicit, little_endian = dataset.original_encoding
     if syntax is None:  # what `read_partial` found instead

@@ -30,7 +30,7 @@ _FARTHEST_MM = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the header tells of an image's patient, study and series."""
+    """The header's facts about an image's patient, study and series."""
 
     study_uid: str
     series_uid: str
@@ -66,7 +66,7 @@ MARKS = {
 
 
 def read_images(source: Source, record: FileRecord) -> list[Image]:
-    """The images of one file; empty, with the reason in ``record``, if there is none that can be analysed.
+    """Return the images of one file; none, with the reason in ``record``, if none can be analysed.
 
     A frame of an Enhanced object that cannot be analysed is refused in ``record`` and left out.
     """
@@ -154,7 +154,7 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
 
 
 def _text(value: Any) -> str:
-    """A value as DICOM writes it, several with backslashes between them; empty if there is none."""
+    """Return a value as DICOM writes it, with backslashes between several; empty if there is none."""
     return "" if value is None else "\\".join(map(str, value if isinstance(value, MultiValue) else [value]))
 
 
@@ -175,7 +175,7 @@ def _spacing(frame: Values, stored: StoredPixels) -> tuple[float, float]:
 
 
 def _geometry(frame: Values, spacing: tuple[float, float]) -> tuple[Geometry | None, Message]:
-    """The image plane, or None and why there is none: none is ever invented."""
+    """Return the image plane, or None and the reason; a plane is never invented."""
     orientation = _numbers(frame, "ImageOrientationPatient", 6)
     position = _numbers(frame, "ImagePositionPatient", 3)
     if orientation is None:
@@ -236,7 +236,7 @@ def _rescale(frame: Values) -> tuple[float, float]:
 
 
 def _numbers(frame: Values, keyword: str, count: int) -> np.ndarray | None:
-    """``count`` finite numbers of an element, or None where it is absent or empty."""
+    """Return ``count`` finite numbers of an element, or None where it is absent or empty."""
     value = frame.get(keyword)
     if value is None or value == "":
         return None
@@ -257,7 +257,7 @@ def _numbers(frame: Values, keyword: str, count: int) -> np.ndarray | None:
 
 
 def _number(frame: Values, keyword: str) -> float | None:
-    """A finite number of an element that an image can do without, or None."""
+    """Return the finite number of an optional element, or None."""
     try:
         value = float(frame[keyword])
     except (KeyError, TypeError, ValueError):

@@ -51,7 +51,7 @@ def read_pixels(series: Series) -> tuple[list[Slice], np.ndarray]:
 
 
 def stored_digest(image: Slice) -> bytes:
-    """A hash of a slice's pixels as stored, empty if they cannot be read."""
+    """Return a hash of a slice's pixels as stored, empty if they cannot be read."""
     for _, stored in _read_file(image.source, [image], refuse=False):
         return hashlib.sha256(repr(image.rescale).encode() + stored.tobytes()).digest()
     return b""

@@ -18,7 +18,7 @@ TAGS = [tag for element, (creator, _) in _B_VALUES.items() for tag in (creator, 
 
 
 def b_value(header: Dataset) -> float | None:
-    """The b-value in s/mm2 by a vendor's private element; None if there is none that can be read."""
+    """Return the b-value in s/mm2 of a vendor's private element; None if there is none that can be read."""
     for element, (creator, name) in _B_VALUES.items():
         if element not in header or creator not in header:
             continue

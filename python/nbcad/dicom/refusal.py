@@ -19,12 +19,12 @@ class Refusal(Exception):
     """A file or one of its frames cannot be analysed."""
 
     def __init__(self, reason: Message):
-        """Args: why, with tag and value."""
+        """Args: the reason, with tag and value."""
         super().__init__(reason)
         self.reason = reason
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, in at most 200 characters."""
+    """Return the text of an exception in at most 200 characters."""
     text = str(error).split("\n")[0] or type(error).__name__
     return text if len(text) < 200 else text[:197] + "..."

@@ -37,7 +37,7 @@ class Rule:
     min_slices: int = 1
 
     def reason_against(self, series: Series) -> Message:
-        """The first condition that a series does not meet; empty if it meets all."""
+        """Return the first condition that a series does not meet, or an empty message."""
         weighting, plane = series.weighting or _UNKNOWN, series.plane or _UNKNOWN
         if self.weighting is not None and weighting not in self.weighting:
             return message("weighting is {found}, not {wanted}", found=term(weighting), wanted=_any_of(self.weighting))
@@ -68,7 +68,7 @@ def _any_of(names: list[str]) -> Message:
 
 
 def read_rules(path: str | Path = SERIES_RULES) -> list[Rule]:
-    """The rules in ``path``, in order.
+    """Read the rules of a file, in order.
 
     Raises:
         InputError: the file is missing or malformed; the message names the file and the key.
@@ -126,7 +126,7 @@ def decide(series: Series, rules: list[Rule], only_series: str | None = None) ->
 
 
 def _rule(table: dict, where: Message) -> Rule:
-    """One checked rule."""
+    """Return one rule after checking it."""
     for key in table.keys() - Rule.__dataclass_fields__.keys():
         known = ", ".join(Rule.__dataclass_fields__)
         raise _wrong(where, message("key {key} is not known; known are {known}", key=repr(key), known=known))

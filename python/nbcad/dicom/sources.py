@@ -35,7 +35,7 @@ _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack w
 
 
 class Budget:
-    """What may still be spent on one file."""
+    """The remaining budget of one file."""
 
     def __init__(self, seconds: float, count: int, reads: float):
         self.deadline = time.monotonic() + seconds
@@ -59,7 +59,7 @@ class Budget:
 
 
 class FileRecord:
-    """What became of one input file.
+    """The fate of one input file.
 
     Attributes:
         path: as `Source` writes it.
@@ -94,14 +94,14 @@ class FileRecord:
 
     @property
     def status(self) -> Status:
-        """``used`` if at least one frame is, else ``refused`` if at least one is, else ``ignored``."""
+        """Return ``used`` if at least one frame is, else ``refused`` if at least one is, else ``ignored``."""
         if len(self._fates) < self.frames:
             return USED
         return REFUSED if self.refused_frames else IGNORED
 
     @property
     def reason(self) -> Message:
-        """Why it, or which of its frames, is not used."""
+        """Return why the file, or some of its frames, is not used."""
         by_fate: dict[tuple[str, Message], list[int]] = {}
         for number, fate in sorted(self._fates.items()):
             by_fate.setdefault(fate, []).append(number)
@@ -111,12 +111,12 @@ class FileRecord:
 
     @property
     def refused_frames(self) -> int:
-        """How many of its frames are refused."""
+        """Return the number of refused frames."""
         return sum(status == REFUSED for status, _ in self._fates.values())
 
     @contextmanager
     def budget(self, count: int = BYTES_A_FILE, reads: float = math.inf) -> Iterator[Budget]:
-        """What may be spent on reading the file now: ``count`` bytes, and of `SECONDS_A_FILE` what is left of them."""
+        """Yield a budget for reading the file now: ``count`` bytes, and the rest of its `SECONDS_A_FILE`."""
         started = time.monotonic()
         try:
             yield Budget(SECONDS_A_FILE - self._seconds, count, reads)
@@ -158,7 +158,7 @@ class BoundedFile:
         self.seek, self.tell = raw.seek, raw.tell
 
     def read(self, count: int = -1) -> bytes:
-        """Up to ``count`` bytes; all that are left if negative."""
+        """Read up to ``count`` bytes, or all if negative."""
         left = max(0, self.size - self.tell())
         # Clamped, as Python reserves as much memory as it is asked to read.
         count = left if count is None or count < 0 else min(count, left)
@@ -174,7 +174,7 @@ class BoundedFile:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file lies: on disk, or as a member of a zip."""
+    """A file's place: on disk, or as a member of a zip."""
 
     path: Path
     member: str | None = None
@@ -183,7 +183,7 @@ class Source:
         return f"{self.path}!{self.member}" if self.member else str(self.path)
 
     def open(self, budget: Budget) -> BoundedFile:
-        """The file, open for reading bytes.
+        """Open the file for reading bytes.
 
         Raises:
             Refusal: it is a member of a zip that is encrypted or too large.
@@ -219,7 +219,7 @@ os.register_at_fork(after_in_child=_zip.cache_clear)  # a forked process would s
 
 
 def walk(path: Path) -> Iterator[Source | FileRecord]:
-    """Every file below a folder, in a zip, or the one file; as a record what is there but cannot be read.
+    """Yield every file below a folder, in a zip, or the one file; as a record if it cannot be read.
 
     Raises:
         InputError: ``path`` does not exist or is a damaged zip.
@@ -266,10 +266,10 @@ def _members(path: Path) -> Iterator[Source | FileRecord]:
 
 
 def in_memory(data: bytes, budget: Budget) -> BoundedFile:
-    """Bytes as a bounded file."""
+    """Return bytes as a bounded file."""
     return BoundedFile(io.BytesIO(data), len(data), budget)
 
 
 def as_binary_io(file: BoundedFile) -> BinaryIO:
-    """The file as pydicom's hints want it, although pydicom only reads, seeks and tells."""
+    """Return the file as pydicom's type hints want it; pydicom itself only reads, seeks and tells."""
     return cast(BinaryIO, file)

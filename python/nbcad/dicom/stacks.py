@@ -34,12 +34,12 @@ class _Stack:
         self.images, self.parts, self.notes = images, parts, notes
 
     def part(self, images: list[Image], name: Message, note: Message = EMPTY) -> "_Stack":
-        """Some of its images by themselves."""
+        """Return some of the images as a stack of their own."""
         return _Stack(images, (*self.parts, name), (*self.notes, note) if note else self.notes)
 
     @property
     def distances(self) -> np.ndarray:
-        """(images,) distances along the normal in mm, of images that have a place."""
+        """Return the distances along the normal, shape (images,) in mm, of images that have a place."""
         planes = geometries([image.slice for image in self.images])
         assert planes is not None
         return distances_along_normal(planes)
@@ -69,7 +69,7 @@ def _alone(image: Image) -> Message:
 
 
 def _alike(images: Iterable[Image]) -> list[list[Image]]:
-    """Images by patient, series, size, contrast, and plane and spacing within a tolerance."""
+    """Group images by patient, series, size, contrast, and by plane and spacing within a tolerance."""
     groups: dict[tuple, list[tuple[np.ndarray, list[Image]]]] = {}
     for image in images:
         about, echo = image.about, image.echo_ms
@@ -124,7 +124,7 @@ def _marked(mark: Message, value: str) -> Message:
 
 
 def _split(images: list[Image], keys: Iterable[_Key]) -> dict[_Key, list[Image]]:
-    """Images by their keys, one for each."""
+    """Split images by their keys, one key for each."""
     parts: dict[_Key, list[Image]] = {}
     for image, key in zip(images, keys, strict=True):
         parts.setdefault(key, []).append(image)
@@ -132,7 +132,7 @@ def _split(images: list[Image], keys: Iterable[_Key]) -> dict[_Key, list[Image]]
 
 
 def _occurrences(values: Iterable[Hashable]) -> Iterator[int]:
-    """For each value how often it has come so far, this time included."""
+    """Count for each value its occurrences so far, this one included."""
     times: Counter[Hashable] = Counter()
     for value in values:
         times[value] += 1
@@ -140,7 +140,7 @@ def _occurrences(values: Iterable[Hashable]) -> Iterator[int]:
 
 
 def _places(stack: _Stack) -> list[int]:
-    """The place of each image along the normal, counted from the lowest."""
+    """Return the place of each image along the normal, counted from the lowest."""
     distances = stack.distances
     order = np.argsort(distances, kind="stable")
     steps = np.diff(distances[order], prepend=distances[order[0]])
@@ -185,7 +185,7 @@ def _without_gaps(stack: _Stack) -> list[_Stack]:
 
 
 def _sorted_by_place(images: list[Image]) -> list[Image]:
-    """Images along their normal."""
+    """Sort images along their normal."""
     order = np.argsort(_Stack(images).distances, kind="stable")
     return [images[index] for index in order]
 
@@ -207,7 +207,7 @@ def _cut(images: list[Image]) -> list[tuple[list[Image], Message]]:
 
 
 def _named_apart(stacks: list[_Stack]) -> list[Series]:
-    """The stacks of one series, each with what tells it from the others."""
+    """Name the stacks of one series by what distinguishes them."""
     names = _names(stacks)
     times = Counter(names)
     made = []
@@ -235,14 +235,14 @@ def _named_apart(stacks: list[_Stack]) -> list[Series]:
 
 
 def _names(stacks: list[_Stack]) -> list[tuple[Message, ...]]:
-    """What tells each stack of a series from the others, as far as words do."""
+    """Return a name for each stack of a series, as far as words distinguish them."""
     facts = [_facts(stack) for stack in stacks]
     differ = [len(set(of_all)) > 1 for of_all in zip(*facts, strict=True)]
     return [(*compress(own, differ), *stack.parts) for own, stack in zip(facts, stacks, strict=True)]
 
 
 def _facts(stack: _Stack) -> list[Message]:
-    """What may tell a stack from others, the same facts of each."""
+    """Return the facts that may distinguish a stack from others, the same for each."""
     image = stack.images[0]
     rows, columns, spacing = image.slice.rows, image.slice.columns, image.slice.spacing
     plane, b_value, echo_ms = _plane(image.slice.geometry), image.b_value, image.echo_ms

@@ -38,7 +38,7 @@ _REPLACED = "\ufffd"  # what pydicom puts in the place of bytes that it cannot d
 
 
 def read_study(source: Source, record: FileRecord) -> tuple[Dataset, list[Message]]:
-    """The elements of a file's patient and study that can be written as the standard wants them.
+    """Read a file's elements of patient and study that can be written as the standard demands.
 
     Text comes decoded; an object that holds it needs a character set that has all of Unicode.
 
@@ -90,7 +90,7 @@ def _not_copied(keyword: str, reason: Message) -> Message:
 
 
 def _encodings(header: Dataset) -> list[str] | None:
-    """Python's names of the character sets; None if there are none or one is not known."""
+    """Return Python's names of the character sets; None if there are none or one is unknown."""
     names = header.get("SpecificCharacterSet")
     if not names:
         return None
@@ -101,7 +101,7 @@ def _encodings(header: Dataset) -> list[str] | None:
 
 
 def _value(raw: RawDataElement | DataElement | None, keyword: str, encodings: list[str] | None) -> str:
-    """An element's value as text, empty if there is none.
+    """Return an element's value as text, empty if there is none.
 
     Raises:
         Refusal, MALFORMED: the value is none of its VR; the message never holds it.

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 def shared(value: _T) -> _T:
-    """One object for all equal values, so that a folder's many headers, most of them alike, take little memory."""
+    """Return one object for all equal values, as the many headers of a folder are mostly alike."""
     return _first_equal(value)
 
 
@@ -35,7 +35,7 @@ class Geometry:
 
     @cached_property
     def normal(self) -> np.ndarray:
-        """(3,) unit normal of the image plane."""
+        """Return the unit normal of the image plane, shape (3,)."""
         return np.cross(self.along_row, self.along_column)
 
     def pixel_to_patient(self, row: float, column: float) -> np.ndarray:
@@ -47,7 +47,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class StoredPixels:
-    """How and where a file's pixels are stored, DICOM PS3.3 C.7.6.3 and PS3.5 A."""
+    """The storage of a file's pixels, DICOM PS3.3 C.7.6.3 and PS3.5 A."""
 
     transfer_syntax: str
     offset: int  # of the value of (7FE0,0010), in the file or, if that is deflated, in what it inflates to
@@ -128,12 +128,12 @@ class Archive:
 
 
 def geometries(slices: list[Slice]) -> list[Geometry] | None:
-    """The geometry of each slice of a stack, or None where there is none: a single image may lack it."""
+    """Return the geometry of each slice of a stack, or None if it has none, as a single image may."""
     planes = [image.geometry for image in slices if image.geometry is not None]
     return planes if len(planes) == len(slices) else None
 
 
 def distances_along_normal(planes: list[Geometry]) -> np.ndarray:
-    """Distance of each image plane from the origin along the first one's normal; mm, shape (planes,)."""
+    """Return each plane's distance from the origin along the first one's normal; mm, shape (planes,)."""
     # One normal for all: directions that differ in the last digit would move places far from the origin.
     return np.array([plane.position for plane in planes]) @ planes[0].normal

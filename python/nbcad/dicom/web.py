@@ -92,7 +92,7 @@ class Service:
                 bar.update()
 
     def _objects(self, study_uid: str) -> dict[str, str]:
-        """SeriesInstanceUID of each object of a study, by its SOPInstanceUID."""
+        """Return the SeriesInstanceUID of each object of a study, by SOPInstanceUID."""
         with self._telling(InputError, f"the search for study {study_uid}"):
             filters = {"StudyInstanceUID": study_uid}
             studies = self._client.search_for_studies(search_filters=filters, fields=["NumberOfStudyRelatedInstances"])
@@ -115,7 +115,7 @@ class Service:
         return objects
 
     def _page(self, study_uid: str, offset: int) -> dict[str, str]:
-        """What a service lists from ``offset`` on, which it may end anywhere (PS3.18 8.3.4.4)."""
+        """Return a service's list from ``offset`` on; the service may end it anywhere (PS3.18 8.3.4.4)."""
         found = self._client.search_for_instances(study_uid, offset=offset)
         return {_value(entry, "SOPInstanceUID"): _value(entry, "SeriesInstanceUID") for entry in found}
 
@@ -140,7 +140,7 @@ class Service:
         return len(paths)
 
     def _refusal(self, path: Path) -> list[str]:
-        """Why an object is not taken; empty if it is."""
+        """Return why the service refused an object, or an empty string."""
         dataset = dcmread(path)
         try:
             answer = self._client.store_instances([dataset])

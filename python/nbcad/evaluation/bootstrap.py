@@ -32,7 +32,7 @@ class Figure:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The bounds, where there are any."""
+        """Return the bounds, or None."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def rounded(self) -> "Figure":
@@ -42,19 +42,19 @@ class Figure:
 
 
 def undefined(reason: str) -> Figure:
-    """A figure that nothing was counted for."""
+    """Return a figure without a value, as nothing was counted."""
     return Figure(None, reason=reason)
 
 
 @lru_cache(maxsize=16)
 def draws(patients: int) -> np.ndarray:
-    """How often each patient is drawn in each resample: float, shape (`RESAMPLES`, patients), rows sum to patients."""
+    """Return how often each resample draws each patient: float, shape (`RESAMPLES`, patients)."""
     rng = np.random.default_rng(SEED)
     return rng.multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES).astype(float)
 
 
 def bounds(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of resampled figures.
+    """Return the interval of resampled figures.
 
     Args:
         resampled: shape (`RESAMPLES`, ...); NaN where a resample leaves the figure undefined, which is passed over.
@@ -68,7 +68,7 @@ def bounds(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ratio(part: np.ndarray, whole: np.ndarray, nothing: str) -> Figure:
-    """A sum over all patients divided by another.
+    """Return the ratio of two sums over all patients, as a figure.
 
     Args:
         part: shape (patients,).
@@ -105,7 +105,7 @@ def median(values: np.ndarray, patient: np.ndarray, nothing: str) -> Figure:
 
 
 def with_interval(value: float, resampled: np.ndarray, n: int, patients: int) -> Figure:
-    """A figure with the interval of its resampled values; one patient has none."""
+    """Return a figure with the interval of its resampled values; a single patient has none."""
     if patients < 2:
         return Figure(value, n=n, patients=patients, reason=ONE_PATIENT)
     low, high = bounds(resampled)

@@ -68,7 +68,7 @@ def lesion_measures(true: np.ndarray, hit: np.ndarray, false: np.ndarray, patien
 
 
 def share(right: np.ndarray, patient: np.ndarray, nothing: str) -> Figure:
-    """Share of the cases that are right.
+    """Return the share of cases that are right.
 
     Args:
         right: bool, shape (n,).

@@ -55,7 +55,7 @@ def roc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Roc:
 
 
 def _at_or_above(score: np.ndarray, patient: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """Of each patient, the cases of one kind with a score at or above each threshold, highest first, none before."""
+    """Count each patient's cases of one kind that score at or above each threshold, from the highest down."""
     thresholds = np.unique(score)
     if len(thresholds) > _POINTS:
         thresholds = np.unique(np.quantile(score, np.linspace(0, 1, _POINTS), method="nearest"))
@@ -66,7 +66,7 @@ def _at_or_above(score: np.ndarray, patient: np.ndarray, kind: np.ndarray) -> np
 
 
 def _auc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Figure:
-    """Share of the pairs of a positive and a negative case in which the positive one scores higher; ties are half."""
+    """Return the share of positive-negative pairs in which the positive case scores higher; ties count half."""
     count = int(patient.max()) + 1
     negatives, of_negatives = score[~truth], patient[~truth]
     wins = np.zeros((count, count))  # pairs won, positive's patient by negative's

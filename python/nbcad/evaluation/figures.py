@@ -57,7 +57,7 @@ def of_records(records: Records) -> Figures:
 
 
 def _slices(patients: list[PatientRecord], kept: Callable[[SliceRecord], bool]) -> tuple[list[SliceRecord], np.ndarray]:
-    """Slices of a kind, and the number of the patient of each."""
+    """Return the slices of a kind, and the number of the patient of each."""
     pairs = [
         (image, number)
         for number, patient in enumerate(patients)
@@ -176,7 +176,7 @@ _STRATA: dict[str, tuple[Callable, Callable, Callable]] = {
 def _strata(
     patients: list[PatientRecord], of_lesion: Callable, of_series: Callable, of_patient: Callable
 ) -> tuple[StratumRow, ...]:
-    """Lesions and the patients' stage by group; the counts of all groups sum to those of the whole."""
+    """Return lesions and patients' stages by group; the counts of all groups sum to those of the whole."""
     groups = {of_patient(p): None for p in patients}
     groups |= {of_lesion(p, s, x): None for p in patients for s in p.series for x in [*s.lesions, *s.found]}
 

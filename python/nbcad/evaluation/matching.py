@@ -11,7 +11,7 @@ from nbcad.inference.lesions import Lesion
 
 @dataclass
 class LesionCount:
-    """How found lesions meet the true ones in one or more patients."""
+    """The counts of true, found and false lesions in one or more patients."""
 
     true: int = 0
     hit: int = 0
@@ -38,7 +38,7 @@ def match_lesions(true: list[dict[int, Box]], found: list[Lesion]) -> LesionCoun
 
 
 def paired(true: list[dict[int, Box]], found: list[Lesion], meets: np.ndarray) -> dict[int, int]:
-    """Number of the found lesion that stands for each true one: as many pairs as can be, then as much overlap.
+    """Pair true lesions with found ones: as many pairs as possible, then as much overlap as possible.
 
     Args:
         true: each a box by slice index.
@@ -55,7 +55,7 @@ def paired(true: list[dict[int, Box]], found: list[Lesion], meets: np.ndarray) -
 
 
 def meetings(true: list[dict[int, Box]], found: list[Lesion]) -> np.ndarray:
-    """Which found lesion can be which true one: the centre of either lies within a box of the other on that slice.
+    """Return which found lesions match which true ones: the centre of either lies within a box of the other.
 
     Returns:
         bool, shape (true, found).

@@ -115,7 +115,7 @@ def _roc(axes: Axes, curves: Mapping[str, RankedMeasures]) -> bool:
 
 
 def _mark(axes: Axes, x: Figure, y: Figure, label: str | None, colour: str = "black") -> None:
-    """A figure against another, with both intervals."""
+    """Mark one figure against another, with both intervals."""
     if x.value is None or y.value is None:
         return
     axes.errorbar(

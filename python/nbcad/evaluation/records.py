@@ -87,7 +87,7 @@ class PatientRecord:
 
     @property
     def lesions(self) -> list[LesionRecord]:
-        """Of all series."""
+        """Return the counts of lesions over all series."""
         return [lesion for series in self.series for lesion in series.lesions]
 
     @property
@@ -97,7 +97,7 @@ class PatientRecord:
 
     @property
     def organ(self) -> str:
-        """Region of the largest true lesion, or `NO_LESION`."""
+        """Return the region of the largest true lesion, or `NO_LESION`."""
         return max(self.lesions, key=lambda lesion: lesion.volume_mm3).organ if self.lesions else NO_LESION
 
     @property
@@ -109,14 +109,14 @@ class PatientRecord:
 
     @property
     def weighting(self) -> str:
-        """Of the patient's series, or `SEVERAL`."""
+        """Return the weighting of the patient's series, or `SEVERAL`."""
         names = {series.weighting for series in self.series}
         return names.pop() if len(names) == 1 else SEVERAL
 
 
 @dataclass(frozen=True)
 class Records:
-    """What `gather` leaves."""
+    """The plain records that `gather` returns."""
 
     patients: list[PatientRecord]
     thresholds: list[float]  # ascending; that of the operating point is one of them
@@ -166,7 +166,7 @@ def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, threshol
 
 
 def series_record(truth: Truth, analysis: SeriesAnalysis, thresholds: list[float]) -> SeriesRecord:
-    """The record of one analysed series."""
+    """Return the record of one analysed series."""
     judged = truth.judged(analysis.lesions)
     meets = meetings(truth.lesions, judged)
     pairs = paired(truth.lesions, judged, meets)
@@ -202,7 +202,7 @@ def series_record(truth: Truth, analysis: SeriesAnalysis, thresholds: list[float
 
 
 def _sweep(truth: Truth, analysis: SeriesAnalysis, thresholds: list[float]) -> tuple[list[LesionCount], np.ndarray]:
-    """Counts of lesions at each threshold, and of each slice the highest one at which a lesion is found on it."""
+    """Return counts of lesions by threshold, and for each slice the highest threshold that still finds a lesion."""
     counts, scores = [], np.zeros(len(analysis.slices))
     peaks = Peaks(analysis.heat, analysis.slices)
     for threshold in thresholds:
@@ -226,7 +226,7 @@ def _lesion(boxes: dict[int, Box], found: Lesion | None, truth: Truth, analysis:
 
 
 def _distance(boxes: dict[int, Box], found: Lesion, analysis: SeriesAnalysis) -> float | None:
-    """Between the centre that the report gives and that of the true lesion's boxes, in patient coordinates."""
+    """Return the distance, in mm, of the reported centre from that of the true lesion's boxes."""
     true = replace(found, boxes=boxes, centre=centre(boxes))
     one, other = (millimetres(lesion, analysis)[0] for lesion in (true, found))
     return None if one is None or other is None else float(np.linalg.norm(np.subtract(one, other)))

@@ -56,7 +56,7 @@ def _print_wrapped(text: str) -> None:
 
 
 def short(figure: Figure) -> str:
-    """``0.843 [0.70, 0.93]``, or why there is none."""
+    """Return a figure as ``0.843 [0.70, 0.93]``, or the reason why there is none."""
     if figure.value is None:
         return "n/a" if len(figure.reason) > 14 and "run" not in figure.reason else figure.reason
     if figure.interval is None:

@@ -20,7 +20,7 @@ from nbcad.samples.images import load_series
 
 @dataclass
 class Truth:
-    """What the database says of one series, slice by slice."""
+    """The database's annotations of one series, slice by slice."""
 
     patient: str
     stage: str

@@ -36,7 +36,7 @@ class Roc:
 
 @dataclass(frozen=True, slots=True)
 class FrocPoint:
-    """What one threshold finds."""
+    """The lesions found at one threshold."""
 
     threshold: float
     sensitivity: float
@@ -222,7 +222,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the models are held against."""
+    """A simpler method that the models are compared with."""
 
     name: str
     accuracy: Figure
@@ -260,7 +260,7 @@ class MeasuredData:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapFacts:
-    """How the intervals come about."""
+    """The settings of the bootstrap."""
 
     unit: str
     method: str

@@ -14,7 +14,7 @@ from nbcad.inference.models import Models
 
 @dataclass
 class SeriesAnalysis:
-    """What was found in one series; arrays run over its n readable slices."""
+    """The findings in one series; arrays run over its n readable slices."""
 
     series: Series
     slices: list[Slice]
@@ -26,12 +26,12 @@ class SeriesAnalysis:
 
     @property
     def tumour(self) -> np.ndarray:
-        """(n,) highest tumour probability of each slice."""
+        """Return the highest tumour probability of each slice, shape (n,)."""
         return 1 - self.heat[:, 0].min(axis=(1, 2))
 
 
 def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
-    """Region, heat and lesions of one series; None if none of its slices can be read."""
+    """Return region, heat and lesions of one series; None if none of its slices can be read."""
     slices, pixels = read_pixels(series)
     if not slices:
         return None

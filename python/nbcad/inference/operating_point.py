@@ -32,10 +32,10 @@ class ChosenPoint:
 
     @property
     def point(self) -> OperatingPoint:
-        """The operating point alone."""
+        """Return the operating point alone."""
         return OperatingPoint(self.threshold, self.extent)
 
     @property
     def chosen(self) -> TriedThreshold:
-        """The lesions at the operating point."""
+        """Return the counts of lesions at the operating point."""
         return next(one for one in self.tried if one.threshold == self.threshold)

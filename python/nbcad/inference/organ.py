@@ -38,7 +38,7 @@ class SvmThresholds:
 
 @dataclass(frozen=True, slots=True)
 class SvmFit:
-    """How an SVM was fitted."""
+    """The record of how an SVM was fitted."""
 
     kernel: str  # "exact", or how it is approximated
     C: float

@@ -27,14 +27,14 @@ class Patient:
 
     @property
     def records(self) -> list[FileRecord]:
-        """The records of the files that the patient's series are made of."""
+        """Return the records of the files of the patient's series."""
         images = (image for members in self.studies for series, _ in members for image in series.slices)
         return list({id(image.record): image.record for image in images}.values())
 
 
 @dataclass(frozen=True)
 class _Result(Generic[_T]):
-    """What comes back from another process."""
+    """The results that another process sends back."""
 
     value: _T
     records: list[FileRecord]  # of the patient, in order

@@ -72,7 +72,7 @@ def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> 
 
 
 def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[Message]]:
-    """The most probable of the tumour stages.
+    """Return the most probable tumour stage.
 
     Args:
         stages: probabilities, shape (labels,).
@@ -89,7 +89,7 @@ def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[M
 
 
 def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
-    """Stages of a patient, given that there is a tumour: the lesions' stages, averaged each with its size.
+    """Return the stages of a patient, given a tumour: the lesions' stages, averaged by size.
 
     Every lesion bears the patient's stage (D11 in docs/reproduction.md).
 

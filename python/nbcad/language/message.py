@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 
 class Translations(Protocol):
-    """What rendering a message needs of a language, as `gettext.NullTranslations` has it."""
+    """A language's translations, with the methods of `gettext.NullTranslations` that rendering needs."""
 
     def gettext(self, text: str, /) -> str:
         """Return the translation of a text."""

@@ -26,7 +26,7 @@ class AnalysisFailed(NbcadError):
     """A study cannot be analysed."""
 
     def __init__(self, reason: Message):
-        """Args: why."""
+        """Args: the reason."""
         super().__init__(reason)
 
 
@@ -36,7 +36,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Findings:
-    """What an analysis found."""
+    """The findings of an analysis."""
 
     stage: str | None
     lesions: int
@@ -48,7 +48,7 @@ class Analyst:
     """Starts the process, has it analyse, and replaces it when a study has ended it."""
 
     def __init__(self, settings: Analyse, log: Path):
-        """Args: settings of the analysis; file of what the process writes before its first study."""
+        """Args: settings of the analysis; file for the output of the process before its first study."""
         self._settings, self._log = settings, log
         self._process: subprocess.Popen | None = None
         self._line: Connection | None = None

@@ -81,7 +81,7 @@ def analyse_study(images: Path, report: Path, models: Models, settings: Analyse)
 
 
 def _why_nothing(report: Report) -> Message:
-    """Why no series was analysed; empty if one was."""
+    """Return why no series was analysed, or an empty string if one was."""
     series = [entry for study in report.studies for entry in study.series]
     if any(entry.status == "analysed" for entry in series):
         return EMPTY

@@ -17,7 +17,7 @@ _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 @dataclass(frozen=True)
 class Receive:
-    """Who may send, and how much."""
+    """The peers that may send, and the limits on what they send."""
 
     bind: str = "127.0.0.1"
     port: int = field(default=11112, metadata={"range": (0, 65535)})  # 0: any free one
@@ -42,7 +42,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Analyse:
-    """With what models, and within what bounds."""
+    """The models of the analysis, and its limits."""
 
     models: str = field(default="runs", metadata=_PATH)
     stage: str = field(default="", metadata=_PATH)
@@ -54,7 +54,7 @@ class Analyse:
 
 @dataclass(frozen=True)
 class Send:
-    """Where results go; without a host nowhere."""
+    """The destination of the results; none without a host."""
 
     host: str = ""
     port: int = field(default=104, metadata={"range": (1, 65535)})
@@ -66,7 +66,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where browsers find the work list; without an address nowhere."""
+    """The address of the work list for browsers; none without an address."""
 
     bind: str = "127.0.0.1"
     port: int = field(default=8080, metadata={"range": (0, 65535)})  # 0: any free one
@@ -86,7 +86,7 @@ class Config:
 
 
 def read_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
-    """The settings of a file.
+    """Read the settings of a file.
 
     Args:
         path: of the file.
@@ -126,7 +126,7 @@ def _placed(table: Any) -> Any:
 
 
 def _table(kind: type, content: object, where: str) -> Any:
-    """A checked table, and those in it."""
+    """Return a table of settings after checking it and the tables in it."""
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}, not a table")
     known = {entry.name: entry for entry in fields(kind)}

@@ -51,7 +51,7 @@ _Write = Callable[..., sqlite3.Cursor]  # executes a statement, with its values,
 
 
 class State(StrEnum):
-    """How far a study is, see above."""
+    """The progress of a study; the module's docstring has the transitions."""
 
     RECEIVING = "receiving"
     WAITING = "waiting"
@@ -62,7 +62,7 @@ class State(StrEnum):
 
 
 class Arrival(StrEnum):
-    """What an object was to the queue."""
+    """The queue's answer to an arriving object."""
 
     NEW = "new"
     REPLACED = "replaced"  # the same UID with another content
@@ -203,7 +203,7 @@ class Jobs:
         return sorted(row["job"] for row in rows)
 
     def take(self) -> Study | None:
-        """The study that waits longest, for its analysis; None if none waits.
+        """Take the study that has waited longest for its analysis; None if none waits.
 
         There is one worker: a study that is still being analysed when it asks for another is one that it left.
         """
@@ -273,7 +273,7 @@ class Jobs:
     # --- sending
 
     def to_send(self) -> Study | None:
-        """The study whose results are to be sent next; None if there is none at this time."""
+        """Return the study whose results are due next; None if there is none now."""
         rows = self._read(
             f"{_STUDY} WHERE state = ? AND send_after <= ? ORDER BY send_after, job LIMIT 1",
             State.SENDING, time.time(),
@@ -281,7 +281,7 @@ class Jobs:
         return self._study(rows[0]) if rows else None
 
     def unsent(self, study: Study) -> list[Result]:
-        """Its results that were not delivered yet."""
+        """Return the results of a study that have not been delivered yet."""
         rows = self._read("SELECT path FROM result WHERE job = ? AND sent IS NULL ORDER BY path", study.job)
         return [Result(study.job, row["path"], study.folder / row["path"]) for row in rows]
 
@@ -335,18 +335,18 @@ class Jobs:
     # --- reading
 
     def study(self, job: int) -> Study | None:
-        """One study; None if there is no such job."""
+        """Return one study; None if there is no such job."""
         rows = self._read(f"{_STUDY} WHERE job = ?", job)
         return self._study(rows[0]) if rows else None
 
     def studies(self, state: State | None = None, limit: int = 1000, offset: int = 0) -> list[Study]:
-        """Studies, or those in one state, the newest first; the first ``offset`` are left out."""
+        """Return all studies or those in one state, the newest first, without the first ``offset``."""
         where, values = ("WHERE state = ?", (state,)) if state else ("", ())
         order = "ORDER BY last_received DESC, job DESC LIMIT ? OFFSET ?"
         return [self._study(row) for row in self._read(f"{_STUDY} {where} {order}", *values, limit, offset)]
 
     def counts(self) -> dict[State, int]:
-        """How many studies are in each state."""
+        """Return the number of studies in each state."""
         found = {row[0]: row[1] for row in self._read("SELECT state, count(*) FROM study GROUP BY state")}
         return {state: found.get(state, 0) for state in State}
 
@@ -367,7 +367,7 @@ class Jobs:
 
     @contextmanager
     def _writing(self) -> Iterator[_Write]:
-        """One transaction."""
+        """Run one transaction."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -23,17 +23,17 @@ _LIBRARIES = ("pydicom", "pynetdicom", "waitress")  # their messages quote value
 
 
 def info(event: str, **facts: object) -> None:
-    """Log what happened."""
+    """Log an event."""
     _LOGGER.info(event, extra={"facts": facts})
 
 
 def warn(event: str, **facts: object) -> None:
-    """Log what somebody should look at."""
+    """Log an event that needs attention."""
     _LOGGER.warning(event, extra={"facts": facts})
 
 
 def debug(event: str, **facts: object) -> None:
-    """Log what only who looks for a fault wants to know."""
+    """Log a detail for debugging."""
     _LOGGER.debug(event, extra={"facts": facts})
 
 
@@ -59,7 +59,7 @@ def start(verbosity_level: str = verbosity.NORMAL) -> None:
 
 
 def defect(kind: type[BaseException], where: TracebackType | None) -> None:
-    """Log an exception that nothing expected: its type and where it was raised, not what it says."""
+    """Log an unexpected exception by its type and place; its text might name a patient."""
     places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(where)]
     _LOGGER.error("defect", extra={"facts": {"exception": kind.__name__, "traceback": places}})
 

@@ -20,7 +20,7 @@ ANALYSIS_SECONDS = Histogram(
 
 
 def registry(jobs: Jobs) -> CollectorRegistry:
-    """What this process counted, what it takes of the machine, and what a queue holds."""
+    """Return a registry of this process's counters, its use of the machine, and a queue's contents."""
     made = CollectorRegistry()
     for collector in (
         OBJECTS_RECEIVED,
@@ -34,7 +34,7 @@ def registry(jobs: Jobs) -> CollectorRegistry:
 
 
 class _Queue(Collector):
-    """What the queue itself knows, asked when Prometheus asks."""
+    """A collector that reads the queue when Prometheus asks."""
 
     def __init__(self, jobs: Jobs):
         self._jobs = jobs

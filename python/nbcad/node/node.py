@@ -92,7 +92,7 @@ class Node:
         log.info("stopped")
 
     def troubles(self) -> list[str]:
-        """What is not as it should be; empty while all is well."""
+        """Return the current troubles by part; empty while all is well."""
         return [f"{type(part).__name__} does not work" for part in self.parts if not part.alive]
 
     def wait(self) -> bool:

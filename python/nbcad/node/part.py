@@ -14,13 +14,13 @@ class Part(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it does its work; if not, the node ends."""
+        """Return whether the part does its work; if not, the node ends."""
 
     def start(self) -> None:
         """Begin."""
 
     def stop(self) -> None:
-        """End; returns when it has."""
+        """Stop, and return when it has ended."""
 
 
 class Loop:
@@ -32,7 +32,7 @@ class Loop:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:

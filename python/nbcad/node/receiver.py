@@ -142,12 +142,12 @@ class Receiver:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """Return host and port of the listening socket."""
         return self._server.server_address[:2]
 
     @property
     def alive(self) -> bool:
-        """Whether peers are let in."""
+        """Return whether peers are let in."""
         return self._thread.is_alive()
 
     def start(self) -> None:
@@ -216,7 +216,7 @@ class Receiver:
 
 
 def server_tls(files: Tls) -> ssl.SSLContext | None:
-    """How peers are spoken to by TLS; None without a certificate.
+    """Return the TLS context for peers; None without a certificate.
 
     Raises:
         InputError: the files cannot be used.
@@ -246,7 +246,7 @@ def load_certificates(context: ssl.SSLContext, files: Tls) -> None:
 
 
 def _identity(path: Path, file: io.BufferedWriter) -> dict[str, str]:
-    """What an object is, by keyword, from the file that it was just written to.
+    """Return the identifying elements of an object, by keyword, from the file it was just written to.
 
     Raises:
         _Refused: it cannot be read.
@@ -290,7 +290,7 @@ class _Pace:
 
 
 class _Entity(AE):
-    """As pynetdicom's, but connections that have asked for nothing yet take no association's place."""
+    """An application entity in which connections that have not requested anything yet do not count as associations."""
 
     @property
     def active_associations(self) -> list[Association]:
@@ -299,7 +299,7 @@ class _Entity(AE):
 
 
 class _Server(ThreadedAssociationServer):
-    """As pynetdicom's, but no peer can hold up the others by being slow."""
+    """An association server in which a slow peer cannot hold up the others."""
 
     daemon_threads = True
     most_bytes: int  # of an object
@@ -309,7 +309,7 @@ class _Server(ThreadedAssociationServer):
         return cast(socket.socket, self.socket).accept()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for a connection."""
+        """Return whether there is room for another connection."""
         return len(self.active_associations) < self.ae.maximum_associations + _MOST_SILENT
 
     def finish_request(self, request: Any, client_address: Any) -> None:

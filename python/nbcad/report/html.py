@@ -57,7 +57,7 @@ class Pages:
     """
 
     def __init__(self, folder: Path, language: Language, software: Software):
-        """Args: folder of report.html; language of the pages; software that makes the report."""
+        """Args: folder of report.html; language of the pages; software of the report."""
         self.folder, self.language, self.software = folder, language, software
         self._templates = _environment(language)
         self.shown: list[Content] = []  # what `write` returned of each patient, in order
@@ -148,12 +148,12 @@ def _environment(language: Language) -> jinja2.Environment:
 
 
 def _csp_source(text: str) -> Markup:
-    """A style or script as the page's policy names it: no other runs."""
+    """Return the hash of a style or script for the page's policy, which allows no other."""
     return Markup("sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
 
 
 def _viewer_texts(language: Language) -> dict[str, str]:
-    """What viewer.js writes; it puts in the {values}."""
+    """Return the texts of viewer.js, which fills in their {values}."""
     _ = language.gettext
     return {
         "slice": _("Slice {number} of {count}"),
@@ -168,7 +168,7 @@ def _viewer_texts(language: Language) -> dict[str, str]:
 
 
 def _by_reason(files: Iterable[FileEntry]) -> dict[tuple[str, Message], list[str]]:
-    """Paths of the files that were not used, or not in full, by status and reason, the refused ones first."""
+    """Group the files that were not fully used by status and reason, the refused ones first."""
     groups: dict[tuple[str, Message], list[str]] = {}
     for file in sorted(files, key=lambda file: file.status != "refused"):
         if file.reason:

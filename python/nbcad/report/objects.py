@@ -38,7 +38,7 @@ class Analysed:
 
     @property
     def version(self) -> str:
-        """Of the software, and the beginning of a hash of all its models."""
+        """Return the software's version and the beginning of a hash over its models."""
         return f"{nbcad.__version__}+{hashlib.sha256(self._models.encode()).hexdigest()[:12]}"
 
     @property
@@ -46,7 +46,7 @@ class Analysed:
         return json.dumps(self.models, sort_keys=True)
 
     def uid(self, *parts: object) -> str:
-        """A UID that the same parts and models always have (PS3.5 B.2)."""
+        """Return a UID that is always the same for the same parts and models (PS3.5 B.2)."""
         digest = hashlib.sha256(json.dumps([*parts, self._models]).encode()).digest()
         return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
 
@@ -65,7 +65,7 @@ def why_not(of: Analysed) -> Message:
 
 
 def valid(uid: str) -> bool:
-    """Whether a UID is one (PS3.5 9.1)."""
+    """Return whether a UID is valid (PS3.5 9.1)."""
     return UID(uid, config.IGNORE).is_valid
 
 
@@ -99,5 +99,5 @@ def write(dataset: Dataset, of: Analysed, path: Path) -> None:
 
 
 def frame_number(image: Slice) -> int | None:
-    """By which an image is referred to within its object, from 1; None in an object of a single image."""
+    """Return an image's frame number within its object, from 1; None in an object of a single image."""
     return None if image.sop_class_uid == MRImageStorage else image.frame + 1

@@ -67,7 +67,7 @@ def check_out(out: Path, force: bool) -> None:
 
 
 def _foreign(out: Path) -> str | Message | None:
-    """The first thing in a folder that no report has, or report.json if it is none of ours."""
+    """Return the first entry of a folder that a report does not have, or a report.json of another program."""
     for path in sorted(out.iterdir()):
         if path.name in _FOLDERS and path.is_dir() and not path.is_symlink():
             ours = _FOLDERS[path.name]

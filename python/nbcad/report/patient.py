@@ -9,7 +9,7 @@ from nbcad.report.types import FileEntry, SeriesEntry, StudyEntry, Summary
 
 @dataclass
 class PatientAnalysis:
-    """What was found in one patient, for as long as its pictures are needed."""
+    """The findings in one patient, kept while the pictures are needed."""
 
     number: int  # from 1, in the report's order
     patients: int  # how many the input holds

@@ -17,7 +17,7 @@ _HEAT_SHOWN_FROM = 0.3
 
 
 def evidence_slices(analysis: SeriesAnalysis) -> dict[int, list[int]]:
-    """The middle slices of the most probable lesions, `PICTURES` at most; without a lesion the hottest slice.
+    """Return the middle slices of the most probable lesions, at most `PICTURES`, or else the hottest slice.
 
     Returns:
         By index of the slice the numbers, from 1, of the lesions whose middle it is.
@@ -36,7 +36,7 @@ def middle_slice(lesion: Lesion) -> int:
 
 
 def evidence(analysis: SeriesAnalysis, index: int, overlay: bool = True) -> np.ndarray:
-    """One slice with anterior up and the patient's right on the left, in true proportions.
+    """Draw one slice in true proportions, with anterior up and the patient's right on the left.
 
     Args:
         analysis: of the series.
@@ -85,7 +85,7 @@ def _with_heat(picture: np.ndarray, tumour: np.ndarray, pixels_a_place: float) -
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A picture as a PNG inside a data: URI, so that a page needs no other file."""
+    """Return a picture as a PNG in a data: URI, so that a page needs no other file."""
     done, png = cv2.imencode(".png", picture)
     assert done
     return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()

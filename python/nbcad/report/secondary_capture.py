@@ -23,7 +23,7 @@ _COLOURS = "Colour: tumour probability. Box: lesion found, with its number."
 
 
 def secondary_captures(of: Analysed) -> list[Dataset]:
-    """One image for each slice that `evidence_slices` names, in a series of their own."""
+    """Return one secondary capture for each of the `evidence_slices`, in a series of their own."""
     attributes = shared(of, SC_SERIES, "evidence")
     return [
         _capture(of, index, numbers, instance, attributes)
@@ -61,7 +61,7 @@ def _capture(of: Analysed, index: int, numbers: list[int], instance: int, attrib
 
 
 def orientation(image: Slice) -> tuple[str, str] | None:
-    """Where rows and columns of a slice's picture mainly run to, (0020,0020) Patient Orientation; None if not known."""
+    """Return the main directions of rows and columns of a slice's picture, (0020,0020) Patient Orientation, or None."""
     if image.geometry is None:
         return None
     turn = Canonical.of(image.geometry)
@@ -80,7 +80,7 @@ def _letter(direction: np.ndarray) -> str:
 
 
 def _spacing(image: Slice, shape: tuple[int, ...]) -> tuple[float, float]:
-    """mm between rows and between columns of a slice's picture."""
+    """Return the spacing of rows and of columns of a slice's picture, in mm."""
     turn = Canonical.of(image.geometry)
     rows, columns = turn.shape((image.rows, image.columns))
     row_mm, column_mm = turn.spacing(image.spacing)
@@ -104,7 +104,7 @@ def _words(of: Analysed, index: int, numbers: list[int]) -> list[str]:
 
 
 def labelled(picture: np.ndarray, letters: tuple[str, str] | None, words: list[str]) -> np.ndarray:
-    """The picture with letters at its edges and words below it, where they hide nothing."""
+    """Return the picture with letters at its edges and text below it, where they hide nothing."""
     height, width = picture.shape[:2]
     canvas_width = max(width, LEAST_WIDTH)
     lines = [line for text in words for line in _wrapped(text, canvas_width - 2 * _MARGIN)]
@@ -135,7 +135,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _source(image: Slice) -> Dataset:
-    """An item of (0008,2112) Source Image Sequence."""
+    """Return an item of (0008,2112) Source Image Sequence."""
     item, purpose = Dataset(), Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.sop_class_uid, image.sop_uid
     if number := frame_number(image):

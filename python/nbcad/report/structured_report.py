@@ -51,7 +51,7 @@ _Lesion = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMe
 
 
 def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
-    """The report of one analysed series."""
+    """Return the structured report of one analysed series."""
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=of.uid("device"), name=NAME, manufacturer_name=NAME, model_name=NAME
     )
@@ -84,13 +84,13 @@ def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
 
 
 def has_millimetres(of: Analysed) -> bool:
-    """Whether places in the patient can be written: all images state one valid frame of reference."""
+    """Return whether all images state one valid frame of reference, so that places in the patient can be written."""
     uids = {image.frame_of_reference_uid for image in of.analysis.slices}
     return of.analysis.slices[0].geometry is not None and len(uids) == 1 and valid(next(iter(uids)))
 
 
 def _evidence(of: Analysed) -> list[Dataset]:
-    """What highdicom must know of each source image."""
+    """Return the source images as highdicom wants its evidence."""
     images = {image.sop_uid: image for image in of.analysis.slices}
     evidence = []
     for image in images.values():
@@ -105,7 +105,7 @@ def _evidence(of: Analysed) -> list[Dataset]:
 
 
 def _image_library(of: Analysed) -> sr.ContainerContentItem:
-    """TID 1600: all images that were analysed, with what is the same for all of them."""
+    """Return the image library of all analysed images, with their common attributes: TID 1600."""
     image, acquired = of.analysis.slices[0], sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
     descriptors: list[sr.ContentItem] = [
         sr.CodeContentItem(codes.DCM.Modality, codes.cid29.MagneticResonance, acquired)
@@ -139,7 +139,7 @@ def _container(name: Code, items: Sequence[sr.ContentItem]) -> sr.ContainerConte
 
 
 def _references(images: Iterable[Slice]) -> list[tuple[str, str, list[int] | None]]:
-    """SOP class, instance and frames of images, each object once."""
+    """Return SOP class, instance and frames of images, each object once."""
     frames: dict[tuple[str, str], list[int]] = {}
     for image in images:
         numbers = frames.setdefault((image.sop_class_uid, image.sop_uid), [])
@@ -153,7 +153,7 @@ def _comment(text: str) -> sr.TextContentItem:
 
 
 def _stage_group(of: Analysed) -> sr.MeasurementsAndQualitativeEvaluations:
-    """The patient's stage, from all analysed series of the study: TID 1501."""
+    """Return the group of the patient's stage, from all analysed series of the study: TID 1501."""
     stage = of.study.stage
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(of.uid("stage", of.study.study_uid), "Stage of the patient"),
@@ -173,7 +173,7 @@ def _suggested(stage: Labelled) -> str:
 
 
 def _stage(label: str | None) -> list[sr.QualitativeEvaluation]:
-    """A stage of INRG by its code; of any other staging system by a private code.
+    """Return a stage's public code in the INRG system, or a private code in any other.
 
     Nothing for normal tissue, nor where no stage is suggested.
     """
@@ -190,7 +190,7 @@ def _region(label: str) -> list[sr.QualitativeEvaluation]:
 
 
 def _region_groups(of: Analysed) -> list[sr.MeasurementsAndQualitativeEvaluations]:
-    """For each region the slices that were sorted into it: TID 1501."""
+    """Return a group for each region, with the slices assigned to it: TID 1501."""
     slices: dict[str, list[Slice]] = {}
     for image, label in zip(of.analysis.slices, of.analysis.organs, strict=True):
         slices.setdefault(label, []).append(image)
@@ -211,7 +211,7 @@ def _lesion_groups(of: Analysed) -> list[_Lesion]:
 
 
 def _lesion_group(of: Analysed, entry: LesionEntry) -> _Lesion:
-    """One lesion: planar (TID 1410) on one slice, volumetric (TID 1411) on several."""
+    """Return the group of a lesion: planar (TID 1410) on one slice, volumetric (TID 1411) on several."""
     regions, about = _boxes(of, entry.boxes), _about_lesion(of, entry)
     group: _Lesion
     if len(regions) == 1:
@@ -256,7 +256,7 @@ def _boxes(of: Analysed, boxes: Sequence[BoxEntry]) -> list[sr.ImageRegion]:
 
 
 def _in_patient(entry: LesionEntry, frame_of_reference_uid: str) -> list[sr.Scoord3DContentItem]:
-    """Centre, and two opposite corners of the box along the patient's axes; mm, as float32."""
+    """Return a lesion's centre and two opposite corners of its box along the patient's axes, in mm as float32."""
     places = (
         (codes.DCM.Center, sr.GraphicTypeValues3D.POINT, [entry.centre_mm]),
         (_BOUNDED_BY, sr.GraphicTypeValues3D.MULTIPOINT, entry.box_mm),
@@ -286,5 +286,5 @@ def _algorithm(of: Analysed, parameters: list[str] | None = None) -> sr.Algorith
 
 
 def _digits(value: float) -> float:
-    """As many digits as a decimal string (VR DS) has room for."""
+    """Round a number to the digits that a decimal string (VR DS) has room for."""
     return float(f"{value:.9g}")

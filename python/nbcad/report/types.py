@@ -15,7 +15,7 @@ from nbcad.language.message import Message
 
 @dataclass(frozen=True, slots=True)
 class BoxEntry:
-    """What a lesion covers on one slice."""
+    """The part of a slice that a lesion covers."""
 
     sop_uid: str
     frame: int  # from 0, also in an Enhanced object

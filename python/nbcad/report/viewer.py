@@ -25,7 +25,7 @@ _OBLIQUE = 0.2  # a direction's component of at least so much gets its letter
 
 
 def viewer_data(analysis: SeriesAnalysis, entry: SeriesEntry) -> dict:
-    """Everything but the pictures.
+    """Return the data of the viewer, without its pictures.
 
     Args:
         analysis: of the series.
@@ -67,7 +67,7 @@ def viewer_data(analysis: SeriesAnalysis, entry: SeriesEntry) -> dict:
 
 
 def viewer_pictures(analysis: SeriesAnalysis) -> tuple[list[str], int]:
-    """Each slice as a base64 JPEG, turned as the nets see it, and the JPEGs' quality."""
+    """Return each slice as a base64 JPEG, turned as the nets see it, and the quality of the JPEGs."""
     turn = Canonical.of(analysis.slices[0].geometry)
     pictures = [_at_most(turn.apply(image)) for image in analysis.volume]
     for quality in QUALITIES:
@@ -78,7 +78,7 @@ def viewer_pictures(analysis: SeriesAnalysis) -> tuple[list[str], int]:
 
 
 def letters(direction: np.ndarray) -> str:
-    """Where a direction in patient coordinates (LPS) points: of R L, A P, I S, the strongest component first."""
+    """Return the letters of a direction in patient coordinates (LPS): R L, A P, I S, the strongest first."""
     pairs = ("RL", "AP", "IS")
     order = np.argsort(-np.abs(direction), kind="stable")
     return "".join(pairs[axis][int(direction[axis] > 0)] for axis in order if abs(direction[axis]) >= _OBLIQUE)
@@ -100,7 +100,7 @@ def _in_shares(turn: Canonical, box: Box, image: Slice) -> list[float]:
 
 
 def _place(analysis: SeriesAnalysis, turn: Canonical) -> dict | None:
-    """Where the turned slices lie: unit vectors right, down and normal, corners (slices, 3) in mm, edges' letters."""
+    """Return the place of the turned slices: unit vectors, corners (slices, 3) in mm, and letters of the edges."""
     planes = geometries(analysis.slices)
     if planes is None:
         return None

@@ -19,7 +19,7 @@ _PART = ".part-"
 
 @dataclass(frozen=True)
 class _Written:
-    """What was written of one patient."""
+    """The written part of one patient."""
 
     folder: Path
     shown: Content  # see `Pages.write`
@@ -53,7 +53,7 @@ class ReportWriter:
     """Puts a report together from what a `PatientWriter` wrote of each patient."""
 
     def __init__(self, folder: Path, language: str, software: Software):
-        """Args: empty folder of the report; language of its pages; software that makes it."""
+        """Args: empty folder of the report; language of its pages; software of the report."""
         self.folder = folder.absolute()
         self.write = PatientWriter(self.folder, language, software)
         self._pages = Pages(self.folder, _language(language), software)

@@ -21,7 +21,7 @@ ABSENT = {"absent": True}
 
 
 class _Malformed(Exception):
-    """What a file holds and where, and that it should not."""
+    """A value in a file that should not be there; the text says which and where."""
 
 
 def write_json(content: object, path: Path) -> None:

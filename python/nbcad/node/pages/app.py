@@ -59,12 +59,12 @@ _STATES = {
 
 class _App(Flask):
     def log_exception(self, exc_info: Any) -> None:
-        """To the node's log, by what cannot hold patient data."""
+        """Log an exception to the node's log without anything that could name a patient."""
         log.defect(exc_info[0], exc_info[2])
 
 
 def create_app(jobs: Jobs, config: Config) -> Flask:
-    """The pages of a queue."""
+    """Return the web application with the pages of a queue."""
     app = _App(__name__, static_folder=None)
     app.config.update(
         # Of the token: who has a session keeps it over a restart of the node, and loses it when the token is changed.
@@ -194,7 +194,7 @@ def _add_reports(app: Flask, jobs: Jobs) -> None:
 
 
 def _page(study: Study, name: str) -> Response:
-    """A page of a study's kept report, with the policy that it states."""
+    """Return a page of a study's report, with the security policy that the page states."""
     if study.report is None:
         abort(404)
     response = send_from_directory(study.report, name, conditional=False, etag=False)
@@ -240,7 +240,7 @@ def _reachable(jobs: Jobs) -> bool:
 
 
 def _only_from_this_machine() -> None:
-    """404 to others, and to those for whom a proxy on this machine asks."""
+    """Answer 404 to other machines, also to those behind a proxy on this machine."""
     asked_by_proxy = "Forwarded" in request.headers or "X-Forwarded-For" in request.headers
     if asked_by_proxy or not ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback:
         abort(404)

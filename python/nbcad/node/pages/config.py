@@ -1,4 +1,4 @@
-"""What the pages are served with."""
+"""The settings of the pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from nbcad.language import LANGUAGES
 
 @dataclass(frozen=True)
 class Config:
-    """What the pages are served with.
+    """The settings of the pages.
 
     Attributes:
         token: whoever has it may see the pages, see `read_token`.

@@ -16,7 +16,7 @@ MOST_ADDRESSES = 10_000
 
 
 def read_token(path: Path) -> str:
-    """The token of a file; made on first use, and readable by its owner only.
+    """Return the token of a file, created on first use and readable by its owner only.
 
     Raises:
         InputError: it is shorter than 20 characters.
@@ -40,7 +40,7 @@ class Door:
         self._lock = threading.Lock()
 
     def opens(self, token: str, address: str) -> bool | None:
-        """Whether a token is the one; None if its sender's address must wait before it may try again."""
+        """Return whether a token is right; None if its sender's address must wait before the next try."""
         now = time.monotonic()
         with self._lock:
             wrong = self._wrong[address]

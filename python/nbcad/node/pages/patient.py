@@ -24,7 +24,7 @@ class Patient:
 
 
 def patient_of(study: Study) -> Patient:
-    """The patient of a study, by one of its objects."""
+    """Return the patient of a study, read from one of its objects."""
     return _read(study.images, study.last_received)
 
 
@@ -40,7 +40,7 @@ def _read(images: Path, _last_received: float) -> Patient:
 
 
 def _name(header: Dataset) -> str:
-    """The groups of a name that people read (PS3.5 6.2.1), as "张三, Zhang San"."""
+    """Return the component groups of a name as people read them (PS3.5 6.2.1): "张三, Zhang San"."""
     name = PersonName(header.PatientName)
     groups = (" ".join(group.replace("^", " ").split()) for group in (name.ideographic, name.alphabetic))
     return ", ".join(group for group in groups if group)

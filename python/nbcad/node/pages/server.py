@@ -21,7 +21,7 @@ class Server:
     """The pages, being served."""
 
     def __init__(self, app: WSGIApplication, listening: socket.socket):
-        """Args: the pages; a socket that listens, to be closed with the server."""
+        """Args: the pages; a listening socket, which the server closes."""
         host, self.port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._sockets: dict = {}
