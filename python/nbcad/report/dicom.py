@@ -10,7 +10,7 @@ from nbcad.dicom import read_study
 from nbcad.dicom.refusal import Refusal
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.language.message import Message, message
-from nbcad.report.objects import Analysed, why_not, write
+from nbcad.report.objects import SeriesReport, reason_against, write
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.secondary_capture import secondary_captures
 from nbcad.report.structured_report import has_millimetres, structured_report
@@ -50,22 +50,22 @@ class DicomWriter:
             header, gaps = read_study(first.source, first.record)
         except Refusal as refusal:
             return _noted(entry, _not_written(refusal.reason))
-        of = Analysed(number, study, entry, analysis, header, self.models)
-        if reason := why_not(of):
+        analysed = SeriesReport(number, study, entry, analysis, header, self.models)
+        if reason := reason_against(analysed):
             return _noted(entry, _not_written(reason))
         notes = [message("In the DICOM objects {gap}.", gap=gap) for gap in gaps]
-        if entry.lesions and first.geometry is not None and not has_millimetres(of):
+        if entry.lesions and first.geometry is not None and not has_millimetres(analysed):
             notes.append(
                 message(
                     "The DICOM SR has no places in the patient: (0020,0052) Frame of Reference UID is missing, "
                     "not valid or not the same in all images."
                 )
             )
-        objects: dict[str, Dataset] = {f"{number:04d}.sr.dcm": structured_report(of)}
-        for picture, capture in enumerate(secondary_captures(of), start=1):
+        objects: dict[str, Dataset] = {f"{number:04d}.sr.dcm": structured_report(analysed)}
+        for picture, capture in enumerate(secondary_captures(analysed), start=1):
             objects[f"{number:04d}-{picture:02d}.sc.dcm"] = capture
         for name, dataset in objects.items():
-            write(dataset, of, self.folder / name)
+            write(dataset, analysed, self.folder / name)
         return replace(_noted(entry, *notes), dicom=tuple(objects))
 
 

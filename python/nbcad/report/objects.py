@@ -26,7 +26,7 @@ SR_SERIES, SC_SERIES = 8000, 9000
 
 
 @dataclass(frozen=True)
-class Analysed:
+class SeriesReport:
     """One analysed series with all that its objects are made from."""
 
     number: int  # of the analysed series, from 1 over the whole report
@@ -51,15 +51,15 @@ class Analysed:
         return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
 
 
-def why_not(of: Analysed) -> Message:
+def reason_against(analysed: SeriesReport) -> Message:
     """Why no object can be written that belongs to a series' patient and study, or refers to its images; or nothing."""
-    series = of.analysis.series
+    series = analysed.analysis.series
     uids = [("StudyInstanceUID", series.study_uid), ("SeriesInstanceUID", series.series_uid)]
-    uids += [("SOPInstanceUID", image.sop_uid) for image in of.analysis.slices]
+    uids += [("SOPInstanceUID", image.sop_uid) for image in analysed.analysis.slices]
     for keyword, uid in uids:
         if not valid(uid):
             return message("{element} {uid} is no valid UID", element=named(keyword), uid=uid)
-    if of.header.PatientID.strip() != series.patient_id.strip():
+    if analysed.header.PatientID.strip() != series.patient_id.strip():
         return message("{element} cannot be copied", element=named("PatientID"))
     return EMPTY
 
@@ -69,7 +69,7 @@ def valid(uid: str) -> bool:
     return UID(uid, config.IGNORE).is_valid
 
 
-def shared(of: Analysed, first_series: int, description: str) -> dict:
+def shared(analysed: SeriesReport, first_series: int, description: str) -> dict:
     """Arguments that all constructors of highdicom take.
 
     An object and its series have new UIDs each time: a report of today is another one than yesterday's of the same
@@ -78,20 +78,20 @@ def shared(of: Analysed, first_series: int, description: str) -> dict:
     """
     return {
         "series_instance_uid": generate_uid(prefix=None),
-        "series_number": first_series + of.number,
+        "series_number": first_series + analysed.number,
         "series_description": f"{NAME} {description}, research use only",
         "manufacturer": NAME,
         "manufacturer_model_name": NAME,
-        "software_versions": of.version,
+        "software_versions": analysed.version,
         "content_qualification": "RESEARCH",
         "specific_character_set": UTF_8,
     }
 
 
-def write(dataset: Dataset, of: Analysed, path: Path) -> None:
+def write(dataset: Dataset, analysed: SeriesReport, path: Path) -> None:
     """Write an object, as one of the source's patient and study."""
-    dataset.update(of.header)
-    if of.analysis.series.phantom:
+    dataset.update(analysed.header)
+    if analysed.analysis.series.phantom:
         dataset.QualityControlSubject = "YES"
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)

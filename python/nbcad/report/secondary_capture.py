@@ -11,7 +11,7 @@ from nbcad import NAME
 from nbcad.dicom import Slice
 from nbcad.imaging.orientation import Canonical
 from nbcad.report.html import percent
-from nbcad.report.objects import RESEARCH_USE, SC_SERIES, Analysed, frame_number, shared
+from nbcad.report.objects import RESEARCH_USE, SC_SERIES, SeriesReport, frame_number, shared
 from nbcad.report.pictures import evidence, evidence_slices
 
 LEAST_WIDTH = 512  # pixels, so that what is written below the slice can be read
@@ -22,27 +22,27 @@ _LETTERS = ("LR", "PA", "HF")  # of each axis' positive and negative direction (
 _COLOURS = "Colour: tumour probability. Box: lesion found, with its number."
 
 
-def secondary_captures(of: Analysed) -> list[Dataset]:
+def secondary_captures(analysed: SeriesReport) -> list[Dataset]:
     """Return one secondary capture for each of the `evidence_slices`, in a series of their own."""
-    attributes = shared(of, SC_SERIES, "evidence")
+    attributes = shared(analysed, SC_SERIES, "evidence")
     return [
-        _capture(of, index, numbers, instance, attributes)
-        for instance, (index, numbers) in enumerate(evidence_slices(of.analysis).items(), start=1)
+        _capture(analysed, index, numbers, instance, attributes)
+        for instance, (index, numbers) in enumerate(evidence_slices(analysed.analysis).items(), start=1)
     ]
 
 
-def _capture(of: Analysed, index: int, numbers: list[int], instance: int, attributes: dict) -> Dataset:
-    image = of.analysis.slices[index]
-    slice_shown = evidence(of.analysis, index)
+def _capture(analysed: SeriesReport, index: int, numbers: list[int], instance: int, attributes: dict) -> Dataset:
+    image = analysed.analysis.slices[index]
+    slice_shown = evidence(analysed.analysis, index)
     letters = orientation(image)
     capture: Dataset = SCImage(
-        pixel_array=cv2.cvtColor(labelled(slice_shown, letters, _words(of, index, numbers)), cv2.COLOR_BGR2RGB),
+        pixel_array=cv2.cvtColor(labelled(slice_shown, letters, _words(analysed, index, numbers)), cv2.COLOR_BGR2RGB),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=letters or ("L", "P"),
         pixel_spacing=_spacing(image, slice_shown.shape),
-        study_instance_uid=of.analysis.series.study_uid,
+        study_instance_uid=analysed.analysis.series.study_uid,
         sop_instance_uid=generate_uid(prefix=None),
         instance_number=instance,
         **attributes,
@@ -55,7 +55,7 @@ def _capture(of: Analysed, index: int, numbers: list[int], instance: int, attrib
     capture.ImageComments = RESEARCH_USE
     capture.DerivationDescription = f"Slice enhanced and resampled; burned in: {_COLOURS} {RESEARCH_USE}"
     capture.SourceImageSequence = [_source(image)]
-    if of.analysis.series.phantom:
+    if analysed.analysis.series.phantom:
         capture.QualityControlImage = "YES"
     return capture
 
@@ -87,18 +87,19 @@ def _spacing(image: Slice, shape: tuple[int, ...]) -> tuple[float, float]:
     return rows * row_mm / shape[0], columns * column_mm / shape[1]
 
 
-def _words(of: Analysed, index: int, numbers: list[int]) -> list[str]:
-    image = of.analysis.slices[index]
-    entries = [entry for entry in of.series.lesions if entry.id in numbers]
+def _words(analysed: SeriesReport, index: int, numbers: list[int]) -> list[str]:
+    image = analysed.analysis.slices[index]
+    entries = [entry for entry in analysed.series.lesions if entry.id in numbers]
     found = "; ".join(f"Lesion {entry.id}: {percent(entry.probability)}" for entry in entries)
     words = [
         RESEARCH_USE.upper(),
-        f"{NAME} {of.version}. Slice {index + 1} of {len(of.analysis.slices)}. {found or 'No lesion found'}.",
+        f"{NAME} {analysed.version}. Slice {index + 1} of {len(analysed.analysis.slices)}."
+        f" {found or 'No lesion found'}.",
         _COLOURS,
     ]
     if not image.geometry:
         words.append("The image has no position: right and left are not known.")
-    if of.analysis.series.phantom:
+    if analysed.analysis.series.phantom:
         words.append("Synthetic: a phantom and no patient.")
     return words
 

@@ -20,7 +20,7 @@ from nbcad import NAME
 from nbcad.dicom import Slice
 from nbcad.inference.study_stage import Labelled
 from nbcad.nets.labels import NORMAL, OTHER
-from nbcad.report.objects import RESEARCH_USE, SR_SERIES, Analysed, frame_number, shared, valid
+from nbcad.report.objects import RESEARCH_USE, SR_SERIES, SeriesReport, frame_number, shared, valid
 from nbcad.report.types import BoxEntry, LesionEntry
 
 _PRIVATE = "99NBCAD"  # private schemes begin with 99 (PS3.16 8)
@@ -50,20 +50,20 @@ _LONGEST_EDGE = CodedConcept("edge", _PRIVATE, "Longest edge of the box along th
 _Lesion = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
 
-def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
+def structured_report(analysed: SeriesReport) -> sr.Comprehensive3DSR:
     """Return the structured report of one analysed series."""
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=of.uid("device"), name=NAME, manufacturer_name=NAME, model_name=NAME
+        uid=analysed.uid("device"), name=NAME, manufacturer_name=NAME, model_name=NAME
     )
     observer = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=_MRI,
-        imaging_measurements=[_stage_group(of)],
+        imaging_measurements=[_stage_group(analysed)],
         title=codes.DCM.ImagingMeasurementReport,
     )
     report = sr.Comprehensive3DSR(
-        evidence=_evidence(of),
+        evidence=_evidence(analysed),
         content=content,
         sop_instance_uid=generate_uid(prefix=None),
         instance_number=1,
@@ -71,32 +71,35 @@ def structured_report(of: Analysed) -> sr.Comprehensive3DSR:
         is_final=False,
         is_verified=False,
         coding_schemes=[CodingSchemeIdentificationItem(_PRIVATE, name="Codes of nbcad", responsible_organization=NAME)],
-        **shared(of, SR_SERIES, "measurements"),
+        **shared(analysed, SR_SERIES, "measurements"),
     )
     # Not before: highdicom copies and searches the content that it is given, which takes longer than to make it.
     items = report.ContentSequence
     measurements = items[-1].ContentSequence
-    for group in (*_lesion_groups(of), *_region_groups(of)):
+    for group in (*_lesion_groups(analysed), *_region_groups(analysed)):
         measurements.extend(group)
     items.insert(len(items) - 1, _comment(RESEARCH_USE))
-    items.insert(len(items) - 1, _image_library(of))
+    items.insert(len(items) - 1, _image_library(analysed))
     return report
 
 
-def has_millimetres(of: Analysed) -> bool:
+def has_millimetres(analysed: SeriesReport) -> bool:
     """Return whether all images state one valid frame of reference, so that places in the patient can be written."""
-    uids = {image.frame_of_reference_uid for image in of.analysis.slices}
-    return of.analysis.slices[0].geometry is not None and len(uids) == 1 and valid(next(iter(uids)))
+    uids = {image.frame_of_reference_uid for image in analysed.analysis.slices}
+    return analysed.analysis.slices[0].geometry is not None and len(uids) == 1 and valid(next(iter(uids)))
 
 
-def _evidence(of: Analysed) -> list[Dataset]:
+def _evidence(analysed: SeriesReport) -> list[Dataset]:
     """Return the source images as highdicom wants its evidence."""
-    images = {image.sop_uid: image for image in of.analysis.slices}
+    images = {image.sop_uid: image for image in analysed.analysis.slices}
     evidence = []
     for image in images.values():
         item = Dataset()
         item.SOPClassUID, item.SOPInstanceUID = image.sop_class_uid, image.sop_uid
-        item.StudyInstanceUID, item.SeriesInstanceUID = of.analysis.series.study_uid, of.analysis.series.series_uid
+        item.StudyInstanceUID, item.SeriesInstanceUID = (
+            analysed.analysis.series.study_uid,
+            analysed.analysis.series.series_uid,
+        )
         evidence.append(item)
     first = evidence[0]
     first.PatientID = first.PatientName = first.PatientBirthDate = first.PatientSex = None  # `objects.write` adds them
@@ -104,13 +107,13 @@ def _evidence(of: Analysed) -> list[Dataset]:
     return evidence
 
 
-def _image_library(of: Analysed) -> sr.ContainerContentItem:
+def _image_library(analysed: SeriesReport) -> sr.ContainerContentItem:
     """Return the image library of all analysed images, with their common attributes: TID 1600."""
-    image, acquired = of.analysis.slices[0], sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
+    image, acquired = analysed.analysis.slices[0], sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
     descriptors: list[sr.ContentItem] = [
         sr.CodeContentItem(codes.DCM.Modality, codes.cid29.MagneticResonance, acquired)
     ]
-    if has_millimetres(of):
+    if has_millimetres(analysed):
         descriptors.append(sr.UIDRefContentItem(codes.DCM.FrameOfReferenceUID, image.frame_of_reference_uid, acquired))
     pixels = CodedConcept("{pixels}", "UCUM", "Pixels")
     millimetre = codes.UCUM.Millimeter
@@ -126,7 +129,7 @@ def _image_library(of: Analysed) -> sr.ContainerContentItem:
     ]
     images = [
         sr.ImageContentItem(_SOURCE, *reference, relationship_type=sr.RelationshipTypeValues.CONTAINS)
-        for reference in _references(of.analysis.slices)
+        for reference in _references(analysed.analysis.slices)
     ]
     group = _container(codes.DCM.ImageLibraryGroup, [*descriptors, *images])
     return _container(codes.DCM.ImageLibrary, [group])
@@ -152,12 +155,14 @@ def _comment(text: str) -> sr.TextContentItem:
     return sr.TextContentItem(codes.DCM.Comment, text, sr.RelationshipTypeValues.CONTAINS)
 
 
-def _stage_group(of: Analysed) -> sr.MeasurementsAndQualitativeEvaluations:
+def _stage_group(analysed: SeriesReport) -> sr.MeasurementsAndQualitativeEvaluations:
     """Return the group of the patient's stage, from all analysed series of the study: TID 1501."""
-    stage = of.study.stage
+    stage = analysed.study.stage
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(of.uid("stage", of.study.study_uid), "Stage of the patient"),
-        algorithm_id=_algorithm(of, [f"{name} sha256:{digest}" for name, digest in of.models.items()]),
+        tracking_identifier=sr.TrackingIdentifier(
+            analysed.uid("stage", analysed.study.study_uid), "Stage of the patient"
+        ),
+        algorithm_id=_algorithm(analysed, [f"{name} sha256:{digest}" for name, digest in analysed.models.items()]),
         qualitative_evaluations=_stage(stage.label),
     )
     suggested = [] if stage.label == NORMAL else [_suggested(stage)]
@@ -189,16 +194,16 @@ def _region(label: str) -> list[sr.QualitativeEvaluation]:
     return [sr.QualitativeEvaluation(codes.DCM.TargetRegion, code)]
 
 
-def _region_groups(of: Analysed) -> list[sr.MeasurementsAndQualitativeEvaluations]:
+def _region_groups(analysed: SeriesReport) -> list[sr.MeasurementsAndQualitativeEvaluations]:
     """Return a group for each region, with the slices assigned to it: TID 1501."""
     slices: dict[str, list[Slice]] = {}
-    for image, label in zip(of.analysis.slices, of.analysis.organs, strict=True):
+    for image, label in zip(analysed.analysis.slices, analysed.analysis.organs, strict=True):
         slices.setdefault(label, []).append(image)
-    uid = of.analysis.series.series_uid
+    uid = analysed.analysis.series.series_uid
     return [
         sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(of.uid("region", uid, label), f"Slices showing: {label}"),
-            algorithm_id=_algorithm(of),
+            tracking_identifier=sr.TrackingIdentifier(analysed.uid("region", uid, label), f"Slices showing: {label}"),
+            algorithm_id=_algorithm(analysed),
             qualitative_evaluations=_region(label),
             source_images=[sr.SourceImageForMeasurementGroup(*reference) for reference in _references(images)],
         )
@@ -206,13 +211,13 @@ def _region_groups(of: Analysed) -> list[sr.MeasurementsAndQualitativeEvaluation
     ]
 
 
-def _lesion_groups(of: Analysed) -> list[_Lesion]:
-    return [_lesion_group(of, entry) for entry in of.series.lesions]
+def _lesion_groups(analysed: SeriesReport) -> list[_Lesion]:
+    return [_lesion_group(analysed, entry) for entry in analysed.series.lesions]
 
 
-def _lesion_group(of: Analysed, entry: LesionEntry) -> _Lesion:
+def _lesion_group(analysed: SeriesReport, entry: LesionEntry) -> _Lesion:
     """Return the group of a lesion: planar (TID 1410) on one slice, volumetric (TID 1411) on several."""
-    regions, about = _boxes(of, entry.boxes), _about_lesion(of, entry)
+    regions, about = _boxes(analysed, entry.boxes), _about_lesion(analysed, entry)
     group: _Lesion
     if len(regions) == 1:
         group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=regions[0], **about)
@@ -220,30 +225,30 @@ def _lesion_group(of: Analysed, entry: LesionEntry) -> _Lesion:
         group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **about)
     items = group[0].ContentSequence
     items.append(_comment(_suggested(entry.stage)))
-    if has_millimetres(of):
-        items.extend(_in_patient(entry, of.analysis.slices[0].frame_of_reference_uid))
+    if has_millimetres(analysed):
+        items.extend(_in_patient(entry, analysed.analysis.slices[0].frame_of_reference_uid))
     return group
 
 
-def _about_lesion(of: Analysed, entry: LesionEntry) -> dict:
+def _about_lesion(analysed: SeriesReport, entry: LesionEntry) -> dict:
     """Arguments of either template."""
     site = _REGIONS.get(entry.organ) if entry.organ != OTHER else None
-    series, boxes = of.analysis.series, list(map(asdict, entry.boxes))
+    series, boxes = analysed.analysis.series, list(map(asdict, entry.boxes))
     return {
         "tracking_identifier": sr.TrackingIdentifier(
-            of.uid("lesion", series.study_uid, series.series_uid, boxes), f"Lesion {entry.id}"
+            analysed.uid("lesion", series.study_uid, series.series_uid, boxes), f"Lesion {entry.id}"
         ),
         "finding_type": _NEOPLASM,
         "finding_sites": [sr.FindingSite(site)] if site else None,
-        "algorithm_id": _algorithm(of),
+        "algorithm_id": _algorithm(analysed),
         "geometric_purpose": _BOUNDED_BY,
-        "measurements": _measurements(of, entry),
+        "measurements": _measurements(analysed, entry),
         "qualitative_evaluations": [*_region(entry.organ), *_stage(entry.stage.label)],
     }
 
 
-def _boxes(of: Analysed, boxes: Sequence[BoxEntry]) -> list[sr.ImageRegion]:
-    images = {(image.sop_uid, image.frame): image for image in of.analysis.slices}
+def _boxes(analysed: SeriesReport, boxes: Sequence[BoxEntry]) -> list[sr.ImageRegion]:
+    images = {(image.sop_uid, image.frame): image for image in analysed.analysis.slices}
     regions = []
     for box in boxes:
         image = images[box.sop_uid, box.frame]
@@ -268,7 +273,7 @@ def _in_patient(entry: LesionEntry, frame_of_reference_uid: str) -> list[sr.Scoo
     ]
 
 
-def _measurements(of: Analysed, entry: LesionEntry) -> list[sr.Measurement]:
+def _measurements(analysed: SeriesReport, entry: LesionEntry) -> list[sr.Measurement]:
     certainty = round(100 * entry.probability, 2)
     found = [sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, _PERCENT)]
     if entry.volume_mm3 is None or entry.box_mm is None:  # how far apart slices are, is not known
@@ -281,8 +286,8 @@ def _measurements(of: Analysed, entry: LesionEntry) -> list[sr.Measurement]:
     ]
 
 
-def _algorithm(of: Analysed, parameters: list[str] | None = None) -> sr.AlgorithmIdentification:
-    return sr.AlgorithmIdentification(NAME, of.version, parameters)
+def _algorithm(analysed: SeriesReport, parameters: list[str] | None = None) -> sr.AlgorithmIdentification:
+    return sr.AlgorithmIdentification(NAME, analysed.version, parameters)
 
 
 def _digits(value: float) -> float:
