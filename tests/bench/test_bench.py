@@ -28,6 +28,7 @@ def test_figures_are_written_and_other_parts_keep_theirs(monkeypatch, tmp_path):
     part = ModuleType("nbcad.bench.fake")
     part.measure = lambda folder, size: [bench.Figure("size", size, "B"), bench.Figure("d", folder.is_dir(), "")]
     monkeypatch.setitem(sys.modules, part.__name__, part)
+    monkeypatch.setitem(bench.PARTS, "fake", "measure")
     out = tmp_path / "bench.json"
     out.write_text(json.dumps({"another": {"figures": []}}))
     figures = bench.run(["fake"], size=80, out=out)
@@ -41,12 +42,12 @@ def test_figures_are_written_and_other_parts_keep_theirs(monkeypatch, tmp_path):
 
 def test_every_part_can_be_measured():
     for part in bench.PARTS:
-        assert callable(importlib.import_module(f"nbcad.bench.{part}").measure)
+        assert callable(getattr(importlib.import_module(f"nbcad.bench.{part}"), bench.PARTS[part]))
 
 
 def test_conversion_is_measured(flow, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "PASSES", 1)
-    figures = conversion.measure_database(flow.database, tmp_path, size=10)
+    figures = conversion.measure_conversion_of(flow.database, tmp_path, size=10)
     assert {figure.name for figure in figures} == NAMES
     assert all(figure.value > 0 for figure in figures)
 
@@ -75,6 +76,7 @@ def test_ratios_stand_once_more_by_themselves(monkeypatch, tmp_path):
     part = ModuleType("nbcad.bench.fake")
     part.measure = lambda folder, size: [bench.Figure("a_vs_b", 2.0, "ratio"), bench.Figure("a", 1.0, "ms")]
     monkeypatch.setitem(sys.modules, part.__name__, part)
+    monkeypatch.setitem(bench.PARTS, "fake", "measure")
     out = tmp_path / "bench.json"
     out.write_text(json.dumps({"ratios": {"c_vs_d": 3.0}}))
     bench.run(["fake"], size=1, out=out)
@@ -118,6 +120,7 @@ def test_curve_is_printed_drawn_and_written(monkeypatch, tmp_path):
     curve = bench.Curve("batch", "images", "ms", {"one": [(1, 2.0), (10, 4.5)]})
     part.measure = lambda folder, size: [bench.Figure("a_vs_b", 2.0, "ratio"), curve]
     monkeypatch.setitem(sys.modules, part.__name__, part)
+    monkeypatch.setitem(bench.PARTS, "fake", "measure")
     assert str(bench.run(["fake"], size=1, out=tmp_path / "bench.json")["fake"][1]).endswith("one: 1: 2, 10: 4.5")
     written = json.loads((tmp_path / "bench.json").read_text())
     assert [figure["name"] for figure in written["fake"]["figures"]] == ["a_vs_b"]
@@ -158,6 +161,6 @@ def test_folder_of_many_patients_holds_a_t2_and_a_scout_of_each(monkeypatch, tmp
 
 @pytest.mark.hospital
 def test_node_answers_the_studies_that_its_benchmark_sends(flow, tmp_path):
-    figures = {f.name: f.value for f in node.measure(tmp_path, 2000, flow.models, flow.models / "stage")}
+    figures = {f.name: f.value for f in node.measure_node(tmp_path, 2000, flow.models, flow.models / "stage")}
     assert figures["studies"] == 2
     assert 0 < figures["share of the time in the nets"] < 1

@@ -1,6 +1,6 @@
-"""What the steps cost on this machine.
+"""Benchmarks: the time and memory that the steps take on this machine.
 
-One module a part, with ``measure(folder, size) -> list[Figure | Curve]``.
+Each part is a module with a function ``(folder, size) -> list[Figure | Curve]``, which `PARTS` names.
 """
 
 import importlib
@@ -12,7 +12,16 @@ from pathlib import Path
 from nbcad.runtime import machine
 from nbcad.runtime.files import replacing_file
 
-PARTS = ("study", "archive", "training", "svm", "conversion", "layers", "placing", "node")
+PARTS = {  # the function that measures a part, by the name of its module
+    "study": "measure_study",
+    "archive": "measure_memory",
+    "training": "measure_iterations",
+    "svm": "measure_fits",
+    "conversion": "measure_conversion",
+    "layers": "measure_layers",
+    "placing": "measure_placing",
+    "node": "measure_node",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +31,8 @@ class Figure:
     name: str
     value: float
     unit: str
-    bound: float | None = None  # what it may not exceed
-    least: float | None = None  # what it should reach
+    bound: float | None = None  # the value must not exceed it
+    least: float | None = None  # the value should reach it
 
     def __str__(self) -> str:
         goal = ""
@@ -36,12 +45,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Curve:
-    """What something costs at several sizes."""
+    """The cost of something at several sizes."""
 
-    name: str  # what it grows with
-    sizes: str  # their unit
-    costs: str  # their unit
-    lines: dict[str, list[tuple[float, float]]]  # size and cost, by what was measured
+    name: str  # of the quantity that grows
+    sizes: str  # unit of the sizes
+    costs: str  # unit of the costs
+    lines: dict[str, list[tuple[float, float]]]  # pairs of size and cost, by the name of the line
 
     def __str__(self) -> str:
         rows = [f"over {self.name}, {self.costs}:"]
@@ -50,13 +59,13 @@ class Curve:
 
 
 def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve]]:
-    """Measure some of `PARTS` and write ``bench.json``; parts that are not measured keep their figures in it.
+    """Measure some of `PARTS` and write ``bench.json``, in which the other parts keep their figures.
 
-    Each curve is drawn beside it, to ``PART_CURVE.png``.
+    Each curve is drawn to ``PART_CURVE.png`` beside that file.
 
     Args:
-        parts: names of `PARTS`. Their figures in the unit "ratio" stand once more under ``ratios``.
-        size: how much each is given, in its own unit (conversion: slices; layers: a round each two thousand).
+        parts: names in `PARTS`. Their figures in the unit "ratio" are also listed under ``ratios``.
+        size: amount of work for each part, in its own unit (conversion: slices; layers: one round per two thousand).
         out: the JSON file.
 
     Returns:
@@ -66,11 +75,12 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve
     measured: dict[str, list[Figure | Curve]] = {}
     for part in parts:
         with tempfile.TemporaryDirectory(prefix=f".{part}.", dir=out.parent) as folder:
-            measured[part] = importlib.import_module(f"nbcad.bench.{part}").measure(Path(folder), size)
+            measure = getattr(importlib.import_module(f"nbcad.bench.{part}"), PARTS[part])
+            measured[part] = measure(Path(folder), size)
     known = json.loads(out.read_text()) if out.is_file() else {}
     for part, found in measured.items():
-        figures = [one for one in found if isinstance(one, Figure)]
-        curves = [one for one in found if isinstance(one, Curve)]
+        figures = [result for result in found if isinstance(result, Figure)]
+        curves = [result for result in found if isinstance(result, Curve)]
         ratios = {figure.name: figure.value for figure in figures if figure.unit == "ratio"}
         known["ratios"] = known.get("ratios", {}) | ratios
         known[part] = {"machine": machine.describe(), "size": size, "figures": [asdict(figure) for figure in figures]}
@@ -83,7 +93,11 @@ def run(parts: list[str], size: int, out: Path) -> dict[str, list[Figure | Curve
 
 
 def draw(curve: Curve, path: Path) -> None:
-    """A curve as a PNG; costs that differ less than tenfold on an axis from 0, so that a small rise looks small."""
+    """Draw a curve to a PNG.
+
+    Costs that differ less than tenfold get a linear axis from 0, on which a small rise looks small; others get a
+    logarithmic one.
+    """
     from matplotlib.figure import Figure as Canvas  # here, as it takes longer to import than all else
 
     canvas = Canvas(figsize=(6, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""A folder of many patients: how the memory of `nbcad infer` grows with the number of its slices."""
+"""Benchmark of a folder of many patients: the growth of the memory of `nbcad infer` with the number of slices."""
 
 import io
 from pathlib import Path
@@ -12,31 +12,29 @@ from nbcad.bench import Curve, Figure, child
 from nbcad.bench.study import MODELS, STAGER
 
 SLICES = (500, 5000, 20000)
-OF_A_PATIENT, ANALYSED = (
-    500,
-    20,
-)  # slices; those are a T2, the others a scout, which config/series_rules.toml leaves out
+OF_A_PATIENT = 500  # slices
+ANALYSED = 20  # slices of a T2; the others are of a scout, which config/series_rules.toml leaves out
 SIDE, PIXEL_MM, STEP_MM = 64, 4.0, 5.0
-KIB_A_SLICE = 3.0  # its header takes most of it
+KIB_A_SLICE = 3.0  # mostly for its header
 
-# What differs from file to file, in as many letters in each.
+# The parts that differ from file to file; each keeps its length.
 _PATIENT, _SERIES, _IMAGE, _PLACE = "1000000", "2000000", "3000000", "+0000.0"
 
 
-def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
-    """Analyse folders of more and more patients with equally many slices.
+def measure_memory(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
+    """Analyse folders with more and more patients, each of whom has the same number of slices.
 
     Args:
-        folder: an empty one for the files and the reports.
-        size: the largest folder's slices; those of `SLICES` that are more are left out.
+        folder: empty, for the files and the reports.
+        size: largest number of slices; larger ones among `SLICES` are left out.
         models: folder of the trained models.
-        stager: of the stager that goes with them.
+        stager: folder of the stager to use with them.
 
     Returns:
-        Memory of each and what a further slice adds.
+        The memory for each folder, and the memory that a further slice adds.
 
     Raises:
-        ModelError: there are no trained models; the message says how to make them.
+        ModelError: the models are not trained; the message says how to make them.
     """
     costs = {}
     for slices in [n for n in SLICES if n <= size] or [size]:
@@ -56,7 +54,7 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
 
 
 def write_patients(folder: Path, slices: int) -> None:
-    """Write small images of `OF_A_PATIENT` slices a patient: one encoded by pydicom, the others copies of its bytes."""
+    """Write small images, `OF_A_PATIENT` of each patient: copies of the bytes of one that pydicom encoded."""
     folder.mkdir()
     t2, scout = _encoded("t2"), _encoded("scout")
     for number in range(slices):
@@ -74,7 +72,7 @@ def write_patients(folder: Path, slices: int) -> None:
 
 
 def _encoded(description: str) -> bytes:
-    """A file of random grey levels."""
+    """Return the bytes of a DICOM file of random grey levels."""
     image = pydicom.Dataset()
     image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, f"1.2.3.{_PATIENT}.{_SERIES}.{_IMAGE}"
     image.StudyInstanceUID, image.SeriesInstanceUID = f"1.2.3.{_PATIENT}", f"1.2.3.{_PATIENT}.{_SERIES}"

@@ -1,4 +1,4 @@
-"""A command as a process of its own: what it took."""
+"""Commands run as processes of their own, and the time and memory that they take."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ from pathlib import Path
 from nbcad.errors import NbcadError
 
 Command = Sequence[str | Path]
-NBCAD = (sys.executable, "-m", "nbcad")  # before the name of a step
+NBCAD = (sys.executable, "-m", "nbcad")  # the name of a step follows
 _SECONDS_BETWEEN_LOOKS = 0.02
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run of a command."""
+    """The time and memory of one run of a command."""
 
     wall_s: float
     cpu_s: float  # of all threads
@@ -25,22 +25,22 @@ class Cost:
 
 
 def run(command: Command, allowed: tuple[int, ...] = (0,), **environment: str) -> Cost:
-    """Run a command without its output.
+    """Run a command, discard its output, and measure it.
 
     Args:
         command: program and arguments.
-        allowed: exit codes that are no failure.
-        environment: variables besides those of this process.
+        allowed: exit codes that do not count as failure.
+        environment: variables in addition to those of this process.
 
     Raises:
-        NbcadError: it ended with another exit code.
+        NbcadError: the command ended with another exit code.
     """
     started = time.monotonic()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment
     )
     memory = 0
-    # getrusage would also count what this process held when it started the other.
+    # getrusage would also count the memory of this process at the time of the fork.
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         memory = max(memory, high_water(process.pid))
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -53,7 +53,7 @@ def run(command: Command, allowed: tuple[int, ...] = (0,), **environment: str) -
 
 
 def high_water(pid: int | str = "self") -> int:
-    """Highest resident set of a process so far, in bytes; 0 when it has ended."""
+    """Return the highest resident set of a process so far, in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Conversion to LMDB beside the least that it could cost: decoding the same files and preprocessing their slices."""
+"""Benchmark of the conversion to LMDB, beside its least possible cost: decoding and preprocessing the same slices."""
 
 import os
 import subprocess
@@ -30,37 +30,37 @@ MEMORY_GIB = 1.0
 RATIO = 1.3
 
 
-def measure(folder: Path, size: int) -> list[Figure]:
-    """Convert ``size`` slices: those of a small phantom, again and again.
+def measure_conversion(folder: Path, size: int) -> list[Figure]:
+    """Convert ``size`` slices: those of a small phantom, repeated.
 
     Args:
-        folder: an empty one for all that is made.
+        folder: empty, for all output.
         size: number of slices.
 
     Returns:
-        See `measure_database`.
+        See `measure_conversion_of`.
     """
     phantom.generate(folder / "phantom", PATIENTS, seed=1, workers=os.cpu_count())
     build.build(folder / "phantom" / "dicom", [folder / "phantom" / "annotations.csv"], folder / "one.sqlite")
-    return measure_database(folder / "one.sqlite", folder, size)
+    return measure_conversion_of(folder / "one.sqlite", folder, size)
 
 
-def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
-    """Convert the slices of a sample database again and again.
+def measure_conversion_of(sample_database: Path, folder: Path, size: int) -> list[Figure]:
+    """Convert the slices of a sample database, repeated until there are enough.
 
     Args:
-        one: the database.
-        folder: where all is written to.
+        sample_database: the database.
+        folder: for all output.
         size: least number of slices to convert.
 
     Returns:
-        Processor time against `least_cost`, slices a second, and memory.
+        Processor time relative to `least_cost`, slices a second, and memory.
     """
-    slices = write_repeated(one, folder / "many.sqlite", size)
-    everywhere = [one] * (os.cpu_count() or 1)
-    # As many processes as the tool has, as cores that share caches are slower together; and before and after it, as
-    # what else runs on the machine may change.
-    # Not forked: OpenCV's threads do not live on in a forked process, which would wait for them.
+    slices = write_repeated(sample_database, folder / "many.sqlite", size)
+    everywhere = [sample_database] * (os.cpu_count() or 1)
+    # The least cost is measured with as many processes as the tool has, as cores that share caches slow each other
+    # down; and both before and after the tool, as the load of the machine may change. The processes are spawned: a
+    # forked one would wait forever for OpenCV's threads, which do not survive a fork.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         before = list(pool.map(least_cost, everywhere))
         cpu_s, wall_s, memory = _run_tool(folder)
@@ -76,7 +76,7 @@ def measure_database(one: Path, folder: Path, size: int) -> list[Figure]:
 
 
 def least_cost(sample_database: Path) -> float:
-    """Processor seconds a slice for pydicom's decoding and `conversion.sample_images`, with nothing round them."""
+    """Return the processor seconds a slice for pydicom's decoding and `conversion.sample_images` alone."""
     cv2.setNumThreads(1)
     organ_size = input_size(conversion.ORGAN_DEPLOY)
     with SampleDatabase.open(sample_database) as database:
@@ -95,7 +95,7 @@ def least_cost(sample_database: Path) -> float:
 
 
 def _run_tool(folder: Path) -> tuple[float, float, int]:
-    """Processor and wall-clock seconds of `nbcad make-lmdb` with its workers, and their largest memory in bytes."""
+    """Return processor and wall-clock seconds of `nbcad make-lmdb` with its workers, and their peak memory in bytes."""
     many, out = folder / "many.sqlite", folder / "lmdb"
     command: Command = [*NBCAD, "make-lmdb", "--database", many, "--out", out]
     started = time.monotonic()
@@ -113,7 +113,7 @@ def _run_tool(folder: Path) -> tuple[float, float, int]:
 
 
 class _Memory(threading.Thread):
-    """Watches the memory of a process and its children; pages that they share count once."""
+    """A thread that watches the memory of a process and its children, counting shared pages once."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
@@ -125,6 +125,7 @@ class _Memory(threading.Thread):
 
 
 def _children(pid: int) -> list[int]:
+    """Return the process ids of a process's children."""
     try:
         return [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in _read(task / "children").split()]
     except FileNotFoundError:
@@ -132,12 +133,13 @@ def _children(pid: int) -> list[int]:
 
 
 def _memory(pid: int) -> int:
-    """Proportional set size in bytes; 0 for a process that has ended."""
+    """Return the proportional set size of a process in bytes; 0 if it has ended."""
     lines = _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
 
 
 def _read(path: Path) -> str:
+    """Return the content of a file below /proc, or nothing if its process has ended."""
     try:
         return path.read_text()
     except (FileNotFoundError, ProcessLookupError):

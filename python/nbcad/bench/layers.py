@@ -1,4 +1,4 @@
-"""A training iteration and an inference of both nets: the fast layers, Caffe's own, and PyTorch, in turn."""
+"""Benchmark of a training iteration and an inference of both nets: the fast layers, Caffe's own, and PyTorch."""
 
 import copy
 import json
@@ -26,10 +26,10 @@ NETS = {"organ": ORGAN_NET, "stage": STAGE_NET}
 ENGINES = ("fast", "stock")
 VARIANTS = [f"{run}, {layout}" for run in ("eager", "compiled") for layout in ("contiguous", "channels last")]
 TORCH = "torch==2.13.0"
-IMAGES_A_ROUND = 2000  # of `size`
+IMAGES_A_ROUND = 2000  # ``size`` divided by this is the number of rounds
 LEAST_ROUNDS = 5
 WARM_UP = 2
-PAUSE, TURN = 0.15, 0.4  # seconds
+PAUSE, TURN = 0.15, 0.4  # seconds; see `turn`
 MATRIX = 2048
 SOLVER = """net: "{net}" type: "SGD" momentum: 0.9 weight_decay: 0.004 base_lr: 0.0001 lr_policy: "fixed"
 random_seed: 1 max_iter: 1000000 snapshot_prefix: "{net}" """
@@ -43,34 +43,34 @@ GOALS = {
     "stage_train_vs_stock": 1.3,
 }
 
-Timer = Callable[[], float]  # seconds for one iteration
+Timer = Callable[[], float]  # runs one iteration and returns its seconds
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def measure(folder: Path, size: int) -> list[Figure]:
-    """Time both nets with random images, batch 64.
+def measure_layers(folder: Path, size: int) -> list[Figure]:
+    """Time both nets on batches of 64 random images.
 
     Args:
-        folder: an empty one for nets and solvers.
-        size: a round for each `IMAGES_A_ROUND`.
+        folder: empty, for nets and solvers.
+        size: one round per `IMAGES_A_ROUND`.
 
     Returns:
-        Milliseconds of each variant and the `GOALS`, all medians; ratios are medians over rounds, in each of which
-        every variant had its turn.
+        Milliseconds of each variant, and the `GOALS`; all are medians over rounds, in each of which every variant has
+        its turn.
     """
     nets = {name: without_data(path / "train_val.prototxt") for name, path in NETS.items()}
     timers = {(name, *key): timer for name in NETS for key, timer in caffe_timers(folder, name, nets[name]).items()}
     with _Peer({name: description(net) for name, net in nets.items()}) as peer:
         for name in NETS:
-            for what in ("train", "infer"):
-                timers |= {(name, what, variant): peer.timer(name, what, variant) for variant in VARIANTS}
+            for action in ("train", "infer"):
+                timers |= {(name, action, variant): peer.timer(name, action, variant) for variant in VARIANTS}
         products = {("", "multiply", "PyTorch"): peer.timer("", "multiply", ""), ("", "multiply", "NumPy"): multiply}
         seconds = take_turns(timers | products, max(LEAST_ROUNDS, size // IMAGES_A_ROUND))
     return figures(seconds, {name: operations(net) for name, net in nets.items()})
 
 
 def without_data(path: Path) -> caffe_pb2.NetParameter:
-    """A net for training, of a fixed input in place of its Data layers."""
+    """Read a net for training and put a fixed input in place of its Data layers."""
     net = text_format.Parse(path.read_text(), caffe_pb2.NetParameter())
     size = caffe_net.input_size(path.parent / "deploy.prototxt")
     kept = [copy.deepcopy(layer) for layer in net.layer if layer.type not in ("Data", "Accuracy")]
@@ -83,7 +83,16 @@ def without_data(path: Path) -> caffe_pb2.NetParameter:
 
 
 def caffe_timers(folder: Path, name: str, net: caffe_pb2.NetParameter) -> dict[tuple[str, str], Timer]:
-    """One training iteration and one inference with each of the `ENGINES`: {(what, engine): timer}."""
+    """Return timers of a training iteration and of an inference with each of the `ENGINES`.
+
+    Args:
+        folder: for the net's and the solver's files.
+        name: of the net.
+        net: result of `without_data`.
+
+    Returns:
+        Timers by ("train" or "infer", engine).
+    """
     path = folder / f"{name}.prototxt"
     path.write_text(text_format.MessageToString(net))
     solver_path = folder / f"{name}_solver.prototxt"
@@ -107,7 +116,7 @@ def caffe_timers(folder: Path, name: str, net: caffe_pb2.NetParameter) -> dict[t
 
 @contextmanager
 def chosen(engine: str) -> Iterator[None]:
-    """Layers and solvers use one of the `ENGINES`."""
+    """Let layers and solvers use one of the `ENGINES`."""
     before = os.environ.get(caffe_net.LAYERS)
     os.environ[caffe_net.LAYERS] = engine
     try:
@@ -119,8 +128,10 @@ def chosen(engine: str) -> Iterator[None]:
 
 
 def _timer(call: Callable[[], object], engine: str) -> Timer:
+    """Return a timer of a call under one of the `ENGINES`."""
+
     def seconds() -> float:
-        with chosen(engine):  # a solver's own step asks at each step
+        with chosen(engine):  # a solver looks up its engine at each step
             started = time.perf_counter()
             call()
             return time.perf_counter() - started
@@ -129,7 +140,7 @@ def _timer(call: Callable[[], object], engine: str) -> Timer:
 
 
 def multiply() -> float:
-    """Seconds for a product of two square matrices with NumPy."""
+    """Return the seconds for a product of two square matrices with NumPy."""
     a = b = np.ones((MATRIX, MATRIX), np.float32)
     started = time.perf_counter()
     a @ b
@@ -137,12 +148,12 @@ def multiply() -> float:
 
 
 def classes(net: caffe_pb2.NetParameter) -> int:
-    """Number of outputs of the last learned layer."""
+    """Return the number of outputs of the last learned layer."""
     return [layer for layer in net.layer if layer.type == "InnerProduct"][-1].inner_product_param.num_output
 
 
 def description(net: caffe_pb2.NetParameter) -> dict:
-    """What `torch_peer` builds a net of: shape of the batch, number of classes, and layers with their numbers."""
+    """Describe a net to `torch_peer`: shape of the batch, number of classes, and layers with their numbers."""
     _, channels, height, width = net.layer[0].input_param.shape[0].dim
     layers: list[dict] = []
     flat = False
@@ -172,7 +183,7 @@ def description(net: caffe_pb2.NetParameter) -> dict:
 
 
 def operations(net: caffe_pb2.NetParameter) -> float:
-    """Floating point operations of a training iteration: forward, and the gradients of weights and inputs."""
+    """Return the floating point operations of a training iteration: forward, and gradients of weights and inputs."""
     total, first = 0.0, True
     for layer in description(net)["layers"]:
         if layer["type"] not in ("Convolution", "InnerProduct"):
@@ -186,7 +197,11 @@ def operations(net: caffe_pb2.NetParameter) -> float:
 
 
 def take_turns(timers: Mapping[_Key, Timer], rounds: int) -> dict[_Key, list[float]]:
-    """Seconds of each, round by round, the order being another in each round."""
+    """Run all timers in rounds, each in another random order.
+
+    Returns:
+        The seconds of each timer, one value for each round.
+    """
     for timer in timers.values():
         for _ in range(WARM_UP):
             timer()
@@ -199,10 +214,10 @@ def take_turns(timers: Mapping[_Key, Timer], rounds: int) -> dict[_Key, list[flo
 
 
 def turn(timer: Timer) -> float:
-    """Median of iterations in a row, as they are in training.
+    """Return the median seconds of iterations in a row, as they are in training.
 
-    The first is left out: it finds another's data in the caches. It comes after a pause, as threads of another's BLAS
-    or OpenMP spin on the cores for 0.1 s.
+    The first iteration is left out, since it finds the data of another timer in the caches. A pause precedes it, since
+    the threads of another timer's BLAS or OpenMP spin on the cores for 0.1 s.
     """
     time.sleep(PAUSE)
     timer()
@@ -213,34 +228,35 @@ def turn(timer: Timer) -> float:
 
 
 def figures(seconds: dict[tuple[str, str, str], list[float]], work: dict[str, float]) -> list[Figure]:
-    """Medians and ratios.
+    """Return medians and ratios.
 
     Args:
-        seconds: {(net, what, variant): one for each round}.
+        seconds: of each round, by net, action and variant.
         work: operations of a training iteration of each net.
     """
-    made = [
-        Figure(f"{name} {what}: {variant}".strip(), 1e3 * median(values), "ms")
-        for (name, what, variant), values in seconds.items()
+    results = [
+        Figure(f"{name} {action}: {variant}".strip(), 1e3 * median(values), "ms")
+        for (name, action, variant), values in seconds.items()
     ]
     rate = 2 * MATRIX**3 / min(median(values) for key, values in seconds.items() if key[1] == "multiply")
-    made.append(Figure("matrix product, the faster", rate / 1e9, "GFLOP/s"))
+    results.append(Figure("matrix product, the faster", rate / 1e9, "GFLOP/s"))
     ratios = {}
-    for name, operations_of in work.items():
-        for what in ("train", "infer"):
-            peers = [seconds[name, what, variant] for variant in VARIANTS]
-            ratios[f"{name}_{what}_vs_pytorch"] = _ratio(min(peers, key=median), seconds[name, what, "fast"])
+    for name, operations_of_net in work.items():
+        for action in ("train", "infer"):
+            peers = [seconds[name, action, variant] for variant in VARIANTS]
+            ratios[f"{name}_{action}_vs_pytorch"] = _ratio(min(peers, key=median), seconds[name, action, "fast"])
         ratios[f"{name}_train_vs_stock"] = _ratio(seconds[name, "train", "stock"], seconds[name, "train", "fast"])
-        ratios[f"{name}_share_of_gemm_rate"] = operations_of / median(seconds[name, "train", "fast"]) / rate
-    return made + [Figure(name, ratios[name], "ratio", least=goal) for name, goal in GOALS.items()]
+        ratios[f"{name}_share_of_gemm_rate"] = operations_of_net / median(seconds[name, "train", "fast"]) / rate
+    return results + [Figure(name, ratios[name], "ratio", least=goal) for name, goal in GOALS.items()]
 
 
 def _ratio(others: list[float], ours: list[float]) -> float:
+    """Return the median over rounds of another's seconds relative to ours."""
     return median(other / own for other, own in zip(others, ours, strict=True))
 
 
 class _Peer:
-    """A process with PyTorch, in an environment of its own that is made where it is missing."""
+    """A process with PyTorch, in an environment of its own that is created if it is missing."""
 
     def __init__(self, nets: dict[str, dict]):
         self.nets = nets
@@ -252,30 +268,36 @@ class _Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate()  # closes its input, at whose end it ends
+        self.process.communicate()  # the process ends when its input is closed
 
-    def timer(self, name: str, what: str, variant: str) -> Timer:
-        return lambda: float(self._ask([name, what, variant]))
+    def timer(self, name: str, action: str, variant: str) -> Timer:
+        """Return a timer of a net's "train" or "infer", or of "multiply", in the process."""
+        return lambda: float(self._ask([name, action, variant]))
 
     def _ask(self, request: object) -> str:
+        """Send a line and return the answer.
+
+        Raises:
+            NbcadError: the process ended.
+        """
         requests, answers = self.process.stdin, self.process.stdout
         assert requests and answers
         requests.write(json.dumps(request) + "\n")
         requests.flush()
         answer = answers.readline()
         if not answer:
-            raise NbcadError(f"the process with PyTorch ended at {request}; its message stands above")
+            raise NbcadError(f"the process with PyTorch ended at {request}; see its message above")
         return answer
 
 
 def torch_folder() -> Path:
-    """Where `torch_python` keeps its environment."""
+    """Return the folder of the environment of `torch_python`."""
     cache = os.environ.get("NBCAD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbcad"
     return Path(cache) / TORCH.replace("==", "-")
 
 
 def torch_python() -> Path:
-    """The interpreter of an environment with PyTorch in the cache, which is made where it is missing."""
+    """Return the interpreter of an environment with PyTorch in the cache, which is created if it is missing."""
     folder = torch_folder()
     python = folder / "bin" / "python"
     if not (folder / ".installed").exists():

@@ -1,4 +1,4 @@
-"""The DICOM node: studies sent to `nbcad serve` by several senders at once, until an archive has all results."""
+"""Benchmark of the DICOM node: several senders send studies at once, until an archive has all results."""
 
 import json
 import subprocess
@@ -22,31 +22,32 @@ from nbcad.inference.models import Models, load_models
 from nbcad.node.jobs import Jobs, State
 
 SLICES = 40  # of a study
-STUDIES, SLICES_A_STUDY_OF_SIZE = 20, 1000  # studies at most, and of ``size`` for each
+STUDIES = 20  # at most
+SIZE_OF_A_STUDY = 1000  # ``size`` divided by this is the number of studies
 SENDERS, NODE, ARCHIVE = 4, "NBCAD", "ARCHIVE"
 QUIET_S = 1.0
 LONGEST_S = 900.0
 HOST, LOG = "127.0.0.1", "node.log"
 
 
-def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure]:
-    """Send copies of one phantom study under UIDs of their own.
+def measure_node(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure]:
+    """Send copies of one phantom study, each under its own UIDs.
 
     Args:
-        folder: an empty one for the node and the study.
-        size: a study for each thousand, up to `STUDIES`.
+        folder: empty, for the node and the study.
+        size: one study per `SIZE_OF_A_STUDY`, up to `STUDIES`.
         models: folder of the trained models.
-        stager: of the stager that goes with them.
+        stager: folder of the stager to use with them.
 
     Returns:
-        Studies a minute from the first object sent to the last study answered, and what share of it the nets take.
+        Studies a minute, from the first object sent to the last study answered, and the nets' share of the time.
 
     Raises:
-        NbcadError: the node ended, or did not answer all studies in a quarter of an hour.
+        NbcadError: the node ended, or did not answer all studies within `LONGEST_S`.
     """
     dicom = write_study(folder / "dicom", SLICES)
     images = [dcmread(path) for path in sorted(dicom.rglob("*")) if path.is_file()]
-    studies = max(1, min(STUDIES, size // SLICES_A_STUDY_OF_SIZE))
+    studies = max(1, min(STUDIES, size // SIZE_OF_A_STUDY))
     nets_s = seconds_in_nets(dicom, load_models(models, "cpu", stager))
     with archive() as results_to, node(folder, models, stager, results_to) as (process, port):
         started = time.monotonic()
@@ -57,16 +58,16 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
         wall_s = time.monotonic() - started
     return [
         Figure("studies", studies, ""),
-        Figure("slices of each", SLICES, ""),
+        Figure("slices a study", SLICES, ""),
         Figure("studies a minute, received, analysed and answered", 60 * studies / wall_s, "1/min"),
-        Figure("objects a second while they came, beside the analysis", studies * SLICES / received_s, "1/s"),
+        Figure("objects received a second, beside the analysis", studies * SLICES / received_s, "1/s"),
         Figure("nets, a study", nets_s, "s"),
         Figure("share of the time in the nets", studies * nets_s / wall_s, ""),
     ]
 
 
 def seconds_in_nets(dicom: Path, models: Models) -> float:
-    """Seconds that both nets take for a study, the second time."""
+    """Return the seconds that both nets take for a study once they are warm."""
     (series,) = read_archive(dicom).series
     slices, pixels = read_pixels(series)
     volume = enhance(pixels)
@@ -81,12 +82,12 @@ def seconds_in_nets(dicom: Path, models: Models) -> float:
 
 @contextmanager
 def archive() -> Iterator[int]:
-    """An archive that takes all results; yields its port."""
+    """Run an archive that takes all results, and yield its port."""
     entity = AE(ARCHIVE)
     for sop_class in (Comprehensive3DSRStorage, SecondaryCaptureImageStorage):
         entity.add_supported_context(sop_class)
     server = entity.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0x0000)])
-    assert server is not None  # as it does not block
+    assert server is not None  # a server that does not block is returned
     try:
         yield server.server_address[1]
     finally:
@@ -95,7 +96,7 @@ def archive() -> Iterator[int]:
 
 @contextmanager
 def node(folder: Path, models: Path, stager: Path, results_to: int) -> Iterator[tuple[subprocess.Popen, int]]:
-    """A node that is ready: its process and port."""
+    """Run a node, and yield its process and port once it is ready."""
     config = folder / "node.toml"
     config.write_text(f'[receive]\nquiet_s = {QUIET_S}\nreserve_mib = 0\n[pages]\nbind = ""\n')
     command: list[str | Path] = [*child.NBCAD, "serve", "--config", config, "--folder", folder / "node"]
@@ -113,6 +114,11 @@ def node(folder: Path, models: Path, stager: Path, results_to: int) -> Iterator[
 
 
 def _port(process: subprocess.Popen, log: Path) -> int:
+    """Wait for a node to start, and return its port.
+
+    Raises:
+        NbcadError: the node ended.
+    """
     while process.poll() is None:
         for line in log.read_text().splitlines():
             event = json.loads(line)
@@ -123,10 +129,10 @@ def _port(process: subprocess.Popen, log: Path) -> int:
 
 
 def send(images: Sequence[Dataset], number: int, port: int) -> None:
-    """Send a study under UIDs of its own, over one association.
+    """Send a study under its own UIDs, over one association.
 
     Raises:
-        NbcadError: the node does not take it.
+        NbcadError: the node refuses the association or an object.
     """
     entity = AE(f"SCANNER{number % SENDERS}")
     entity.add_requested_context(MRImageStorage)
@@ -144,10 +150,10 @@ def send(images: Sequence[Dataset], number: int, port: int) -> None:
 
 
 def wait_for(studies: int, folder: Path, process: subprocess.Popen) -> None:
-    """Wait until so many studies are answered.
+    """Wait until a number of studies are answered.
 
     Raises:
-        NbcadError: the node ended, set a study aside, or took too long.
+        NbcadError: the node ended, set a study aside, or took longer than `LONGEST_S`.
     """
     deadline = time.monotonic() + LONGEST_S
     with closing(Jobs(folder / "node")) as jobs:

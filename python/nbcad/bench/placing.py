@@ -1,4 +1,4 @@
-"""The stager over whole slices, as many at once as placing takes, beside the same net on each of their windows."""
+"""Benchmark of the stager over whole slices at once, as inference runs it, beside the same net on each window."""
 
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,21 @@ from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
 
 GRID = (150, 200)  # of a slice of 300 mm x 400 mm
-SLICES_A_ROUND = 4000  # of ``size``
+SLICES_A_ROUND = 4000  # ``size`` divided by this is the number of rounds
 LEAST_ROUNDS = 3
 GOAL = 20.0
 
 
-def measure(folder: Path, size: int) -> list[Figure]:
-    """Time slices of random grey levels through the net with its fillers' values: neither changes the cost.
+def measure_placing(folder: Path, size: int) -> list[Figure]:
+    """Time slices of random grey levels through an untrained net, as neither affects the cost.
 
     Args:
-        folder: an empty one for the weights.
-        size: a round for each `SLICES_A_ROUND`.
+        folder: empty, for the weights.
+        size: one round per `SLICES_A_ROUND`.
 
     Returns:
-        Milliseconds a slice, and how many times faster the whole slice is: medians over rounds, in each of which every
-        way had its turn.
+        Milliseconds a slice, and the times of the other ways relative to that of the whole slice; medians over rounds,
+        in each of which every way has its turn.
     """
     weights = folder / "random.caffemodel"
     caffe.set_random_seed(1)

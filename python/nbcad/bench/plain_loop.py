@@ -1,11 +1,11 @@
-"""What a person would write with pydicom, OpenCV, scikit-learn and pycaffe: one file, one slice, one pass at a time.
+"""The loop that anyone would write with pydicom, OpenCV, scikit-learn and pycaffe: one slice and one pass at a time.
 
-The same nets, the same SVM and the same answers for each slice as `nbcad infer` gives; no check of any input, no
-lesions, no report. It holds for one axial series whose rows run to left and columns to posterior, as the benchmark's
-study has. Uses nothing of this package.
+It has the nets, the SVM and the answers for each slice of `nbcad infer`, but checks no input, and gives neither lesions
+nor a report. It is right for one axial series whose columns run to left and rows to posterior, like that of the
+benchmark's study. It uses nothing of this package.
 
-Arguments: folder of the DICOM files, of the organ model, of the stager; the JSON file to write, one [SOP Instance UID,
-region, highest tumour probability] a slice.
+Arguments: the folders of the DICOM files, of the organ model and of the stager; the JSON file to write, which gets
+[SOP Instance UID, region, highest tumour probability] for each slice.
 """
 
 import json
@@ -21,14 +21,14 @@ import numpy as np
 import pydicom
 import skops.io
 
-MM, HALF_WINDOW, STRIDE = 2.0, 16, 4  # of the stager: a pixel's side; pixels around the slice; between windows
+MM, HALF_WINDOW, STRIDE = 2.0, 16, 4  # of the stager: side of a pixel, pixels around the slice, pixels between windows
 MEAN, SCALE = 64, 0.015625  # of both nets' transform_param
 TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
 CLAHE = cv2.createCLAHE(2.0, (8, 8))
 
 
 def load_stager(folder: Path) -> caffe.Net:
-    """The LeNet-5 as a fully convolutional net: net surgery as in Caffe's example of that name."""
+    """Load the LeNet-5 as a fully convolutional net, by net surgery as in Caffe's example of that name."""
     trained = caffe.Net("models/stage_lenet5/deploy.prototxt", str(folder / "final.caffemodel"), caffe.TEST)
     net = caffe.Net("models/stage_lenet5/fcn.prototxt", caffe.TEST)
     for name, blobs in net.params.items():
@@ -38,7 +38,7 @@ def load_stager(folder: Path) -> caffe.Net:
 
 
 def organ_input(image: np.ndarray, spacing: list[float], size: int) -> np.ndarray:
-    """The slice in the middle of a square, in true proportions, enhanced; uint8, shape (size, size)."""
+    """Put a slice in the middle of a square, in true proportions, and equalise it; uint8, shape (size, size)."""
     height, width = image.shape[0] * spacing[0], image.shape[1] * spacing[1]
     rows, columns = round(size * height / max(height, width)), round(size * width / max(height, width))
     square = np.zeros((size, size), np.uint8)
@@ -49,14 +49,14 @@ def organ_input(image: np.ndarray, spacing: list[float], size: int) -> np.ndarra
 
 
 def stage_input(image: np.ndarray, spacing: list[float]) -> np.ndarray:
-    """The slice at 2 mm a pixel, enhanced, with half a window of zeros around it; uint8."""
+    """Resample a slice to 2 mm a pixel, equalise it, and pad it by half a window of zeros; uint8."""
     rows, columns = (round(n * mm / MM) for n, mm in zip(image.shape, spacing, strict=True))
     grid = CLAHE.apply(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA))
     return np.pad(grid, [(HALF_WINDOW, HALF_WINDOW + -n % STRIDE) for n in grid.shape])
 
 
 def forward(net: caffe.Net, image: np.ndarray, blob: str) -> np.ndarray:
-    """One image through a net, as a batch of one."""
+    """Run a net on one image, as a batch of one, and return a blob of it."""
     net.blobs["data"].reshape(1, 1, *image.shape)
     net.blobs["data"].data[0, 0] = (image.astype(np.float32) - MEAN) * SCALE
     net.forward()
@@ -64,11 +64,12 @@ def forward(net: caffe.Net, image: np.ndarray, blob: str) -> np.ndarray:
 
 
 def main() -> None:
+    """Write the answers for all slices."""
     dicom, organ, stage, out = map(Path, sys.argv[1:])
     organ_net = caffe.Net("models/organ_net/deploy.prototxt", str(organ / "final.caffemodel"), caffe.TEST)
     size = organ_net.blobs["data"].shape[3]
     stager = load_stager(stage)
-    svm, facts = skops.io.load(organ / "svm.skops", trusted=TRUSTED), json.loads((organ / "svm.json").read_text())
+    svm, info = skops.io.load(organ / "svm.skops", trusted=TRUSTED), json.loads((organ / "svm.json").read_text())
 
     files = [pydicom.dcmread(path) for path in sorted(dicom.iterdir())]
     files.sort(key=lambda file: file.ImagePositionPatient[2])
@@ -79,11 +80,11 @@ def main() -> None:
     for file, pixels in zip(files, slices, strict=True):
         image = np.round((np.clip(pixels, low, high) - low) * 255 / (high - low)).astype(np.uint8)
         spacing = [float(mm) for mm in file.PixelSpacing]
-        features = forward(organ_net, organ_input(image, spacing, size), facts["blob"]).reshape(1, -1)
+        features = forward(organ_net, organ_input(image, spacing, size), info["blob"]).reshape(1, -1)
         probabilities = svm["classifier"].predict_proba(features)[0]
-        familiar = svm["familiarity"].score_samples(features)[0] >= facts["thresholds"]["familiarity"]
-        sure = probabilities.max() >= facts["thresholds"]["probability"]
-        region = facts["labels"][probabilities.argmax()] if sure and familiar else "other"
+        familiar = svm["familiarity"].score_samples(features)[0] >= info["thresholds"]["familiarity"]
+        sure = probabilities.max() >= info["thresholds"]["probability"]
+        region = info["labels"][probabilities.argmax()] if sure and familiar else "other"
         normal = forward(stager, stage_input(image, spacing), "prob")[0]
         answers.append([file.SOPInstanceUID, region, float(1 - normal.min())])
     out.write_text(json.dumps(answers))

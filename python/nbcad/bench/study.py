@@ -1,4 +1,4 @@
-"""A study from DICOM on disk to the report on disk, by `nbcad infer` in a fresh process, beside `plain_loop`."""
+"""Benchmark of a study from DICOM to report, by `nbcad infer` in a fresh process, beside `plain_loop`."""
 
 import json
 import os
@@ -26,12 +26,12 @@ from nbcad.runtime.json_file import read_json
 from nbcad.runtime.paths import RUNS
 
 SLICES, MATRIX = 200, 320
-FEWER = (25, 50, 100)  # slices of the smaller studies
-SLICES_A_ROUND = 7000  # of ``size``
+FEWER = (25, 50, 100)  # slices of smaller studies
+SLICES_A_ROUND = 7000  # ``size`` divided by this is the number of rounds
 LEAST_ROUNDS = 3
-MODELS, STAGER = RUNS, RUNS / "beyond_paper" / "stage"  # of `make demo`
+MODELS, STAGER = RUNS, RUNS / "beyond_paper" / "stage"  # from `make demo`
 PLAIN_LOOP = Path(__file__).with_name("plain_loop.py")
-# What `nbcad infer` begins with.
+# The start of `nbcad infer`: its imports and models.
 START = """
 import gc
 gc.disable()
@@ -47,7 +47,7 @@ SECONDS, MEMORY_GIB, OVERHEAD, FASTER = 10.0, 1.0, 2.0, 1.0
 
 @dataclass(frozen=True)
 class _Round:
-    """In which every way had its turn."""
+    """The costs of one round, in which every way has its turn."""
 
     infer: child.Cost
     plain: child.Cost
@@ -55,20 +55,20 @@ class _Round:
     least_s: float
 
 
-def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
-    """Analyse one study again and again, both ways in turn.
+def measure_study(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGER) -> list[Figure | Curve]:
+    """Analyse one study repeatedly, by `nbcad infer` and by the plain loop in turn.
 
     Args:
-        folder: an empty one for the study and the reports.
-        size: a round for each `SLICES_A_ROUND`.
+        folder: empty, for the study and the reports.
+        size: one round per `SLICES_A_ROUND`.
         models: folder of the trained models.
-        stager: of the stager that goes with them.
+        stager: folder of the stager to use with them.
 
     Returns:
-        Seconds, memory, and how many times longer the plain loop takes: medians over rounds.
+        Seconds, memory, and the plain loop's time relative to ours; all are medians over the rounds.
 
     Raises:
-        ModelError: there are no trained models; the message says how to make them.
+        ModelError: the models are not trained; the message says how to make them.
     """
     dicom = write_study(folder / "dicom", SLICES)
     loaded = load_models(models, "cpu", stager)
@@ -88,12 +88,12 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
         )
         for _ in range(max(LEAST_ROUNDS, size // SLICES_A_ROUND))
     ]
-    same, apart = agreement(read_json(report / JSON, Report, InputError), json.loads(answers.read_text()))
+    same, difference = agreement(read_json(report / JSON, Report, InputError), json.loads(answers.read_text()))
     return [
         Figure("slices", SLICES, ""),
         *_costs(rounds),
         Figure("slices of the same region in both", same, "", least=0.99 * SLICES),
-        Figure("largest difference of a tumour probability", apart, "", 1e-3),
+        Figure("largest difference of a tumour probability", difference, "", 1e-3),
         Figure(
             "infer_study_vs_plain_loop", median(r.plain.wall_s / r.infer.wall_s for r in rounds), "ratio", least=FASTER
         ),
@@ -103,29 +103,29 @@ def measure(folder: Path, size: int, models: Path = MODELS, stager: Path = STAGE
 
 
 def _costs(rounds: list[_Round]) -> list[Figure]:
-    """Medians over the rounds, of memory the most."""
+    """Return the median of each cost over the rounds; of memory, the maximum."""
 
-    def middle(cost: Callable[[_Round], float]) -> float:
+    def median_of(cost: Callable[[_Round], float]) -> float:
         return median(map(cost, rounds))
 
-    overhead = middle(lambda r: (r.infer.wall_s - r.start.wall_s) / r.least_s)
+    overhead = median_of(lambda r: (r.infer.wall_s - r.start.wall_s) / r.least_s)
     return [
-        Figure("study to report", middle(lambda r: r.infer.wall_s), "s", SECONDS),
-        Figure("of it start: imports and models", middle(lambda r: r.start.wall_s), "s"),
-        Figure("decoding, preprocessing and nets alone", middle(lambda r: r.least_s), "s"),
-        Figure("study to report without start, times these three", overhead, "", OVERHEAD),
-        Figure("processor time", middle(lambda r: r.infer.cpu_s), "s"),
+        Figure("study to report", median_of(lambda r: r.infer.wall_s), "s", SECONDS),
+        Figure("of which start-up: imports and models", median_of(lambda r: r.start.wall_s), "s"),
+        Figure("decoding, preprocessing and nets alone", median_of(lambda r: r.least_s), "s"),
+        Figure("start-up excluded, relative to these three", overhead, "", OVERHEAD),
+        Figure("processor time", median_of(lambda r: r.infer.cpu_s), "s"),
         Figure("memory, peak", max(r.infer.memory for r in rounds) / 2**30, "GiB", MEMORY_GIB),
-        Figure("plain loop", middle(lambda r: r.plain.wall_s), "s"),
-        Figure("plain loop: processor time", middle(lambda r: r.plain.cpu_s), "s"),
+        Figure("plain loop", median_of(lambda r: r.plain.wall_s), "s"),
+        Figure("plain loop: processor time", median_of(lambda r: r.plain.cpu_s), "s"),
         Figure("plain loop: memory, peak", max(r.plain.memory for r in rounds) / 2**30, "GiB"),
     ]
 
 
 def write_study(folder: Path, slices: int) -> Path:
-    """Write one phantom patient's axial T2, as thin as a 3D sequence's, stage M.
+    """Write the axial T2 of a phantom patient of stage M, with slices as thin as those of a 3D sequence.
 
-    Its rows run to left and its columns to posterior, so that the plain loop need not turn them.
+    Columns run to left and rows to posterior, so that the plain loop need not turn the slices.
 
     Returns:
         ``folder``.
@@ -149,7 +149,7 @@ def write_study(folder: Path, slices: int) -> Path:
 
 
 def least_s(dicom: Path, models: Models) -> float:
-    """Seconds for decoding, preprocessing and both nets, with nothing round them."""
+    """Return the seconds for decoding, preprocessing and both nets, with nothing around them."""
     (series,) = read_archive(dicom).series
     started = time.monotonic()
     slices, pixels = read_pixels(series)
@@ -162,27 +162,38 @@ def least_s(dicom: Path, models: Models) -> float:
 
 
 def agreement(report: Report, answers: list[list]) -> tuple[int, float]:
-    """Of how many slices both say the same region, and by how much their tumour probabilities differ at most."""
+    """Compare a report with the answers of the plain loop.
+
+    Returns:
+        Number of slices with the same region in both, and the largest difference of a tumour probability.
+    """
     entries = {image.sop_uid: image for image in report.studies[0].series[0].slices}
     same = sum(entries[uid].organ.label == region for uid, region, _ in answers)
     return same, max(abs(entries[uid].tumour_probability - tumour) for uid, _, tumour in answers)
 
 
 def over_slices(folder: Path, infer: child.Command, dicom: Path, all_s: float) -> Curve:
-    """Seconds for studies of the lowest slices."""
+    """Measure the seconds for studies that hold only the lowest slices.
+
+    Args:
+        folder: for the smaller studies.
+        infer: the command for the whole study.
+        dicom: folder of the whole study, as the command names it.
+        all_s: seconds for the whole study.
+    """
     (series,) = read_archive(dicom).series
     seconds: list[tuple[float, float]] = []
     for slices in FEWER:
         part = folder / f"dicom_{slices}"
         part.mkdir()
-        for image in series.slices[:slices]:  # neighbours: else there would be gaps
+        for image in series.slices[:slices]:  # neighbours, so that the study has no gaps
             os.link(image.source.path, part / image.source.path.name)
         seconds.append((slices, child.run([part if word == dicom else word for word in infer]).wall_s))
     return Curve("slices", "slices", "s", {"nbcad infer": [*seconds, (SLICES, all_s)]})
 
 
 def over_threads(infer: child.Command) -> Curve:
-    """Seconds for the study with 1, 2, 4 ... threads, up to one a core."""
+    """Measure the seconds for the study with 1, 2, 4 ... threads, up to one per core."""
     cores = len(os.sched_getaffinity(0))
     counts = [*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores]
     seconds: list[tuple[float, float]] = [

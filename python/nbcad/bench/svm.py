@@ -1,4 +1,4 @@
-"""Fitting the organ net's SVM over the number of samples: exact and with the approximate kernel."""
+"""Benchmark of the fit of the organ net's SVM by number of samples, with the exact and the approximate kernel."""
 
 import time
 import tomllib
@@ -18,20 +18,22 @@ from nbcad.samples import lmdb_io
 from nbcad.training.organ_svm import approximate_svm, exact_svm
 
 DATABASE, LMDBS = DATA / "samples.sqlite", DATA / "lmdb"
-SAMPLES = {"exact": (0.05, 0.15, 0.5), "approximate": (0.15, 0.5, 1.5)}  # of each fit, in times of ``size``
-GROWTH = 1.2  # power of the samples by which time may grow; n log n from 3,000 to 30,000 has 1.11
+SAMPLES = {"exact": (0.05, 0.15, 0.5), "approximate": (0.15, 0.5, 1.5)}  # of each fit, as multiples of ``size``
+GROWTH = 1.2  # largest power of the samples; n log n from 3,000 to 30,000 amounts to 1.11
 
 
-def measure(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Curve]:
-    """Fit on the training slices' features, jittered anew where there are too few, and sort the test patients' slices.
+def measure_fits(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Curve]:
+    """Fit SVMs to the features of the training slices and classify the slices of the test patients.
+
+    If there are too few training slices, further jittered copies of them are made.
 
     Args:
-        folder: not needed.
+        folder: not used.
         size: see `SAMPLES`.
         models: folder of the trained models.
 
     Returns:
-        Processor seconds of one fit and accuracy over the samples, and by what power of them the time grows.
+        Processor seconds of one fit and accuracy by number of samples, and the power of it by which the time grows.
     """
     config = tomllib.loads(SVM_CONFIG.read_text())
     counts = {name: [round(share * size) for share in shares] for name, shares in SAMPLES.items()}
@@ -60,19 +62,28 @@ def measure(folder: Path, size: int, models: Path = MODELS) -> list[Figure | Cur
 
 
 def jittered_features(weights: Path, split: str, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """fc7 of a split's samples, and of further jitters of them until there are enough: shape (n, 1024), and labels."""
+    """Return the fc7 features and labels of a split's samples, and of jittered copies until there are enough.
+
+    Args:
+        weights: caffemodel of the organ net.
+        split: "train", "val" or "test".
+        least: number of features at least.
+
+    Returns:
+        float32 of shape (n, 1024), and int of shape (n,).
+    """
     net, transform = caffe_net.load_net(organ.DEPLOY, weights), caffe_net.transform_of(organ.TRAIN_VAL)
     images, labels, _ = lmdb_io.read_samples(DATABASE, LMDBS, "organ", split)
-    rng, found = np.random.default_rng(1), []
+    rng, features = np.random.default_rng(1), []
     copies = max(1, -(-least // len(images)))
     for copy in range(copies):
         moved = images if copy == 0 else np.stack([Jitter.draw(rng).apply(image) for image in images])
-        found.append(organ.extract_features(net, transform, moved, "fc7"))
-    return np.concatenate(found), np.tile(labels, copies)
+        features.append(organ.extract_features(net, transform, moved, "fc7"))
+    return np.concatenate(features), np.tile(labels, copies)
 
 
 def fit_s(svm: Pipeline, features: np.ndarray, truth: np.ndarray) -> float:
-    """Processor seconds of one fit, with one thread: others wait busily, and would count."""
+    """Return the processor seconds of one fit with one thread, as waiting threads are busy and would count."""
     with threadpool_limits(1):
         started = time.process_time()
         svm.fit(features, truth)

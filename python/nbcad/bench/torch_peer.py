@@ -1,7 +1,8 @@
-"""PyTorch beside Caffe: the same nets, timed one iteration at a time. Runs under the benchmark's own interpreter.
+"""PyTorch beside Caffe: the same nets, timed one iteration at a time, under an interpreter of the benchmark's own.
 
-Standard input: the nets as one line of JSON, {name: {"shape": [...], "classes": n, "layers": [...]}}, then one line a
-request, [net, what, variant], a variant being as in layers.py; standard output: one line of seconds each.
+Standard input has the nets as one line of JSON, {name: {"shape": [...], "classes": n, "layers": [...]}}, and then a
+line for each request, [net, action, variant], with a variant of layers.py. Standard output answers the first with a
+line of JSON on PyTorch, and each request with a line of seconds.
 """
 
 import json
@@ -15,7 +16,7 @@ MATRIX = 2048
 
 
 def build(layers: list[dict]) -> nn.Sequential:
-    """The modules of a net's layers."""
+    """Build a net of the modules that correspond to Caffe's layers."""
     modules = {
         "Convolution": lambda i, o, kernel, pad: nn.Conv2d(i, o, kernel, padding=pad),
         "Pooling": lambda kernel, stride: nn.MaxPool2d(kernel, stride, ceil_mode=True),
@@ -29,7 +30,7 @@ def build(layers: list[dict]) -> nn.Sequential:
 
 
 class Variant:
-    """A net with its optimiser and its input."""
+    """A net with its optimiser and its input, in one way to run it and one layout of its memory."""
 
     def __init__(self, net: dict, name: str):
         run, layout = name.split(", ")
@@ -43,7 +44,7 @@ class Variant:
         self.optimiser = torch.optim.SGD(self.net.parameters(), lr=1e-4, momentum=0.9, weight_decay=0.004, fused=True)
 
     def train(self) -> float:
-        """Seconds for one iteration."""
+        """Return the seconds for one training iteration."""
         self.net.train()
         started = time.perf_counter()
         self.optimiser.zero_grad()
@@ -52,7 +53,7 @@ class Variant:
         return time.perf_counter() - started
 
     def infer(self) -> float:
-        """Seconds for one batch."""
+        """Return the seconds for the inference of one batch."""
         self.net.eval()
         started = time.perf_counter()
         with torch.inference_mode():
@@ -61,7 +62,7 @@ class Variant:
 
 
 def multiply() -> float:
-    """Seconds for a product of two square matrices."""
+    """Return the seconds for a product of two square matrices."""
     a, b = torch.ones(MATRIX, MATRIX), torch.ones(MATRIX, MATRIX)
     started = time.perf_counter()
     torch.mm(a, b)
@@ -69,18 +70,19 @@ def multiply() -> float:
 
 
 def main() -> None:
+    """Answer requests until standard input ends."""
     nets = json.loads(sys.stdin.readline())
     variants: dict[tuple[str, str, str], Variant] = {}
     print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
     for line in sys.stdin:
-        name, what, variant = json.loads(line)
-        if what == "multiply":
+        name, action, variant = json.loads(line)
+        if action == "multiply":
             print(multiply(), flush=True)
             continue
-        key = (name, what, variant)
+        key = (name, action, variant)
         if key not in variants:
             variants[key] = Variant(nets[name], variant)
-        print(getattr(variants[key], what)(), flush=True)
+        print(getattr(variants[key], action)(), flush=True)
 
 
 if __name__ == "__main__":
