@@ -6,6 +6,7 @@ import pytest
 
 from nbcad.dicom import FileRecord
 from nbcad.dicom.sources import IGNORED, REFUSED
+from nbcad.language.message import verbatim
 from nbcad.runtime import verbosity
 from nbcad.runtime.progress import progress
 
@@ -54,11 +55,11 @@ def test_a_file_that_is_not_used_is_told_once_with_its_frames(capsys):
     verbosity.choose(verbosity.VERBOSE)
     record = FileRecord("a/file")
     record.frames = 4
-    record.set_aside(REFUSED, "damaged", 2)
-    record.set_aside(REFUSED, "damaged", 2)
-    record.set_aside(IGNORED, "a scout")
-    record.set_aside(IGNORED, "a scout")
-    FileRecord("other", IGNORED, "no DICOM")
+    record.set_aside(REFUSED, verbatim("damaged"), 2)
+    record.set_aside(REFUSED, verbatim("damaged"), 2)
+    record.set_aside(IGNORED, verbatim("a scout"))
+    record.set_aside(IGNORED, verbatim("a scout"))
+    FileRecord("other", IGNORED, verbatim("no DICOM"))
     assert capsys.readouterr().err.splitlines() == [
         "refused: a/file, frame 2: damaged",
         "ignored: a/file, frames 0-1, 3: a scout",

@@ -81,11 +81,8 @@ class FileRecord:
         undecided = [number for number in numbers if number not in self._fates]
         self._fates.update(dict.fromkeys(undecided, (status, reason)))
         if undecided:
-            whole = len(undecided) == self.frames
-            which = (
-                f"{status}: {self.path}: {reason}" if whole else f"{self.path}: {_of_frames(undecided, status, reason)}"
-            )
-            verbosity.detail(which)
+            some = f", frame{'s' * (len(undecided) > 1)} {_numbers(undecided)}" if len(undecided) < self.frames else ""
+            verbosity.detail(f"{status}: {self.path}{some}: {reason}")
 
     def adopt(self, other: "FileRecord") -> None:
         """Set aside what was set aside in a copy of this record, in another process."""
@@ -124,15 +121,20 @@ class FileRecord:
             self._seconds += time.monotonic() - started
 
 
-def _of_frames(numbers: list[int], status: str, reason: Message) -> Message:
-    """Return what became of some of a file's frames, given by ascending numbers: "frames 0-4, 7 refused: ..."."""
+def _numbers(numbers: list[int]) -> str:
+    """Return ascending numbers as "0-4, 7"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _of_frames(numbers: list[int], status: str, reason: Message) -> Message:
+    """Return what became of some of a file's frames, given by ascending numbers: "frames 0-4, 7 refused: ..."."""
+    shown = _numbers(numbers)
     if status == REFUSED:
         return counted(
             "frame {numbers} refused: {reason}",
