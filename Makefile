@@ -129,7 +129,7 @@ bench: caffe ## What the steps cost on this machine, to runs/bench: table, bench
 parity: caffe ## Losses of `caffe train`, our driver, stock and fast layers; answers of Caffe, OpenCV and PyTorch
 	@$(PY) tools/parity.py
 
-messages: caffe ## The page's texts to its catalogues, after texts were changed; what is new stands there untranslated
+messages: caffe ## Copy changed texts of pages and messages to the catalogues, new ones untranslated
 	@pot=$$(mktemp) && trap 'rm -f "$$pot"' EXIT && \
 		$(VENV)/bin/pybabel -q extract -F pyproject.toml --no-location -o "$$pot" python/nbcad && \
 		$(VENV)/bin/pybabel -q update -i "$$pot" -d python/nbcad/language/locale -D nbcad -w 120 --no-fuzzy-matching \
@@ -164,7 +164,7 @@ $(OTHERS)/annotations.csv: $(wildcard python/nbcad/datasets/phantom/*.py)
 $(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
 	@$(PY) tools/make_database.py --dicom $(OTHERS)/dicom --annotations $< --out $@ --shares 0 0 1 --force
 
-# The phantom's is built anew when what makes it has changed. Your own grows, and only the tool can tell what is new.
+# The phantom's is rebuilt when its sources have changed. Your own grows; only the tool can tell what is new.
 data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(if $(OWN),,$(ANNOTATIONS) $(SAMPLES)),always)
 	$(call step,2,Building the sample database (data/samples.sqlite))
 	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \

@@ -1,4 +1,4 @@
-"""What make would do to a sample database that stands there."""
+"""The commands that make runs for an existing sample database."""
 
 import os
 import subprocess

@@ -307,7 +307,7 @@ def test_folders_are_searched_and_what_is_no_label_is_passed_over(straight, tmp_
         ("id,stage\nP1,L1\n", "header"),
         ("patient_id,stage\nP1,L9\n", "line 2: stage 'L9'"),
         ("patient_id,stage,organ\nP1,L1,liver\n", "line 2: organ 'liver'"),
-        ("patient_id,stage\nP1,L1\nP1,L2\n", "line 3: the patient stands there before"),
+        ("patient_id,stage\nP1,L1\nP1,L2\n", "line 3: the patient has an earlier line"),
     ],
 )
 def test_malformed_table_of_patients_names_the_line_and_no_patient(tmp_path, text, message):

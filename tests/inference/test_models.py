@@ -48,7 +48,7 @@ def test_altered_file_is_refused_by_name(folder, kind, name):
 @pytest.mark.parametrize("kind", ["organ", "stage"])
 @pytest.mark.parametrize("change", [-1, 1])
 def test_labels_that_are_not_as_many_as_outputs_are_one_error(folder, monkeypatch, kind, change):
-    """As when a label file was edited, and the models were sealed with it but not trained anew."""
+    """As when a label file was edited, and the models were sealed with it but not trained again."""
     labels = [*getattr(models, f"{kind}_labels")(), "more"][: change - 1 or None]
     monkeypatch.setattr(models, f"{kind}_labels", lambda: labels)
     getattr(models, f"seal_{kind}")(folder / kind)

@@ -84,7 +84,7 @@ def read_patients(path: str | Path) -> dict[str, PatientLabel]:
             if label.organ not in (None, *organs):
                 raise InputError(f"{where}: organ {label.organ!r} is none of {', '.join(organs)}")
             if patients.setdefault(row["patient_id"], label) != label:
-                raise InputError(f"{where}: the patient stands there before, with another stage or organ")
+                raise InputError(f"{where}: the patient has an earlier line with another stage or organ")
     return patients
 
 

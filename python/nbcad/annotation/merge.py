@@ -64,7 +64,7 @@ def _differs(said: SliceAnnotation, path: str, standing: dict[str, SliceAnnotati
     """Return why a slice's new annotation differs from the database's; empty if it does not, or there is none."""
     if not standing:
         return ""
-    other = "the database has another annotation of the slice, --force builds anew"
+    other = "the database has another annotation of the slice; --force rebuilds it"
     if path in standing:
         return "" if said == standing[path] else other
     whole = together(standing.values())

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lesions", metavar="REGEX", help="names of segments and ROIs that outline lesions")
     cli.add_dask(parser)
-    parser.add_argument("--force", action="store_true", help="build anew instead of adding to what stands there")
+    parser.add_argument("--force", action="store_true", help="rebuild the database instead of adding to it")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-tables",
         action="store_true",
-        help="only make the tables of solvers/README.md and models/README.md anew",
+        help="only rewrite the tables of solvers/README.md and models/README.md",
     )
 
 

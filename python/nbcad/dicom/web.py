@@ -195,7 +195,7 @@ def _credentials() -> Callable[[requests.PreparedRequest], requests.PreparedRequ
     if bool(user) != bool(password) or (token and user):
         raise InputError(f"set {TOKEN}, or both {USER} and {PASSWORD}, or none of them")
     if token and not all("!" <= character <= "~" for character in token):  # requests would print it, in refusing it
-        raise InputError(f"{TOKEN} holds a blank or a letter that no token has; set it anew")
+        raise InputError(f"{TOKEN} holds a blank or a letter that no token has; set it again")
     if token:
         return _Bearer(token)
     return requests.auth.HTTPBasicAuth(user.encode(), password.encode()) if user else _nobody

@@ -85,9 +85,9 @@ def _auc(truth: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Figure:
 def froc(thresholds: list[float], true: np.ndarray, hit: np.ndarray, false: np.ndarray) -> Froc:
     """Return the free-response ROC: share of the lesions found against false ones a patient.
 
-    Lesions are sought anew at each threshold, as the software would at that operating point. Ranking the lesions of
+    Lesions are sought again at each threshold, as the software would at that operating point. Ranking the lesions of
     one low threshold instead would be no setting of it: there, neighbouring regions have grown together and meet
-    everything. Sought anew, a lower threshold may lose a lesion; the curve is the most that any threshold finds with at
+    everything. A lower threshold may lose a lesion in this way; the curve is the most that any threshold finds with at
     most so many false ones.
 
     Args:

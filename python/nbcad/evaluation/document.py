@@ -34,7 +34,7 @@ DEFINITIONS = counts.DEFINITIONS | {
         "probability of the region. AUC: share of pairs of a positive and a negative case that are in the right order"
     ),
     "free-response ROC": (
-        "lesions sought anew at each threshold, as the software would at that operating point; the curve is the most "
+        "lesions sought again at each threshold, as the software would at that operating point; the curve is the most "
         "that any threshold finds with at most so many false lesions a patient on these very patients, so it is a "
         "little kinder than an operating point chosen elsewhere"
     ),

@@ -132,7 +132,7 @@ def _in_pytorch(torch: ModuleType, deploy: str | Path, weights: Path, images: np
 def _layer_in_pytorch(
     torch: ModuleType, layer: caffe_pb2.LayerParameter, values: "list[Tensor]", blob: "Tensor"
 ) -> "Tensor":
-    """What one of Caffe's layers does in the test phase, written anew."""
+    """Compute one of Caffe's layers in the test phase, independently of Caffe."""
     functions = torch.nn.functional
     if layer.type == "Convolution":
         padding = list(layer.convolution_param.pad) or [0]

@@ -25,7 +25,7 @@ def report_folder(out: Path, source: Path, force: bool) -> Iterator[Path]:
         force: replace a report.
 
     Raises:
-        OutputExistsError: something else stands there.
+        OutputExistsError: something else is there.
         InputError: ``out`` cannot be replaced, or would take the images with it.
         OutputError: there is no space for it.
     """

@@ -20,9 +20,7 @@ def compare(build: Build, series: Series, existing: dict[Key, ExistingSlice]) ->
     """
     known = next(existing[key] for image in series.slices if (key := (image.sop_uid, image.frame)) in existing)
     if known.patient != build.patient_hash(series):
-        build.problems.append(
-            f"{known.place}: (0010,0020) Patient ID is another than in the database; --force builds anew"
-        )
+        build.problems.append(f"{known.place}: (0010,0020) Patient ID differs from the database; --force rebuilds it")
     touched = []
     for image in series.slices:
         place = os.path.abspath(str(image.source))
@@ -49,7 +47,7 @@ def _set_aside_further(build: Build, image: Slice, place: str) -> None:
     if file and file.status != USED:
         image.set_aside(file.status, verbatim(file.reason))
         return
-    reason = message("a further slice of a series that stands in the database; --force builds it anew")
+    reason = message("a further slice of a series in the database; --force rebuilds it")
     image.set_aside(REFUSED, reason)
     build.problems.append(f"{place}: {reason}")
 
@@ -60,4 +58,4 @@ def _compare_pixels(build: Build, series: Series, existing: dict[Key, ExistingSl
     hashes = {id(image): pixel_hash(pixels) for image, pixels in zip(slices, volume, strict=True)}
     for image in series.slices:
         if hashes.get(id(image)) != existing[image.sop_uid, image.frame].pixel_sha256:
-            build.problems.append(f"{image.source}: has changed since it came into the database; --force builds anew")
+            build.problems.append(f"{image.source}: has changed since it came into the database; --force rebuilds it")

@@ -183,7 +183,7 @@ def _prepare_folder(run: Path, resume: bool, force: bool) -> None:
         run.mkdir(parents=True, exist_ok=True)
         return
     if not force:
-        raise OutputExistsError(f"{run} holds a training already; give --resume to go on or --force to start anew")
+        raise OutputExistsError(f"{run} holds a training already; give --resume to go on or --force to start again")
     for path in old:
         path.unlink()
 
@@ -328,7 +328,7 @@ def _resume(solver: caffe.SGDSolver, run: Path) -> list[LogRow]:
             print(f"{state.stem} is passed over: {error}", file=sys.stderr)
             continue
         solver.restore(str(state))
-        for _ in range(solver.iter):  # Caffe's Data layer begins anew: bring it to where it was
+        for _ in range(solver.iter):  # Caffe's Data layer starts from the beginning: bring it to where it was
             solver.net.forward(end="data")
         with (run / "log.csv").open(newline="") as file:
             return [LogRow.of(cells) for cells in csv.DictReader(file) if int(cells["iteration"]) <= solver.iter]

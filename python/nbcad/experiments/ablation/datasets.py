@@ -1,4 +1,4 @@
-"""The images of an ablation: real digits, and phantom slices or windows, split anew for every seed."""
+"""The images of an ablation: real digits, and phantom slices or windows, split again for every seed."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
