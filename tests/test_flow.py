@@ -83,7 +83,9 @@ def test_records_are_one_a_patient_and_whole_patients_come_together(flow):
 
 
 def test_baselines_are_of_the_same_samples(flow, tmp_path):
-    rows_by_task = baselines.measure(flow.database, flow.lmdbs, load_models(flow.models, "cpu"), tmp_path / "relu")
+    rows_by_task = baselines.measure_baselines(
+        flow.database, flow.lmdbs, load_models(flow.models, "cpu"), tmp_path / "relu"
+    )
     for rows in rows_by_task.values():
         assert len({row.accuracy.n for row in rows if row.accuracy.value is not None}) == 1
     assert "not trained" in rows_by_task["organ by slice"][-1].accuracy.reason

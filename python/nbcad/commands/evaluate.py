@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     models = load_models(options.models, options.device, options.stage)
     held_against = None
     if options.baselines:
-        held_against = baselines.measure(options.database, options.lmdb, models, options.relu)
+        held_against = baselines.measure_baselines(options.database, options.lmdb, models, options.relu)
     organ, stage = options.models / "organ", options.stage or options.models / "stage"
     named = ModelFolders(paths.from_root(organ), paths.from_root(stage))
     figures = document.assemble(gather(options.database, models), models, named, held_against)

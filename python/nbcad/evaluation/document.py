@@ -66,7 +66,7 @@ def assemble(
         records: of `records.gather`.
         models: that were run.
         folders: of the models, as they shall be named.
-        baselines: of `baselines.measure`.
+        baselines: of `baselines.measure_baselines`.
     """
     every = [series for patient in records.patients for series in patient.series]
     measured = figures.of_records(records)

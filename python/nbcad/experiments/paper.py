@@ -1,4 +1,4 @@
-"""What the paper states of solvers and nets, and whether a file says the same."""
+"""The paper's statements on solvers and nets, compared with the files."""
 
 import re
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ SOLVERS = (paths.ORGAN_SOLVER, paths.STAGE_SOLVER)
 ORGAN_NETS, STAGE_NETS = (
     (net / "train_val.prototxt", net / "deploy.prototxt") for net in (paths.ORGAN_NET, paths.STAGE_NET)
 )
-READMES = (paths.SOLVERS / "README.md", paths.MODELS / "README.md")  # the tables that are made of the files
-# Solver fields that change no weight: where the net and the results are, and how often is looked.
+READMES = (paths.SOLVERS / "README.md", paths.MODELS / "README.md")  # with tables that are made from the files
+# Solver fields that change no weight: paths of the net and the results, and the frequency of tests and logs.
 _NEUTRAL = {
     "net", "train_state", "test_state", "test_iter", "test_interval", "test_initialization", "display", "average_loss",
     "max_iter", "snapshot", "snapshot_prefix", "snapshot_format", "snapshot_diff", "solver_mode", "device_id",
     "random_seed", "debug_info",
 }  # fmt: skip
-# The statement of each type of layer.
+# The key of the statement about each type of layer.
 _STATED_BY = {
     "Convolution": "layers", "Pooling": "layers", "InnerProduct": "layers",
     "Sigmoid": "activation", "ReLU": "activation", "Dropout": "Dropout", "SoftmaxWithLoss": "classifier",
@@ -35,10 +35,10 @@ _TABLE = re.compile(r"(<!-- table: (\S+) -->\n\n).*?(\n\n<!-- end -->)", re.S)
 
 @dataclass(frozen=True)
 class Statement:
-    """What the paper says of one key."""
+    """A statement of the paper on one key."""
 
     section: str
-    words: str  # the paper's own; "…" where some are left out
+    words: str  # the paper's own; "…" stands for those left out
     meaning: str
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Line:
-    """One statement of the paper beside what a file says."""
+    """A statement of the paper beside the value in a file."""
 
     key: str
     stated: str
@@ -58,13 +58,13 @@ class Line:
 
 @dataclass(frozen=True)
 class TaggedLine:
-    """A line of a solver or net that says where it comes from."""
+    """A line of a solver or net with its source."""
 
     layer: str  # its name; empty in a solver
-    text: str  # ``key: value``; of a layer's head ``type: ...``
+    text: str  # ``key: value``; ``type: ...`` for the head of a layer
     tag: str  # paper, inferred or ours
     reason: str
-    statement: Statement | None  # of a line that stands in the paper
+    statement: Statement | None  # the paper's, for the tag ``paper``
 
 
 _SOLVER = {
@@ -100,7 +100,7 @@ _STAGE_NET = {
 
 
 def solver_lines(path: str | Path) -> list[Line]:
-    """A solver beside section 3.2; whatever else changes its steps is a difference, too.
+    """Compare a solver with section 3.2; any other field that changes its steps counts as a difference.
 
     Raises:
         ModelError: the file is missing or malformed.
@@ -119,10 +119,17 @@ def solver_lines(path: str | Path) -> list[Line]:
 
 
 def organ_net_lines(path: str | Path) -> list[Line]:
-    """The organ net beside sections 3.1(2) and 3.2."""
+    """Compare an organ net with sections 3.1(2) and 3.2.
+
+    Raises:
+        ModelError: the file is missing or malformed.
+    """
     layers = caffe_net.read_net(path).layer
     found = {
-        "layers": ("conv pool conv pool conv pool fc", " ".join(_body(layers)[:7])),  # then the training's classifier
+        "layers": (
+            "conv pool conv pool conv pool fc",
+            " ".join(_body(layers)[:7]),
+        ),  # the classifier for training follows
         "kernel_size": ("5", _every(_kernels(layers))),
         "stride": ("1", _every(_strides(layers))),
         "pool": ("MAX 3", _every(_pools(layers))),
@@ -132,7 +139,11 @@ def organ_net_lines(path: str | Path) -> list[Line]:
 
 
 def stage_net_lines(path: str | Path) -> list[Line]:
-    """The stager beside section 3.1(3), and LeNet-5 beside it."""
+    """Compare a stager with section 3.1(3) and with LeNet-5.
+
+    Raises:
+        ModelError: the file is missing or malformed.
+    """
     layers = caffe_net.read_net(path).layer
     kinds = [layer.type for layer in layers]
     last = next((kind for kind in kinds if kind.startswith("Softmax")), "none")
@@ -146,10 +157,10 @@ def stage_net_lines(path: str | Path) -> list[Line]:
 
 
 def tagged_lines(path: str | Path) -> list[TaggedLine]:
-    """The lines of a shipped solver or net that bear a tag, in their order.
+    """Return the lines of a shipped solver or net that have a tag, in their order.
 
     Raises:
-        KeyError: a line is tagged ``paper``, and no statement of the paper is known for it.
+        KeyError: a line is tagged ``paper`` but this module knows no statement of the paper for it.
     """
     file = Path(path).absolute()
     statements = _ORGAN_NET if file in ORGAN_NETS else _STAGE_NET if file in STAGE_NETS else _SOLVER
@@ -159,7 +170,7 @@ def tagged_lines(path: str | Path) -> list[TaggedLine]:
             layer, kind = head.groups()
         if tagged := _TAGGED.fullmatch(line):
             text, tag, reason = tagged.groups()
-            if head:  # its type, and what else a layer of one line says
+            if head:  # its type, and the rest of a layer that has one line only
                 text = re.sub(r' (bottom|top): "\w+"', "", text[text.index("type:") :])
                 text = text.removesuffix(" }") if line.startswith("layer {") else text
             key = _STATED_BY.get(kind, "") if head else "pool" if kind == "Pooling" else text.split(":")[0]
@@ -168,7 +179,7 @@ def tagged_lines(path: str | Path) -> list[TaggedLine]:
 
 
 def solver_table() -> str:
-    """Both solvers in Markdown, a row for each of their lines; where they differ, both values."""
+    """Return both solvers as a Markdown table with a row for each line, with both values where they differ."""
     rows = ["| key | paper | here | tag |", "|---|---|---|---|"]
     for lines in zip(*map(tagged_lines, SOLVERS), strict=True):
         key = lines[0].text.split(": ")[0]
@@ -180,14 +191,14 @@ def solver_table() -> str:
 
 
 def net_table(path: str | Path) -> str:
-    """A net in Markdown, a row for each line that bears a tag."""
+    """Return a net as a Markdown table with a row for each line that has a tag."""
     rows = ["| layer | line | paper | tag |", "|---|---|---|---|"]
     rows += [f"| {x.layer} | `{x.text}` | {x.statement or ''} | {x.tag}: {x.reason} |" for x in tagged_lines(path)]
     return "\n".join(rows)
 
 
 def with_tables(readme: str) -> str:
-    """A README's text, its tables made anew: each follows ``<!-- table: solvers -->`` or ``<!-- table: NET -->``."""
+    """Renew the tables in a README's text; each follows ``<!-- table: solvers -->`` or ``<!-- table: NET -->``."""
     return _TABLE.sub(
         lambda old: f"{old[1]}{solver_table() if old[2] == 'solvers' else net_table(paths.ROOT / old[2])}{old[3]}",
         readme,
@@ -195,43 +206,55 @@ def with_tables(readme: str) -> str:
 
 
 def _line(key: str, stated: str | float, found: str | float, statement: Statement) -> Line:
-    same = stated == found if isinstance(stated, str) else np.float32(stated) == np.float32(found)  # as Caffe holds it
+    """Compare a value in a file with the paper's."""
+    same = stated == found if isinstance(stated, str) else np.float32(stated) == np.float32(found)  # Caffe's precision
     return Line(key, str(stated), found if isinstance(found, str) else f"{found:.6g}", statement, bool(same))
 
 
 def _every(values: Sequence[str]) -> str:
-    """The one value of all, or each of them."""
+    """Return the different values among ``values``, or "none"."""
     return " ".join(dict.fromkeys(values)) or "none"
 
 
 def _body(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    """Return the kinds of a net's convolutions, poolings and inner products, in order."""
     names = {"Convolution": "conv", "Pooling": "pool", "InnerProduct": "fc"}
     return [names[layer.type] for layer in layers if layer.type in names]
 
 
 def _convolutions(layers: Sequence[caffe_pb2.LayerParameter]) -> list[caffe_pb2.ConvolutionParameter]:
+    """Return the parameters of a net's convolutions."""
     return [layer.convolution_param for layer in layers if layer.type == "Convolution"]
 
 
 def _kernels(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    """Return all kernel sizes of a net's convolutions."""
     sizes = [(*map(str, p.kernel_size), *_given(p, "kernel_h", "kernel_w")) for p in _convolutions(layers)]
-    return [size for of_layer in sizes for size in of_layer]
+    return [size for sizes_of_layer in sizes for size in sizes_of_layer]
 
 
 def _strides(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    """Return all strides of a net's convolutions."""
     strides = [(*map(str, p.stride), *_given(p, "stride_h", "stride_w")) or ("1",) for p in _convolutions(layers)]
-    return [stride for of_layer in strides for stride in of_layer]
+    return [stride for strides_of_layer in strides for stride in strides_of_layer]
 
 
 def _pools(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    """Return the methods and window sizes of a net's poolings; "all" for a global pooling."""
     pools = [layer.pooling_param for layer in layers if layer.type == "Pooling"]
     sizes = [_given(p, "kernel_size", "kernel_h", "kernel_w") for p in pools]
-    return [f"{p.PoolMethod.Name(p.pool)} {size}" for p, of in zip(pools, sizes, strict=True) for size in of or ["all"]]
+    return [
+        f"{pool.PoolMethod.Name(pool.pool)} {size}"
+        for pool, sizes_of_pool in zip(pools, sizes, strict=True)
+        for size in sizes_of_pool or ["all"]
+    ]
 
 
 def _activations(layers: Sequence[caffe_pb2.LayerParameter]) -> list[str]:
+    """Return the types of a net's activation layers."""
     return [x.type for x in layers if x.type in ("Sigmoid", "ReLU", "PReLU", "ELU", "TanH", "Swish", "AbsVal", "BNLL")]
 
 
 def _given(parameters: Message, *names: str) -> list[str]:
+    """Return the values of those fields of a message that are set."""
     return [str(getattr(parameters, name)) for name in names if parameters.HasField(name)]

@@ -1,5 +1,8 @@
-"""The same files trained and run in several ways that must agree: by ``caffe train`` and by our driver, with Caffe's
-own layers and with the fast ones; and the trained nets in OpenCV and PyTorch, which know nothing of Caffe's layers."""
+"""Parity of several ways to train and run the same files.
+
+Trainings by ``caffe train`` and by our driver, with Caffe's own layers and with the fast ones, must agree. So must the
+answers of the trained nets in OpenCV and PyTorch, which share no layer with Caffe.
+"""
 
 import csv
 import importlib
@@ -28,29 +31,29 @@ if TYPE_CHECKING:
 ENGINES = ("stock", "fast")
 REFERENCE = "caffe train, stock layers"
 OTHER_KERNEL = "caffe train, stock layers, another BLAS kernel"
-SAME_SUMS_APART = 1e-5  # of a loss, relative: `caffe train` prints six digits
-# Two sums of the same products differ in the last bit; where the two largest values in a pooling window are as close,
-# the gradient takes another way. Some twenty iterations agree to 1e-5, then losses part as far as stock layers' own do
-# under another BLAS kernel.
+SAME_SUMS_APART = 1e-5  # relative, of a loss: `caffe train` prints six digits
+# Sums of the same products in another order differ in the last bit. Where the two largest values in a pooling window
+# are that close, the gradient takes another path. Some twenty iterations agree to 1e-5; after that, losses differ as
+# much as those of the stock layers do under another BLAS kernel.
 OTHER_SUMS_APART = 1e-3
 ANSWERS_APART = 1e-4
 _LOSS = re.compile(r"Iteration \d+ \([^)]*\), loss = (\S+)")  # `caffe train` on stderr
 
 
 def losses(solver_file: str | Path, folder: Path, iterations: int) -> dict[str, np.ndarray]:
-    """The training loss of each iteration, by each way of training. BLAS has one thread.
+    """Train in each way, with one BLAS thread, and return the training loss of each iteration.
 
     Args:
-        solver_file: prototxt; its numbers are used, but nothing is tested.
-        folder: for what the trainings leave.
-        iterations: how many.
+        solver_file: prototxt; its numbers are used, but the test phase is left out.
+        folder: for the files of the trainings.
+        iterations: number of iterations.
 
     Returns:
-        float64 of shape (iterations,) for `REFERENCE`, our driver and the fast layers; and for stock layers on a BLAS
-        kernel of another processor, to tell how much the order of sums matters.
+        float64 of shape (iterations,) for `REFERENCE`, our driver and the fast layers; and for the stock layers on the
+        BLAS kernel of another processor, which shows how much the order of sums matters.
 
     Raises:
-        ModelError: a training failed; its last line is in the message.
+        ModelError: a training failed; the message has its last line.
     """
     solver = caffe_net.read_solver(solver_file)
     solver.max_iter, solver.display, solver.snapshot, solver.test_initialization = iterations, 1, 0, False
@@ -59,29 +62,36 @@ def losses(solver_file: str | Path, folder: Path, iterations: int) -> dict[str, 
     path = folder.absolute() / "solver.prototxt"
     path.write_text(text_format.MessageToString(solver))
     stock_caffe = [Path(sys.executable).parent / "caffe", "train", f"--solver={path}"]
-    found = {}
+    losses_of = {}
     for way, engine, kernel in (
         (REFERENCE, "stock", {}),
         (OTHER_KERNEL, "stock", {"OPENBLAS_CORETYPE": "Sandybridge"}),
         ("caffe train, fast layers", "fast", {}),
     ):
         output = _run(stock_caffe, engine, kernel)
-        found[way] = [float(loss) for loss in _LOSS.findall(output)][:iterations]
+        losses_of[way] = [float(loss) for loss in _LOSS.findall(output)][:iterations]
     for engine in ENGINES:
         run = path.with_name(engine)
         _run([sys.executable, "-m", "nbcad", "train", "--solver", path, "--run", run], engine, {})
         with (run / "log.csv").open(newline="") as file:
-            found[f"nbcad train, {engine} layers"] = [float(row["train_loss"]) for row in csv.DictReader(file)]
-    return {way: np.array(values) for way, values in found.items()}
+            losses_of[f"nbcad train, {engine} layers"] = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    return {way: np.array(values) for way, values in losses_of.items()}
 
 
 def bound(way: str) -> float:
-    """How far a way's losses may lie from those of `REFERENCE`, relative."""
+    """Return how far the losses of a way may lie from those of `REFERENCE`, relative to them."""
     return OTHER_SUMS_APART if way == OTHER_KERNEL or "fast" in way else SAME_SUMS_APART
 
 
 def _run(command: list, engine: str, environment: dict[str, str]) -> str:
-    """Run with one kind of layers, where Caffe finds what a prototxt names; return what was written to stderr."""
+    """Run a command with one kind of layers, in the folder that paths in a prototxt are relative to.
+
+    Returns:
+        The command's stderr.
+
+    Raises:
+        ModelError: the command failed.
+    """
     given = {caffe_net.LAYERS: engine, "OPENBLAS_NUM_THREADS": "1", "GLOG_minloglevel": "0"}
     environment = os.environ | given | environment
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
@@ -91,7 +101,7 @@ def _run(command: list, engine: str, environment: dict[str, str]) -> str:
 
 
 def answers(deploy: str | Path, weights: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What a trained net says, by each implementation; PyTorch's where it is installed or `make bench` has been run.
+    """Run a trained net in each implementation; in PyTorch if it is installed or `make bench` has installed it.
 
     Args:
         deploy: prototxt of the net.
@@ -101,19 +111,19 @@ def answers(deploy: str | Path, weights: Path, images: np.ndarray) -> dict[str, 
     Returns:
         Probabilities of shape (n, classes) for "stock", "fast", "OpenCV" and perhaps "PyTorch".
     """
-    found = {}
+    probabilities = {}
     for engine in ENGINES:
         with chosen(engine):
-            found[engine] = caffe_net.forward(caffe_net.load_net(deploy, weights), images, ["prob"])[0]
+            probabilities[engine] = caffe_net.forward(caffe_net.load_net(deploy, weights), images, ["prob"])[0]
     imported = cv2.dnn.readNetFromCaffe(str(deploy), str(weights))
     imported.setInput(images)
-    found["OpenCV"] = imported.forward("prob").reshape(len(images), -1)
+    probabilities["OpenCV"] = imported.forward("prob").reshape(len(images), -1)
     torch = _pytorch()
-    return found | ({"PyTorch": _in_pytorch(torch, deploy, weights, images)} if torch else {})
+    return probabilities | ({"PyTorch": _in_pytorch(torch, deploy, weights, images)} if torch else {})
 
 
 def _pytorch() -> ModuleType | None:
-    """PyTorch of this environment, or of the one that `nbcad.bench.layers` made."""
+    """Import PyTorch from this environment or from that of `nbcad.bench.layers`; None if neither has it."""
     sys.path.extend(map(str, torch_folder().glob("lib/python*/site-packages")))
     try:
         return importlib.import_module("torch")
@@ -122,6 +132,7 @@ def _pytorch() -> ModuleType | None:
 
 
 def _in_pytorch(torch: ModuleType, deploy: str | Path, weights: Path, images: np.ndarray) -> np.ndarray:
+    """Run a trained net on images in PyTorch; shape (n, classes)."""
     values = caffe_net.read_weights(weights)
     blob = torch.from_numpy(images)
     for layer in caffe_net.read_net(deploy).layer:
@@ -132,7 +143,7 @@ def _in_pytorch(torch: ModuleType, deploy: str | Path, weights: Path, images: np
 def _layer_in_pytorch(
     torch: ModuleType, layer: caffe_pb2.LayerParameter, values: "list[Tensor]", blob: "Tensor"
 ) -> "Tensor":
-    """Compute one of Caffe's layers in the test phase, independently of Caffe."""
+    """Run one layer as Caffe does in the test phase, implemented independently of Caffe."""
     functions = torch.nn.functional
     if layer.type == "Convolution":
         padding = list(layer.convolution_param.pad) or [0]

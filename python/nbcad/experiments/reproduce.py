@@ -1,4 +1,4 @@
-"""Repeat a training from its run.json alone, and compare the weights byte for byte."""
+"""Repetition of a training from its run.json alone, and comparison of the weights byte for byte."""
 
 import hashlib
 from dataclasses import dataclass, fields
@@ -21,16 +21,16 @@ from nbcad.training.record import Surroundings, TrainingRecord, surroundings
 
 @dataclass
 class Reproduction:
-    """What a second training gave."""
+    """The weights of a second training beside those of the first."""
 
-    equal: bool  # whether the weights are the same bytes
-    difference: float | None  # the largest, as a share of the largest weight of its blob; None: nothing to compare with
+    equal: bool  # whether they are the same bytes
+    difference: float | None  # largest one, relative to the largest weight of its blob; None: the first are not there
 
 
 def changes(record_file: str | Path) -> list[str]:
-    """What is not as it was when a run.json was written, a line each: the weights may be other ones for it.
+    """Return a line for each difference from the time a run.json was written, which may change the weights.
 
-    Net and solver are trained as the record holds them, whatever has become of their files.
+    Net and solver are trained as the record holds them, even if their files have changed.
 
     Raises:
         InputError: see `reproduce`.
@@ -38,28 +38,29 @@ def changes(record_file: str | Path) -> list[str]:
     record = _read(Path(record_file))
     with _as_many_threads(record):
         now = surroundings(record.device)
-    pairs = ((one.name, getattr(record, one.name), getattr(now, one.name)) for one in fields(Surroundings))
+    names = [field.name for field in fields(Surroundings)]
+    pairs = ((name, getattr(record, name), getattr(now, name)) for name in names)
     lines = [f"{name}: {as_json(old)} then, {as_json(new)} now" for name, old, new in pairs if old != new]
     for path, text in ((record.files.solver, record.text.solver), (record.files.net, record.text.net)):
         file = ROOT / path
         if not file.is_file() or file.read_text() != text:
-            lines.append(f"{path} is not what was trained; what was trained is in the record")
+            lines.append(f"{path} has changed since the training; the record holds what was trained")
     return lines
 
 
 def reproduce(record_file: str | Path, out: str | Path, force: bool = False) -> Reproduction:
-    """Train again what a run.json tells of, into ``out``, and compare the weights.
+    """Repeat the training that a run.json records, and compare the weights.
 
     Args:
         record_file: run.json of a finished training.
         out: folder of the second training.
-        force: throw away what stands in ``out``.
+        force: replace an earlier training in ``out``.
 
     Raises:
-        InputError: the record is missing, malformed, or of a training that was stopped or resumed: a snapshot does not
+        InputError: the record is missing or malformed, or the training was stopped or resumed: a snapshot does not
             keep dropout's random numbers.
         DatabaseError: an LMDB is gone or holds other samples.
-        OutputExistsError: ``out`` holds a training, and not ``force``.
+        OutputExistsError: ``out`` holds a training and ``force`` is false.
     """
     record_file, out = Path(record_file), Path(out)
     record = _read(record_file)
@@ -74,11 +75,16 @@ def reproduce(record_file: str | Path, out: str | Path, force: bool = False) -> 
 
 
 def _as_many_threads(record: TrainingRecord) -> threadpool_limits:
-    """Of BLAS, as the training had."""
+    """Limit BLAS to as many threads as the training had."""
     return threadpool_limits(max((library.num_threads for library in record.blas), default=None), "blas")
 
 
 def _read(path: Path) -> TrainingRecord:
+    """Read the record of a training that can be repeated.
+
+    Raises:
+        InputError: see `reproduce`.
+    """
     existing(path, "record", "it is run.json in the folder of a training")
     record = read_json(path, TrainingRecord, InputError, "give the run.json of a training by `nbcad train`")
     if not record.finished:
@@ -90,17 +96,18 @@ def _read(path: Path) -> TrainingRecord:
 
 
 def _check_data(record: TrainingRecord) -> None:
+    """Raise `DatabaseError` if an LMDB is gone or holds other samples than the training was given."""
     for source, expected in record.sha256.items():
         if source in ("solver", "net", WEIGHTS):
             continue
         with at_root():
             found = lmdb_io.fingerprint(source)
         if found != expected:
-            raise DatabaseError(f"LMDB {source} holds other samples than the training was given; make it as it was")
+            raise DatabaseError(f"LMDB {source} holds other samples than the training was given; restore it")
 
 
 def _write_files(record: TrainingRecord, out: Path) -> Path:
-    """Net and solver of the record into ``out``; the solver names that net."""
+    """Write net and solver of the record into ``out``, and return the path of the solver, which names that net."""
     out.mkdir(parents=True, exist_ok=True)
     net = out / "given_net.prototxt"
     net.write_text(record.text.net)
@@ -115,6 +122,7 @@ def _write_files(record: TrainingRecord, out: Path) -> Path:
 
 
 def _difference(one: Path, other: Path) -> float | None:
+    """Return the largest difference of two caffemodels' weights; None if their blobs have other shapes."""
     first, second = caffe_net.read_weights(one), caffe_net.read_weights(other)
     if {name: [b.shape for b in blobs] for name, blobs in first.items()} != {
         name: [b.shape for b in blobs] for name, blobs in second.items()

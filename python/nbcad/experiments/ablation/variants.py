@@ -1,4 +1,4 @@
-"""What is varied: each variant is the shipped net and solver with a few lines of text changed."""
+"""The variants of the ablation: each is the shipped net and solver with a few lines of text changed."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from nbcad.experiments.ablation import DATASETS, PHANTOM
 from nbcad.runtime.paths import BEYOND_PAPER, ORGAN_NET, SOLVERS, STAGE_NET, from_root
 from nbcad.samples.splitting import BY_IMAGE, BY_PATIENT
 
-Edit = tuple[str, str]  # a regular expression, and what stands in place of each of its matches
+Edit = tuple[str, str]  # a regular expression and the replacement of its matches
 
 ORGAN, STAGE = "organ", "stage"
 
@@ -25,7 +25,7 @@ ENHANCEMENT = "enhancement on and off"
 SPLIT = "image-wise against patient-wise split"
 QUESTIONS = (ACTIVATION, SCHEDULE, START, DECAY, SIGN, WIDTH, ENHANCEMENT, SPLIT)
 
-# What an SVM is fitted on.
+# Inputs of the SVMs.
 FC7, POOL3, PIXELS = "fc7", "pool3", "pixels"
 UNTRAINED = "_untrained"
 FC7_UNTRAINED, POOL3_UNTRAINED = FC7 + UNTRAINED, POOL3 + UNTRAINED
@@ -41,6 +41,7 @@ _NARROW = (r"num_output: 1024 .*", f"num_output: 64{_VARIED}")
 
 
 def _decay(value: float) -> Edit:
+    """Return the edit that sets the weight decay."""
     return r"weight_decay: .*", f"weight_decay: {value}{_VARIED}"
 
 
@@ -49,13 +50,13 @@ class Variant:
     """One net, one solver and one way of making the images."""
 
     name: str
-    question: str | None = None  # that it answers; None: others are compared with it
-    against: str | None = None  # name of the variant that it is compared with
+    question: str | None = None  # which it answers; None: it is only compared with
+    against: str | None = None  # name of the variant to compare it with
     task: str = ORGAN
     net: tuple[Edit, ...] = ()
     solver: tuple[Edit, ...] = ()
-    solver_file: Path | None = None  # None: the paper's
-    svms: tuple[str, ...] = (FC7,)  # of `FEATURES`
+    solver_file: Path | None = None  # None: the paper's solver
+    svms: tuple[str, ...] = (FC7,)  # inputs among `FEATURES`
     enhanced: bool = True
     split_by: str = BY_PATIENT
     datasets: tuple[str, ...] = DATASETS
@@ -63,18 +64,21 @@ class Variant:
     def write(self, folder: Path, lmdbs: Path, classes: int, size: int, seed: int = 1) -> dict[str, Path]:
         """Write the variant's ``train_val``, ``deploy`` and ``solver`` prototxt.
 
-        Besides the variant's own edits only what the data need is changed: where they lie, how many classes they have,
-        how large they are, the seed; and no snapshots are taken.
+        Besides the variant's own edits, they differ from the shipped files only in the path of the data, the number of
+        classes, the size of the images and the seed; and no snapshots are taken.
 
         Args:
-            folder: where to.
+            folder: of the files.
             lmdbs: folder of the LMDBs ``<task>_train`` and ``<task>_val``.
-            classes: outputs of the net.
+            classes: number of outputs of the net.
             size: pixels along one side of its input.
-            seed: Caffe's.
+            seed: of Caffe's random numbers.
+
+        Returns:
+            The paths of the files, by the names above.
 
         Raises:
-            ModelError: an edit fits nowhere in the shipped file.
+            ModelError: the pattern of an edit has no match in the shipped file.
         """
         written = {kind: folder / f"{kind}.prototxt" for kind in ("train_val", "deploy", "solver")}
         outputs = (_OUTPUTS[self.task], f"num_output: {classes}")
@@ -94,13 +98,18 @@ class Variant:
         return written
 
     def _shipped(self, kind: str) -> Path:
+        """Return the shipped file of a kind."""
         if kind == "solver":
             return self.solver_file or SOLVERS / f"{self.task}_solver.prototxt"
         return {ORGAN: ORGAN_NET, STAGE: STAGE_NET}[self.task] / f"{kind}.prototxt"
 
 
 def _edited(path: Path, edits: Iterable[Edit]) -> str:
-    """A shipped file's text with every edit made."""
+    """Return the text of a shipped file with every edit made.
+
+    Raises:
+        ModelError: the pattern of an edit has no match.
+    """
     text = path.read_text()
     for pattern, replacement in edits:
         text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
