@@ -70,17 +70,17 @@ class Secrets:
     key: bytes
 
     def uid(self, uid: str) -> str:
-        """A UID of the same meaning; those that the standard itself defines stay."""
+        """Return a UID that replaces another; those that the standard itself defines stay."""
         if not uid or uid.startswith("1.2.840.10008."):
             return uid
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', uid)[:16], version=5).int}"
 
     def patient(self, patient: str) -> str:
-        """A pseudonym of 16 hexadecimal digits."""
+        """Return a patient's pseudonym of 16 hexadecimal digits."""
         return self._digest("patient", patient)[:8].hex()
 
     def shift(self, patient: str) -> timedelta:
-        """How far the dates of a patient move into the past."""
+        """Return how far a patient's dates move into the past."""
         number = int.from_bytes(self._digest("dates", patient)[:8])
         return timedelta(days=-1 - number % LARGEST_SHIFT_DAYS)
 
@@ -90,7 +90,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What holds for all data sets of one file."""
+    """The rules for all data sets of one file."""
 
     secrets: Secrets
     shift: timedelta
@@ -100,7 +100,7 @@ class _Rules:
 
 @dataclass(frozen=True)
 class _Written:
-    """Of what copies were written."""
+    """The images and series of which copies were written."""
 
     images: dict[str, str] = field(default_factory=dict)  # path by SOP Instance UID
     patients: set[str] = field(default_factory=set)  # Patient IDs
@@ -108,7 +108,7 @@ class _Written:
 
 @dataclass(frozen=True)
 class Tables:
-    """What is known of the images, in CSVs that are to be copied with them."""
+    """The CSVs that describe the images and are copied with them."""
 
     annotations: Path | None = None  # as in `annotations`
     patients: Path | None = None  # with the columns ``patient_id``, ``stage`` and, if wished, ``organ``
@@ -159,7 +159,7 @@ def deidentify(
 
 
 def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> None:
-    """De-identify a data set in place; pixels and geometry stay as they are.
+    """De-identify a data set in place, without touching pixels and geometry.
 
     Raises:
         ValueError, TypeError, ...: an element cannot be read.
@@ -183,7 +183,7 @@ def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> Non
 
 
 def reason_against(dataset: Dataset) -> Message:
-    """Why an object cannot be de-identified here, naming the tag; empty if it can."""
+    """Return why an object cannot be de-identified here, naming the tag; empty if it can."""
     sop_class = dataset.get("SOPClassUID")
     if sop_class not in STORED:
         name = getattr(sop_class, "name", sop_class)
@@ -233,7 +233,7 @@ def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool
 
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:
-    """Anew, so that nothing of the sender's stays."""
+    """Return a new file meta group, so that nothing of the sender's stays."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -273,7 +273,7 @@ def _actions() -> dict[tuple[int, int], str]:
 
 
 def profile_action(tag: BaseTag) -> str:
-    """What the basic profile does with an attribute; empty: it stays."""
+    """Return the basic profile's action for an attribute; empty if it stays."""
     curve_or_overlay = tag.group & 0xFF00 in (0x5000, 0x6000)  # whole: planes without their data are of no use
     padding_or_signature = tag.group in (0xFFFA, 0xFFFC) or tag == 0x4FFE0001
     if tag.is_private or curve_or_overlay or padding_or_signature or not dictionary_has_tag(tag):
@@ -323,7 +323,7 @@ def _each(element: DataElement, replace: Callable[[str], str]) -> None:
 
 
 def moved_date(text: str, vr: str, shift: timedelta) -> str:
-    """A DA or DT value on another day, a TM value as it is; empty where that cannot be told."""
+    """Move a DA or DT value to another day, and keep a TM value; empty where that is impossible."""
     text = text.strip()
     if vr == "TM":
         return text if re.fullmatch(r"\d{2}(:?\d{2}){0,2}(\.\d{1,6})?", text) else ""

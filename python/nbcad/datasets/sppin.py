@@ -39,7 +39,7 @@ _SAME_PLACE_MM = 1e-2
 
 @dataclass
 class Converted:
-    """What became of every file, and one line for each examination."""
+    """The fate of every file, and one line for each examination."""
 
     files: dict[Path, tuple[str, str]] = field(default_factory=dict)  # status and reason
     examinations: list[str] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _same_grid(one: sitk.Image, other: sitk.Image) -> bool:
 
 
 def _write_series(name: Path, role: str, number: int, volume: sitk.Image, out: Path) -> list[Dataset]:
-    """One volume as an MR series, a file for each layer; DICOM PS3.3 A.4."""
+    """Write one volume as an MR series, a file for each layer; DICOM PS3.3 A.4."""
     folder = out / name / role.replace(" ", "_")
     folder.mkdir(parents=True)
     stored, slope, intercept = _stored(sitk.GetArrayFromImage(volume))
@@ -167,7 +167,7 @@ def _write_series(name: Path, role: str, number: int, volume: sitk.Image, out: P
 
 
 def _header(name: Path, role: str, number: int) -> Dataset:
-    """What the images of a series share; what the volume does not tell is empty where the standard allows it."""
+    """Return the header that a series' images share; unknown values are empty where the standard allows it."""
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 192"
     header.SOPClassUID, header.Modality = MRImageStorage, "MR"

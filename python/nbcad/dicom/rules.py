@@ -18,7 +18,7 @@ _PLANES = ("axial", "coronal", "sagittal", _UNKNOWN)
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a series is taken, and why."""
+    """The decision whether a series is taken, with its reason."""
 
     rule: str  # that took it, or that refused it; several are joined by "; "
     reason: Message  # why it is not taken; empty if it is

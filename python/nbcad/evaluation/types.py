@@ -83,7 +83,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFigures:
-    """Whether a probability p comes true in a share p of the cases."""
+    """The calibration: a probability p should come true in a share p of the cases."""
 
     brier: Figure
     over_confidence: Figure

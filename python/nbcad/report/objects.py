@@ -52,7 +52,7 @@ class SeriesReport:
 
 
 def reason_against(analysed: SeriesReport) -> Message:
-    """Why no object can be written that belongs to a series' patient and study, or refers to its images; or nothing."""
+    """Return why DICOM objects cannot be written for a series (invalid UID, patient ID that cannot be copied), or nothing."""
     series = analysed.analysis.series
     uids = [("StudyInstanceUID", series.study_uid), ("SeriesInstanceUID", series.series_uid)]
     uids += [("SOPInstanceUID", image.sop_uid) for image in analysed.analysis.slices]

@@ -52,7 +52,7 @@ class LogRow:
 
     @classmethod
     def of(cls, cells: dict[str, str]) -> "LogRow":
-        """As it stands in the file."""
+        """Return a line of the file as a row."""
         loss, accuracy = (float(cells[name]) if cells[name] else None for name in ("test_loss", "test_accuracy"))
         return cls(
             iteration=int(cells["iteration"]),
@@ -69,7 +69,7 @@ LOG_HEADER = [field.name for field in fields(LogRow)]
 
 @dataclass
 class Result:
-    """What a training left behind."""
+    """The results of a training."""
 
     iteration: int
     finished: bool
@@ -137,7 +137,7 @@ def _train(solver_file: str, run: Path, device: str, max_iter: int | None, resum
 
 
 def _data_sources(solver: caffe_pb2.SolverParameter) -> list[str]:
-    """LMDBs that Caffe will open: those of the Data layers that the net has while it is trained or tested."""
+    """Return the LMDBs that Caffe will open: those of the net's Data layers in training or testing."""
     if not solver.net:
         raise ModelError("the solver names no net")
     states = _states(solver)
@@ -146,7 +146,7 @@ def _data_sources(solver: caffe_pb2.SolverParameter) -> list[str]:
 
 
 def _states(solver: caffe_pb2.SolverParameter) -> list[caffe_pb2.NetState]:
-    """In which the net is trained and tested."""
+    """Return the states in which the net is trained and tested."""
     train = caffe_pb2.NetState(phase=caffe_pb2.TRAIN, stage=solver.train_state.stage)
     tests = [caffe_pb2.NetState(phase=caffe_pb2.TEST, stage=state.stage) for state in solver.test_state]
     return [train, *(tests or [caffe_pb2.NetState(phase=caffe_pb2.TEST)])]
@@ -195,7 +195,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _make_solver(given: caffe_pb2.SolverParameter, run: Path, device: str, max_iter: int | None) -> caffe.SGDSolver:
-    """Caffe's solver with the given numbers; only testing and snapshots are the driver's, which logs and verifies."""
+    """Return Caffe's solver with the given numbers; only testing and snapshots are left to the driver."""
     used = caffe_pb2.SolverParameter()
     used.CopyFrom(given)
     used.max_iter = max_iter or given.max_iter
@@ -336,7 +336,7 @@ def _resume(solver: caffe.SGDSolver, run: Path) -> list[LogRow]:
 
 
 def plot_curves(log: list[LogRow], path: Path, title: str) -> None:
-    """Loss, accuracy and learning rate over the iterations, as a PNG."""
+    """Plot loss, accuracy and learning rate over the iterations, as a PNG."""
     with plt.rc_context({"axes.grid": True, "grid.alpha": 0.3}):
         figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
     for name, axes, label in (

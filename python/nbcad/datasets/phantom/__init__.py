@@ -89,7 +89,7 @@ def generate(
 
 
 def make_anatomy(patient: Patient) -> Anatomy:
-    """One patient's anatomy with its lesions; it does not depend on the vendor."""
+    """Return one patient's anatomy with its lesions, which does not depend on the vendor."""
     canvas, levels = build(patient.child(), patient.rng(Purpose.ANATOMY))
     tumours = lesions.paint(canvas, levels, patient.stage, patient.site, patient.rng(Purpose.LESIONS))
     return Anatomy(canvas.child, levels, canvas.labels, tumours.lesions, canvas.origin, canvas.step, tumours.names)

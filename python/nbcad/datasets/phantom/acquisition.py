@@ -16,7 +16,7 @@ MIN_LESION_MM2 = 40.0  # nor one that a reader would take for noise: 7 mm across
 
 @dataclass(frozen=True)
 class Scan:
-    """How the patient lay and how the slices were set; shared by all series of a study."""
+    """The position of the patient and of the slices, shared by all series of a study."""
 
     patient_to_anatomy: np.ndarray  # (3, 3) rotation; axes x, y, z
     offset: np.ndarray  # (3,) patient coordinates of the anatomy's origin, mm (DICOM LPS)
@@ -170,7 +170,7 @@ def lesion_boxes(lesions: np.ndarray, pixel_mm: float) -> list[tuple[int, int, i
 
 
 def region(anatomy: Anatomy, scan: Scan, number: int) -> str:
-    """Region of a slice, counted from the lowest, by its height in the body's middle; empty outside or at a border."""
+    """Return a slice's region by its height in the body's middle; empty outside or at a border."""
     point = scan.centre + number * scan.spacing * scan.axes[2]
     height = float((scan.patient_to_anatomy @ (point - scan.offset))[2])
     levels, trunk = anatomy.levels, anatomy.child.trunk

@@ -29,7 +29,7 @@ _TRUNK = (190, 225, 255, 300, 345, 390, 435)
 
 @dataclass(frozen=True)
 class Child:
-    """Who is imaged."""
+    """The child that is imaged."""
 
     age_months: int
     sex: str  # "M" or "F"
@@ -41,7 +41,7 @@ class Child:
 
     @classmethod
     def of_age(cls, age_months: int, rng: np.random.Generator) -> "Child":
-        """A child of this age, of their own build."""
+        """Return a child of this age with a build of their own."""
         build, height = np.exp(rng.normal(0, 0.06, 2))
         depth = np.exp(rng.normal(0, 0.06))
         width = float(np.interp(age_months, _AGES, _HALF_WIDTH))
@@ -112,7 +112,7 @@ class Canvas:
         self.labels = np.zeros(self.shape, np.uint8)
 
     def box(self, centre: Triple, radii: Triple) -> Part:
-        """The voxels within ``radii`` of ``centre``, with a margin."""
+        """Return the voxels within ``radii`` of ``centre``, with a margin."""
         found = []
         for axis, c, r, margin in zip(self.axes, centre, radii, (0.03, 0.12, 0.12), strict=True):
             first, last = np.searchsorted(axis, (c - r * 1.15 - margin, c + r * 1.15 + margin))
@@ -173,7 +173,7 @@ class Canvas:
     def vary(
         self, centre: Triple, radii: Triple, shift: float = 0.04, size: float = 0.1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A patient's own place and size of an organ."""
+        """Vary place and size of an organ for a patient."""
         move = self.rng.normal(0, 1, 3).clip(-2, 2) * np.array([0.25, 1, 1]) * shift
         grow = np.exp(self.rng.normal(0, size, 3).clip(-2 * size, 2 * size))
         return np.asarray(centre) + move, np.asarray(radii) * grow
@@ -205,7 +205,7 @@ def build(child: Child, rng: np.random.Generator) -> tuple[Canvas, Levels]:
 
 
 def _body(canvas: Canvas, levels: Levels) -> None:
-    """Skin, fat, muscle and ribs, and inside them lung above the diaphragm and visceral fat below."""
+    """Paint skin, fat, muscle and ribs, and inside them lung above the diaphragm and visceral fat below."""
     child, rng = canvas.child, canvas.rng
     x, y, z = canvas.x, canvas.y, canvas.z
     heights = (-0.1, 0.0, 0.1, 0.2, 0.33, 0.5, 0.7, 0.85, 0.92, 0.97, 1.1)
@@ -252,7 +252,7 @@ def _arms(canvas: Canvas) -> None:
 
 
 def _thorax(canvas: Canvas, levels: Levels) -> None:
-    """Mediastinum, heart, thymus, the lungs' vessels, trachea and oesophagus."""
+    """Paint mediastinum, heart, thymus, the lungs' vessels, trachea and oesophagus."""
     child, rng = canvas.child, canvas.rng
     lung = (T.LUNG,)
     middle, radii = canvas.vary((0.75, 0.1, 0.0), (0.22, 0.8, 0.19), 0.02)
@@ -308,7 +308,7 @@ def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
 
 
 def _kidney(canvas: Canvas, levels: Levels, side: int) -> None:
-    """One kidney (-1 right, 1 left) in its fat: cortex, pyramids and a more or less filled pelvis."""
+    """Paint one kidney (-1 right, 1 left) in its fat: cortex, pyramids and a more or less filled pelvis."""
     rng = canvas.rng
     height = levels.kidneys - 0.055 + (0.012 if side > 0 else -0.008)  # the left one lies higher
     centre, radii = canvas.vary((height, 0.36, side * 0.44), (0.08, 0.27, 0.19), 0.03, 0.1)
@@ -327,7 +327,7 @@ def _kidney(canvas: Canvas, levels: Levels, side: int) -> None:
 
 
 def _adrenal(canvas: Canvas, levels: Levels, side: int) -> None:
-    """One adrenal gland (-1 right, 1 left) in its fat: two thin limbs."""
+    """Paint one adrenal gland (-1 right, 1 left) in its fat: two thin limbs."""
     gland = np.array([levels.kidneys + 0.065, 0.27, side * 0.3]) + canvas.rng.normal(0, 0.02, 3) * (0.3, 1, 1)
     thick = 2.2 / canvas.child.half_width  # mm
     soft = (*VISCERAL, T.LIVER, T.MUSCLE)
@@ -361,7 +361,7 @@ def _bowel(canvas: Canvas, levels: Levels) -> None:
 
 
 def _pelvis(canvas: Canvas) -> None:
-    """Bladder, rectum, bones of the pelvis and the hips, and iliopsoas."""
+    """Paint bladder, rectum, bones of the pelvis and the hips, and iliopsoas."""
     rng, size = canvas.rng, canvas.child.half_width
     full = rng.uniform(0.7, 1.5)
     centre, radii = canvas.vary((0.055 + 0.02 * full, -0.35, 0.0), (0.045, 0.3, 0.32), 0.02, 0.1)

@@ -29,13 +29,13 @@ _BIRTH_WEIGHT_KG, _GROWTH_KG_A_MONTH = 3.5, 0.24  # mean gain up to 12 years
 
 
 def uid(*parts: object) -> str:
-    """A UID made from ``parts`` alone, under the root for UUIDs (DICOM PS3.5 B.2)."""
+    """Return a UID made from ``parts`` alone, under the root for UUIDs (DICOM PS3.5 B.2)."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def study_header(patient: Patient, child: Child, scanner: Scanner) -> Dataset:
-    """Patient, study, equipment and frame of reference: what all images of a study share."""
+    """Return the header that all images of a study share: patient, study, equipment, frame of reference."""
     patient_id = patient.patient_id
     rng = np.random.default_rng([patient.seed, patient.number + 1, _DATES])
     study_date = date(2018, 1, 1) + timedelta(days=int(rng.integers(0, 360)))
@@ -101,14 +101,14 @@ def add_series(header: Dataset, scan: Scan, scanner: Scanner, protocol: Protocol
 
 
 def _variant(protocol: Protocol) -> str:
-    """(0018,0021) Sequence Variant: spoiled, segmented k-space or none (PS3.3 C.8.3.1)."""
+    """Return (0018,0021) Sequence Variant: spoiled, segmented k-space or none (PS3.3 C.8.3.1)."""
     if protocol.sequence.technique == GRE:
         return "SP"
     return "SK" if _ECHO_TRAIN[protocol.contrast] > 1 else "NONE"
 
 
 class Placement:
-    """How canonical slices are turned for storing, and where the stored pixels then lie (PS3.3 C.7.6.2)."""
+    """The turn of canonical slices for storing, and the place of the stored pixels (PS3.3 C.7.6.2)."""
 
     def __init__(self, scan: Scan, images: Images):
         self.scan, self.images = scan, images
@@ -119,7 +119,7 @@ class Placement:
         self.along_column = -along_column if scan.flips[0] else along_column
 
     def turn(self, image: np.ndarray) -> np.ndarray:
-        """A canonical slice as it is stored, shape (rows, columns)."""
+        """Turn a canonical slice into a stored one, shape (rows, columns)."""
         turned = image.T if self.scan.transposed else image
         flip_rows, flip_columns = self.scan.flips
         return turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

@@ -104,7 +104,7 @@ class Tumours:
         return smooth_noise(self.rng, shape, coarse)
 
     def _encase_vessel(self, centre: Triple, radii: np.ndarray) -> None:
-        """A flow void through the lesion; still part of its cross-section."""
+        """Draw a flow void through the lesion, which stays part of its cross-section."""
         points = np.asarray(centre) + self.rng.uniform(-0.6, 0.6, (4, 3)) * radii
         points = points[np.argsort(points[:, 0])]
         radius = self.rng.uniform(0.025, 0.04) * self.canvas.child.half_width
@@ -112,7 +112,7 @@ class Tumours:
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part: what is spared must not leave a lesion in pieces."""
+    """Keep the largest connected part, so that spared tissue does not leave a lesion in pieces."""
     parts, count = label(mask)
     return mask if count < 2 else parts == 1 + np.argmax(np.bincount(parts[parts > 0])[1:])
 
@@ -152,7 +152,7 @@ def paint(canvas: Canvas, levels: Levels, stage: str, site: str, rng: np.random.
 
 
 def primary_place(levels: Levels, site: str, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Centre of a primary on one side (-1 right, 1 left), relative (z, y, x)."""
+    """Return the centre of a primary on one side (-1 right, 1 left), relative (z, y, x)."""
     if site == "adrenal":
         height, depth, lateral = levels.kidneys + rng.uniform(0.045, 0.085), 0.24, 0.34
     elif site == "retroperitoneum":
@@ -163,7 +163,7 @@ def primary_place(levels: Levels, site: str, side: int, rng: np.random.Generator
 
 
 def _distant(tumours: Tumours, rng: np.random.Generator) -> None:
-    """Lesions in vertebrae, pelvic bone and distant lymph nodes, at least about 14 mm across."""
+    """Paint lesions in vertebrae, pelvic bone and distant lymph nodes, at least about 14 mm across."""
     growth = max(1.0, tumours.canvas.child.half_width / 95)  # infants' are not smaller than small children's
     places = {
         "vertebra": (rng.uniform(0.2, 0.85), 0.45, rng.uniform(-0.06, 0.06)),
@@ -181,7 +181,7 @@ def _distant(tumours: Tumours, rng: np.random.Generator) -> None:
 
 
 def _liver_nodules(tumours: Tumours, levels: Levels, rng: np.random.Generator) -> None:
-    """Up to ``_NODULES`` nodules throughout the liver, each apart from the others."""
+    """Paint up to ``_NODULES`` nodules throughout the liver, each apart from the others."""
     canvas = tumours.canvas
     liver = np.argwhere(canvas.labels == T.LIVER)
     taken: list[np.ndarray] = []

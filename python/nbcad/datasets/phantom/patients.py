@@ -13,7 +13,7 @@ _OLDEST_MONTHS = 144
 
 
 class Purpose(IntEnum):
-    """What a patient's random numbers are drawn for; more of them for one purpose leave the others as they are."""
+    """The purposes of a patient's random numbers; drawing more for one leaves the others as they are."""
 
     CHILD = 0
     ANATOMY = 1
@@ -24,7 +24,7 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class Patient:
-    """Who is generated: fixed by the seed and the patient's number alone."""
+    """A generated patient, fixed by the seed and the patient's number alone."""
 
     seed: int
     number: int  # from 0
@@ -34,7 +34,7 @@ class Patient:
 
     @property
     def patient_id(self) -> str:
-        """(0010,0020) Patient ID."""
+        """Return (0010,0020) Patient ID."""
         return f"PHANTOM{self.number + 1:04d}"
 
     def rng(self, purpose: Purpose) -> np.random.Generator:
@@ -42,7 +42,7 @@ class Patient:
         return np.random.default_rng([self.seed, self.number, int(purpose)])
 
     def child(self) -> Child:
-        """Age, sex and body; the age agrees with the stage."""
+        """Draw age, sex and body; the age agrees with the stage."""
         rng = self.rng(Purpose.CHILD)
         if self.stage == "MS":
             return Child.of_age(int(rng.integers(0, MS_BELOW_MONTHS)), rng)
@@ -51,7 +51,7 @@ class Patient:
 
 
 def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = VENDORS) -> list[Patient]:
-    """Stage, primary site and vendor of each patient, in the shares of `lesions.STAGE_SHARES` at every length.
+    """List stage, primary site and vendor of each patient, in the shares of `lesions.STAGE_SHARES` at any length.
 
     Each next patient gets the stage that lags most behind its share, and so for sites within a stage; within a stage
     the vendors take turns.

@@ -106,7 +106,7 @@ class Tissues:
 
     @classmethod
     def typical(cls) -> "Tissues":
-        """The literature's values at 1.5 T."""
+        """Return the literature's values at 1.5 T."""
         return cls(*np.array([_PROPERTIES[t] for t in Tissue], dtype=float).T)
 
     @classmethod
@@ -121,7 +121,7 @@ class Tissues:
 
 @dataclass(frozen=True)
 class Sequence:
-    """What the signal depends on."""
+    """The parameters of a sequence that the signal depends on."""
 
     technique: str  # SPIN_ECHO or GRE, as in (0018,0020) Scanning Sequence
     repetition_ms: float
@@ -153,7 +153,7 @@ def signal(tissues: Tissues, sequence: Sequence, field_tesla: float) -> np.ndarr
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], coarse: tuple[int, ...]) -> np.ndarray:
-    """A smooth random field of unit variance: ``coarse`` normal numbers, interpolated without kinks to ``shape``.
+    """Return a smooth random field of unit variance: ``coarse`` normal numbers, interpolated to ``shape``.
 
     Returns:
         float32, shape ``shape`` (two or three axes).
@@ -205,7 +205,7 @@ def add_rician_noise(images: np.ndarray, rng: np.random.Generator, deviation: fl
 
 
 def blur(images: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
-    """The point spread in plane, in place: a Gaussian of ``sigma`` (rows, columns) pixels."""
+    """Apply the point spread in plane, in place: a Gaussian of ``sigma`` (rows, columns) pixels."""
     for image in images:
         cv2.GaussianBlur(image, (0, 0), sigmaX=sigma[1], sigmaY=sigma[0], dst=image, borderType=cv2.BORDER_REFLECT)
     return images

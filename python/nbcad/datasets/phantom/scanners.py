@@ -95,7 +95,7 @@ class Protocol:
 
 
 def protocols(scanner: Scanner, rng: np.random.Generator) -> list[Protocol]:
-    """The series of one study: axial T2, axial T1, diffusion with b 0 and with b 1000 s/mm2."""
+    """Return the series of one study: axial T2, axial T1, diffusion with b 0 and with b 1000 s/mm2."""
     noise, ghosts = rng.uniform(*scanner.noise), rng.uniform(*scanner.ghosts)
     t2 = Sequence(
         SPIN_ECHO,
