@@ -52,7 +52,7 @@ class SeriesReport:
 
 
 def reason_against(analysed: SeriesReport) -> Message:
-    """Return why DICOM objects cannot be written for a series (invalid UID, patient ID that cannot be copied), or nothing."""
+    """Return why no DICOM objects can be written for a series: an invalid UID or a patient ID that cannot be copied."""
     series = analysed.analysis.series
     uids = [("StudyInstanceUID", series.study_uid), ("SeriesInstanceUID", series.series_uid)]
     uids += [("SOPInstanceUID", image.sop_uid) for image in analysed.analysis.slices]
