@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nbcad.runtime import verbosity
 from repository import ROOT, run_tool
 
 pytest.register_assert_rewrite("make_node", "make_objects", "map_work")
@@ -30,6 +31,13 @@ def _run_from_the_root():
     os.chdir(ROOT)
     yield
     os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def _as_usual(monkeypatch):
+    """Leave nothing of what a test chose to be said to the tests after it."""
+    monkeypatch.setattr(verbosity, "_level", verbosity.NORMAL)
+    monkeypatch.setenv(verbosity.VARIABLE, verbosity.NORMAL)
 
 
 @pytest.fixture

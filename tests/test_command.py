@@ -25,7 +25,7 @@ def nbcad(folder, *words, **environment) -> subprocess.CompletedProcess:
 @pytest.fixture
 def ended(capsys, monkeypatch):
     """Return a function that gives exit code, stdout and stderr of some words."""
-    monkeypatch.setenv(verbosity._VARIABLE, verbosity.NORMAL)
+    monkeypatch.setenv(verbosity.VARIABLE, verbosity.NORMAL)
 
     def run(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:
@@ -108,7 +108,7 @@ def test_version_tells_what_each_trained_model_is(flow, tmp_path):
     assert "cannot be read" in next(about.trained(tmp_path))
 
 
-def test_version_where_caffe_is_not_built_is_told_from_the_folder_of_its_name(ended, monkeypatch):
+def test_version_takes_no_folder_named_caffe_for_a_built_caffe(ended, monkeypatch):
     class Folder:
         origin = None
 

@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if place is not None and _COMPLETING not in os.environ:
         words[place] = words[place].replace("_", "-")
         named = (words[place],) if words[place] in STEPS else ()
-    parser = _parser(named)
+    parser = build_parser(named)
     if _COMPLETING in os.environ:
         import argcomplete
 
@@ -68,7 +68,7 @@ class _Command(argparse.ArgumentParser):
         return super().format_help()
 
 
-def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
+def build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
     """Return the parser of the whole command, with some of the steps."""
     parser = _Command("nbcad", _USAGE, description=_DESCRIPTION, formatter_class=cli.Help)
     parser.add_argument(

@@ -82,13 +82,13 @@ def test_help_is_the_same_in_every_folder(step, helped, tmp_path, monkeypatch):
 def test_examples_are_valid_command_lines(step):
     for program, name, *words in _examples(step):
         assert (program, name) == ("nbcad", step)
-        command._parser([step]).parse_args([name, *words])
+        command.build_parser([step]).parse_args([name, *words])
 
 
 def test_defaults_are_the_repository_s_folders_wherever_the_user_stands(helped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "(default: data/lmdb of the repository)" in helped("make-lmdb")
-    options = command._parser(["make-lmdb"]).parse_args(["make-lmdb"])
+    options = command.build_parser(["make-lmdb"]).parse_args(["make-lmdb"])
     assert (options.out, options.database) == (ROOT / "data/lmdb", ROOT / "data/samples.sqlite")
 
 

@@ -13,10 +13,8 @@ from nbcad.runtime.progress import progress
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
-    """Nothing of a test is left in the process."""
-    monkeypatch.setattr(verbosity, "_level", verbosity.NORMAL)
-    monkeypatch.delenv(verbosity._VARIABLE, raising=False)
-    monkeypatch.setattr("sys.warnoptions", ["error"])  # pytest's filters stay
+    """Keep pytest's filters of warnings."""
+    monkeypatch.setattr("sys.warnoptions", ["error"])
 
 
 def _say() -> None:

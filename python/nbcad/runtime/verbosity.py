@@ -8,16 +8,16 @@ import sys
 import warnings
 
 QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
-_VARIABLE = "NBCAD_VERBOSITY"  # by which a step that another step starts says as much
+VARIABLE = "NBCAD_VERBOSITY"  # by which a step that another step starts says as much
 _level = NORMAL
 
 
 def choose(wanted: str | None) -> None:
     """Let this process, and the steps that it starts, say as much as one of the levels; None: as they were told to."""
     global _level
-    inherited = os.environ.get(_VARIABLE, NORMAL)
+    inherited = os.environ.get(VARIABLE, NORMAL)
     _level = wanted or (inherited if inherited in (QUIET, VERBOSE) else NORMAL)
-    os.environ[_VARIABLE] = _level
+    os.environ[VARIABLE] = _level
     if _level == QUIET and not sys.warnoptions:
         warnings.simplefilter("ignore")
 
