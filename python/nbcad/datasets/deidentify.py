@@ -1,15 +1,14 @@
 """De-identified copies of MR archives by DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 
-What becomes of an attribute is looked up in table E.1-1, as dicom-anonymizer carries it; how it is done is told here,
-with these options of the profile:
+The action for each attribute comes from table E.1-1, which dicom-anonymizer carries; this module carries it out, with
+these options of the profile:
 
-- Retain Longitudinal Temporal Information With Modified Dates: a patient's dates move by one secret number of days;
-- Clean Descriptors: of Series Description, Protocol Name and ROI Name those words stay that name a kind of image, or a
-  tumour;
+- Retain Longitudinal Temporal Information With Modified Dates: a patient's dates move by one secret number of days.
+- Clean Descriptors: Series Description, Protocol Name and ROI Name keep words that name a kind of image or a tumour.
 - Retain Patient Characteristics, if asked for: age, sex, size and weight stay (stage MS of INRGSS needs the age).
 
 UIDs and patient IDs are replaced under a secret key, so that several copies made with one key fit together. Images with
-text in their pixels are refused, and so is whatever is neither MR nor the segmentation of one.
+text in their pixels are refused, and so are objects that are neither MR images nor outlines on them.
 """
 
 import csv
@@ -50,7 +49,7 @@ LARGEST_SHIFT_DAYS = 3650
 CHARACTERISTICS = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
 DESCRIPTORS = ("SeriesDescription", "ProtocolName", "ROIName")
 PATIENTS_HEADER = ["patient_id", "stage", "organ"]
-KEPT_WORDS = re.compile(  # how an image was made, or what is outlined on it
+KEPT_WORDS = re.compile(  # the technique of an image, or a structure outlined on it
     r"[23]d|t[12]w?|t2star|pdw?|dwi|diff|diffusion|adc|dti|trace|b-?\d{1,4}|ir|se|fse|tse|gre|ffe|tfe|epi|ep2d|mr|mri"
     r"|flair|stir|haste|ssfse|blade|propeller|multivane|spair|spir|fs|fatsat|dixon|mdixon|ideal|vibe|lava|thrive|trufi"
     r"|fiesta|btfe|tirm|flash|space|cube|vista|ax|axial|tra|trans|transverse|transversal|cor|coronal|sag|sagittal"
@@ -65,12 +64,12 @@ _DATES = ("DA", "DT", "TM")
 
 @dataclass(frozen=True)
 class Secrets:
-    """Replacements that depend on nothing but a secret key and what they replace."""
+    """Replacements that depend on a secret key and the replaced value alone."""
 
     key: bytes
 
     def uid(self, uid: str) -> str:
-        """Return a UID that replaces another; those that the standard itself defines stay."""
+        """Return the replacement of a UID; UIDs that the standard itself defines stay."""
         if not uid or uid.startswith("1.2.840.10008."):
             return uid
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', uid)[:16], version=5).int}"
@@ -85,6 +84,7 @@ class Secrets:
         return timedelta(days=-1 - number % LARGEST_SHIFT_DAYS)
 
     def _digest(self, purpose: str, text: str) -> bytes:
+        """Return the keyed hash of a text for one purpose."""
         return hmac.digest(self.key, f"{purpose}:{text}".encode(), "sha256")
 
 
@@ -117,19 +117,21 @@ class Tables:
 def deidentify(
     source: Path, out: Path, key: Path, tables: Tables, keep_characteristics: bool, force: bool
 ) -> tuple[list[FileRecord], dict[str, int]]:
-    """Write a de-identified copy of every file below ``source`` that can be: ``out``/dicom/patient/series/image.dcm.
+    """Write a de-identified copy of every file below ``source`` that can be de-identified.
+
+    The copies are ``out``/dicom/PATIENT/SERIES/IMAGE.dcm.
 
     Args:
         source: folder or file.
         out: folder of the copies, replaced as a whole.
-        key: the secret; made if it is not there. Who has it can tell which patient a copy is of.
-        tables: of which ``out``/annotations.csv and ``out``/patients.csv are written for the copies.
+        key: file of the secret, created if it is missing. Anyone who has it can recognise the patient of a copy.
+        tables: CSVs from which ``out``/annotations.csv and ``out``/patients.csv are written for the copies.
         keep_characteristics: keep age, sex, size and weight.
-        force: replace ``out`` if it is there.
+        force: replace ``out`` if it exists.
 
     Returns:
-        What became of each file (`USED` or `REFUSED` with the reason), and by the name of each CSV how many images or
-        patients of it have no copy and were left out.
+        The outcome of each file (`USED`, or `REFUSED` with the reason), and by the name of each CSV the number of its
+        images or patients that have no copy and were left out.
 
     Raises:
         InputError: ``source`` is missing or empty, the key lies within ``out``, or a table is malformed.
@@ -166,7 +168,7 @@ def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> Non
     """
     patient = str(dataset.get("PatientID") or dataset.StudyInstanceUID)
     if keep_characteristics and not dataset.get("PatientAge"):
-        dataset.PatientAge = _age(dataset)  # the birth date, from which it could be told, does not stay
+        dataset.PatientAge = _age(dataset)  # the birth date, from which the age follows, does not stay
     kept = CHARACTERISTICS if keep_characteristics else ()
     _clean(dataset, _Rules(secrets, secrets.shift(patient), kept, _identifiers(dataset)))
     dataset.PatientID, dataset.PatientName = secrets.patient(patient), ""
@@ -205,7 +207,7 @@ def reason_against(dataset: Dataset) -> Message:
 
 
 def _copy(path: Path, folder: Path, secrets: Secrets, keep_characteristics: bool, written: _Written) -> FileRecord:
-    """Copy one file and enter it in ``written``."""
+    """Copy one file, enter it in ``written``, and return its record."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -242,7 +244,20 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
 
 
 def _copy_table(source: Path, target: Path, header: list[str], replaced: dict[str, str]) -> int:
-    """Copy the columns of ``header``, the first one replaced; rows without replacement go, and their number returns."""
+    """Copy the columns of ``header`` from a CSV, and replace the values of the first one.
+
+    Args:
+        source: the CSV.
+        target: its copy.
+        header: names of the columns.
+        replaced: replacements of the first column's values; rows with other values are left out.
+
+    Returns:
+        Number of values that were left out.
+
+    Raises:
+        InputError: the CSV lacks the first column.
+    """
     left_out = set()
     with source.open(newline="", encoding="utf-8-sig") as old, target.open("w", newline="") as new:
         rows = csv.DictReader(old)
@@ -262,7 +277,7 @@ def _copy_table(source: Path, target: Path, header: list[str], replaced: dict[st
 
 @cache
 def _actions() -> dict[tuple[int, int], str]:
-    """Table E.1-1's column of the basic profile, by (group, element): "X", "Z", "X/Z/D", "X/Z/U*", ..."""
+    """Return table E.1-1's column of the basic profile, by (group, element): "X", "Z", "X/Z/D", "X/Z/U*", ..."""
     table = dicom_anonymization_database_selector(TABLE)
     return {
         tag: name.removesuffix("_TAGS").replace("U_STAR", "U*").replace("_", "/")
@@ -274,7 +289,7 @@ def _actions() -> dict[tuple[int, int], str]:
 
 def profile_action(tag: BaseTag) -> str:
     """Return the basic profile's action for an attribute; empty if it stays."""
-    curve_or_overlay = tag.group & 0xFF00 in (0x5000, 0x6000)  # whole: planes without their data are of no use
+    curve_or_overlay = tag.group & 0xFF00 in (0x5000, 0x6000)  # as a whole: planes are useless without their data
     padding_or_signature = tag.group in (0xFFFA, 0xFFFC) or tag == 0x4FFE0001
     if tag.is_private or curve_or_overlay or padding_or_signature or not dictionary_has_tag(tag):
         return "X"
@@ -282,6 +297,7 @@ def profile_action(tag: BaseTag) -> str:
 
 
 def _clean(dataset: Dataset, rules: _Rules) -> None:
+    """Clean every element of a data set or an item in place."""
     for tag in list(dataset.keys()):
         element = dataset[tag]
         action = profile_action(tag)
@@ -306,7 +322,7 @@ def _clean(dataset: Dataset, rules: _Rules) -> None:
 
 
 def _clean_sequence(dataset: Dataset, element: DataElement, action: str, rules: _Rules) -> None:
-    """Sequences that may stay, or only refer to other objects, are cleaned item by item."""
+    """Clean a sequence item by item if it may stay or only refers to other objects; else empty or delete it."""
     if action in ("", "U", "X/Z/U*"):
         for item in element.value:
             _clean(item, rules)
@@ -317,6 +333,7 @@ def _clean_sequence(dataset: Dataset, element: DataElement, action: str, rules: 
 
 
 def _each(element: DataElement, replace: Callable[[str], str]) -> None:
+    """Replace every value of an element."""
     values = element.value if element.VM > 1 else [element.value]
     replaced = [replace(str(value or "")) for value in values]
     element.value = replaced if element.VM > 1 else replaced[0]
@@ -337,7 +354,7 @@ def moved_date(text: str, vr: str, shift: timedelta) -> str:
 
 
 def _age(dataset: Dataset) -> str:
-    """Age at the study as DICOM PS3.5 6.2 writes it (AS), by its dates; empty if they do not tell."""
+    """Return the age at the study as DICOM PS3.5 6.2 writes it (AS); empty if the dates do not tell."""
     dates = [str(dataset.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate")]
     if not all(re.fullmatch(r"\d{8}", text) for text in dates):
         return ""
@@ -348,10 +365,12 @@ def _age(dataset: Dataset) -> str:
 
 
 def _kept_words(text: str) -> str:
+    """Return the words of a text that may stay."""
     return " ".join(word for word in re.split(r"[^0-9A-Za-z-]+|(?<![bB])-", text) if KEPT_WORDS.fullmatch(word))
 
 
 def _dummy(vr: str) -> str | bytes | int:
+    """Return a dummy value that is valid for a value representation."""
     if vr in ("OB", "OW", "OD", "OF", "OL", "OV"):
         return bytes(8)
     if vr in ("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV", "DS", "IS"):
@@ -360,7 +379,7 @@ def _dummy(vr: str) -> str | bytes | int:
 
 
 def _identifiers(dataset: Dataset) -> re.Pattern | None:
-    """Finds the words of all persons' names, and the numbers of patient and examination, in free text."""
+    """Return a pattern of the words of all persons' names and of the numbers of patient and examination, if any."""
     words = set()
     for element in dataset.iterall():
         values = element.value if element.VM > 1 else [element.value]
@@ -374,6 +393,7 @@ def _identifiers(dataset: Dataset) -> re.Pattern | None:
 
 
 def _code_item(code: Code) -> Dataset:
+    """Return the item of a code sequence, DICOM PS3.3 8.8."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
     return item

@@ -1,8 +1,9 @@
-"""Volumes that are no DICOM (.mha, .nii.gz) as MR series with a SEG, in the layout of the SPPIN 2023 challenge.
+"""Conversion of volumes (.mha, .nii.gz) in the layout of the SPPIN 2023 challenge to MR series with a SEG.
 
-SPPIN (sppin.grand-challenge.org): one folder a patient, in it the images T1, T2, b0 and b100, not registered to each
-other, and a mask of the neuroblastoma on the grid of T1. Several examinations of a patient lie in folders of their own.
-The nets see T2, so the mask is put on T2's grid by the scanner's coordinates, nearest neighbour, and the SEG says so.
+SPPIN (sppin.grand-challenge.org) has a folder for each patient, with the images T1, T2, b0 and b100, which are not
+registered to each other, and a mask of the neuroblastoma on the grid of T1. Several examinations of a patient lie in
+folders of their own. The nets see T2: the mask is resampled to its grid in the scanner's coordinates, by nearest
+neighbour, and the SEG says so.
 """
 
 import re
@@ -26,7 +27,7 @@ from nbcad.runtime.files import replacing_folder
 from nbcad.runtime.progress import progress
 
 MASK = "mask"
-# What a file's name says of it; each part of a name ends where letters and digits end.
+# The role of a file by its name; a part of a name ends where letters and digits end.
 _ROLES = {
     MASK: re.compile(r"seg|mask|label|neuroblastoma|(?<![a-z])gt(?![a-z])"),
     "T1": re.compile(r"(?<![a-z0-9])t1(?![0-9])"),
@@ -46,19 +47,20 @@ class Converted:
 
 
 def convert(source: Path, out: Path) -> Converted:
-    """Write all examinations below ``source`` as DICOM: PATIENT/[EXAMINATION/]SERIES/*.dcm, and the mask as SEG.dcm.
+    """Write all examinations below ``source`` as DICOM.
 
-    Patient ID is the name of the patient's folder. UIDs follow from the names, so a second conversion makes the same.
+    The images are PATIENT/[EXAMINATION/]SERIES/*.dcm, and the mask is SEG.dcm beside the series. Patient ID is the name
+    of the patient's folder. UIDs follow from the names, so that a second conversion writes the same files.
 
     Args:
-        source: folder with one folder a patient.
-        out: folder, replaced as a whole.
+        source: folder with a folder for each patient.
+        out: folder of the output, replaced as a whole.
 
     Raises:
-        InputError: there is no examination with T2 and a mask.
+        InputError: ``source`` is not a folder, or no examination has a T2 and a mask.
     """
     if not source.is_dir():
-        raise InputError(f"{source} is no folder; give the one that holds a folder for each patient")
+        raise InputError(f"{source} is not a folder; give the one that holds a folder for each patient")
     converted = Converted()
     folders = sorted({path.parent for path in source.rglob("*") if path.is_file()})
     with replacing_folder(out) as temporary:
@@ -71,7 +73,7 @@ def convert(source: Path, out: Path) -> Converted:
 
 
 def _convert_folder(source: Path, folder: Path, out: Path, converted: Converted) -> None:
-    """Convert one examination; note what became of each file."""
+    """Convert one examination, and record the outcome of each file."""
     roles: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         role = next((name for name, pattern in _ROLES.items() if pattern.search(path.name.lower())), None)
@@ -99,6 +101,11 @@ def _convert_folder(source: Path, folder: Path, out: Path, converted: Converted)
 
 
 def _read(path: Path) -> sitk.Image:
+    """Read a volume.
+
+    Raises:
+        InputError: it cannot be read, or is not a volume of numbers.
+    """
     try:
         volume = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -109,7 +116,11 @@ def _read(path: Path) -> sitk.Image:
 
 
 def _write_examination(name: Path, volumes: dict[str, sitk.Image], out: Path) -> str:
-    """Write the series and the SEG; return what was done with the mask."""
+    """Write the series and the SEG, and return a summary of the series and the mask.
+
+    Raises:
+        InputError: the mask is on the grid of none of the images, or lies outside T2.
+    """
     mask = volumes.pop(MASK) != 0
     drawn_on = next((role for role, volume in volumes.items() if _same_grid(mask, volume)), None)
     if drawn_on is None:
@@ -128,6 +139,7 @@ def _write_examination(name: Path, volumes: dict[str, sitk.Image], out: Path) ->
 
 
 def _same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    """Return whether two volumes have the same grid in the scanner's coordinates."""
     return one.GetSize() == other.GetSize() and all(
         np.allclose(a, b, atol=_SAME_PLACE_MM)
         for a, b in (
@@ -139,7 +151,7 @@ def _same_grid(one: sitk.Image, other: sitk.Image) -> bool:
 
 
 def _write_series(name: Path, role: str, number: int, volume: sitk.Image, out: Path) -> list[Dataset]:
-    """Write one volume as an MR series, a file for each layer; DICOM PS3.3 A.4."""
+    """Write one volume as an MR series with a file for each layer, DICOM PS3.3 A.4, and return the images."""
     folder = out / name / role.replace(" ", "_")
     folder.mkdir(parents=True)
     stored, slope, intercept = _stored(sitk.GetArrayFromImage(volume))
@@ -178,7 +190,7 @@ def _header(name: Path, role: str, number: int) -> Dataset:
         "EchoTime", "RepetitionTime", "EchoTrainLength",
     ):  # fmt: skip
         setattr(header, keyword, None)
-    header.ScanningSequence, header.SequenceVariant = "RM", "NONE"  # "research mode": the volume does not tell
+    header.ScanningSequence, header.SequenceVariant = "RM", "NONE"  # "research mode": the volume does not say
     header.StudyInstanceUID = generate_uid(entropy_srcs=["study", *name.parts])
     header.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", *name.parts])
     header.SeriesInstanceUID = generate_uid(entropy_srcs=["series", *name.parts, role])
@@ -192,9 +204,13 @@ def _header(name: Path, role: str, number: int) -> Dataset:
 
 
 def _stored(values: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Values as int16 or uint16, with the slope and intercept that give them back."""
+    """Return values as int16 or uint16, with the slope and intercept that restore them.
+
+    Raises:
+        InputError: a value is not finite.
+    """
     if not np.isfinite(values).all():
-        raise InputError("a volume has voxels that are no finite numbers")
+        raise InputError("a volume has voxels that are not finite numbers")
     low, high = float(values.min()), float(values.max())
     for kind in (np.uint16, np.int16):
         limits = np.iinfo(kind)
@@ -205,6 +221,15 @@ def _stored(values: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def _write_seg(images: list[Dataset], mask: np.ndarray, name: Path, how: str, path: Path) -> None:
+    """Write a mask on the grid of a series as a SEG, DICOM PS3.3 A.51.
+
+    Args:
+        images: of the series.
+        mask: shape (layers, rows, columns).
+        name: folder of the examination, relative to the source.
+        how: origin of the mask, for the description.
+        path: of the SEG.
+    """
     tumour = SegmentDescription(
         1, "Neuroblastoma", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Neoplasm,
         SegmentAlgorithmTypeValues.MANUAL,
@@ -215,9 +240,10 @@ def _write_seg(images: list[Dataset], mask: np.ndarray, name: Path, how: str, pa
         sop_instance_uid=generate_uid(entropy_srcs=["seg instance", *name.parts]), instance_number=1,
         manufacturer="nbcad", manufacturer_model_name="nbcad.datasets.sppin", software_versions=nbcad.__version__,
         device_serial_number="none", content_description=f"Mask {how}"[:64], content_label="SEGMENTATION",
-        omit_empty_frames=bool(mask.any()),  # a SEG has a frame at least, also after the lesion is gone
+        omit_empty_frames=bool(mask.any()),  # a SEG has at least one frame, even if the lesion is gone
     ).save_as(path)  # fmt: skip
 
 
 def _decimal(value: float) -> DSfloat:
+    """Return a number as a Decimal String of at most 16 characters, DICOM PS3.5 6.2."""
     return DSfloat(float(value), auto_format=True)

@@ -1,8 +1,8 @@
 """A seeded generator of children's abdominal MR with and without neuroblastoma, as DICOM studies with annotations.
 
-The images are drawn and computed; no patient's data are in them. They show what the programs need to be tried on:
-several scanners, sequences, orientations and artefacts, organs and fluids as bright as tumours, and tumours whose look
-follows the INRGSS stage (see `lesions`). How well a program does on them says nothing of how it does on patients.
+The images are drawn and computed, and hold no patient's data. They show the variety on which the programs must be
+tried: several scanners, sequences, orientations and artefacts, organs and fluids as bright as tumours, and tumours that
+look as their INRGSS stage makes them look (see `lesions`). Performance on them says nothing about that on patients.
 """
 
 import csv
@@ -37,7 +37,7 @@ from nbcad.runtime.files import replacing_folder
 from nbcad.runtime.progress import progress
 
 PATIENTS_HEADER = ["patient_id", "stage", "age_months", "sex", "vendor", "primary_site"]
-SLICES = 64  # of a series, at most
+SLICES = 64  # largest number in a series
 
 
 @dataclass
@@ -62,11 +62,11 @@ def generate(
 
     Args:
         out: the folder; replaced as a whole when everything is written.
-        patients: how many.
+        patients: number of patients.
         seed: the same seed, number and vendors give the same bytes, whatever ``workers`` is.
-        vendors: keys of `SCANNERS` to draw from.
-        workers: processes; by default one for each core.
-        max_slices: of a series; fewer slices lie further apart.
+        vendors: keys of `SCANNERS`.
+        workers: number of processes; one per core by default.
+        max_slices: largest number of slices in a series; fewer slices lie further apart.
 
     Raises:
         InputError: a vendor is unknown.
@@ -106,10 +106,10 @@ def make_study(patient: Patient, max_slices: int = SLICES) -> Study:
 
 
 def write_study(study: Study, folder: Path) -> list[list]:
-    """Write a study's files below ``folder``; return its annotation rows.
+    """Write a study's files below ``folder``, and return its annotation rows.
 
-    File names carry neither order nor meaning: they are numbered at random through all series. A row follows
-    `annotations.HEADER`; each image has one for each lesion, or one that says that there is none.
+    File names carry neither order nor meaning: they are numbered at random across all series. A row has the columns of
+    `annotations.HEADER`. Each image has a row for each lesion, or one row that says that there is none.
     """
     patient, scan, scanner = study.patient, study.scan, SCANNERS[study.patient.vendor]
     rng = patient.rng(Purpose.FILES)
@@ -137,7 +137,7 @@ def write_study(study: Study, folder: Path) -> list[list]:
 
 
 def _instance_numbers(scan: Scan, rng: np.random.Generator) -> np.ndarray:
-    """Instance Number of each slice from the lowest on."""
+    """Return the Instance Number of each slice, from the lowest on."""
     numbers = np.arange(1, scan.slices + 1)
     if scan.shuffled:  # interleaved: the odd slices, then the even ones
         numbers = np.argsort(np.argsort(np.arange(scan.slices) % 2, kind="stable")) + 1
@@ -145,8 +145,8 @@ def _instance_numbers(scan: Scan, rng: np.random.Generator) -> np.ndarray:
 
 
 def _generate_one(patient: Patient, folder: Path, max_slices: int) -> tuple[list[list], list]:
-    """Write one patient's study; return its rows of annotations.csv and its row of patients.csv."""
-    cv2.setNumThreads(1)  # the patients are spread over the cores already
+    """Write one patient's study, and return its rows of annotations.csv and its row of patients.csv."""
+    cv2.setNumThreads(1)  # the patients already occupy all cores
     study = make_study(patient, max_slices)
     annotations = write_study(study, folder / "dicom" / patient.patient_id)
     child = study.anatomy.child
@@ -156,6 +156,7 @@ def _generate_one(patient: Patient, folder: Path, max_slices: int) -> tuple[list
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list]) -> None:
+    """Write a CSV."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -1,4 +1,4 @@
-"""From anatomy to the images of one study: geometry of the scan, then signal, artefacts and noise of each series."""
+"""Acquisition of the images of a study: geometry of the scan, then signal, artefacts and noise of each series."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from nbcad.datasets.phantom.anatomy import Anatomy
 from nbcad.datasets.phantom.physics import Tissues
 from nbcad.datasets.phantom.scanners import Protocol, Scanner
 
-MIN_LESION_PIXELS = 6  # a smaller cross-section is not annotated,
-MIN_LESION_MM2 = 40.0  # nor one that a reader would take for noise: 7 mm across
+MIN_LESION_PIXELS = 6  # a smaller cross-section is not annotated
+MIN_LESION_MM2 = 40.0  # 7 mm across; a reader would take a smaller one for noise
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Scan:
 
 
 def plan(anatomy: Anatomy, rng: np.random.Generator, max_slices: int) -> Scan:
-    """Set up the slices of one study, from the pelvis to the thorax; as many as `max_slices` at most."""
+    """Plan the slices of one study, from the pelvis to the thorax, at most ``max_slices``."""
     child = anatomy.child
     roll = _rotation(2, np.deg2rad(rng.normal(0, 6))) @ _rotation(1, np.deg2rad(rng.normal(0, 1.5)))
     tilt = _rotation(0, np.deg2rad(rng.normal(0, 3))) @ _rotation(1, np.deg2rad(rng.normal(0, 2)))
@@ -66,6 +66,7 @@ def plan(anatomy: Anatomy, rng: np.random.Generator, max_slices: int) -> Scan:
 
 
 def _rotation(axis: int, angle: float) -> np.ndarray:
+    """Return the rotation about an axis by an angle in radians, shape (3, 3)."""
     first, second = [n for n in range(3) if n != axis]
     turn = np.eye(3)
     turn[first, first] = turn[second, second] = np.cos(angle)
@@ -97,17 +98,17 @@ def acquire(
     bend = _distortion(shape, rng) if protocol.contrast == "DWI" else None
     images = np.zeros(shape, np.float32)
     filled = []
-    for part in (-0.25, 0.25):  # each half of the thickness is sampled in its middle; a lesion fills both
+    for part in (-0.25, 0.25):  # each half of the thickness is sampled in its middle, and a lesion must fill both
         index = _indices(anatomy, scan, corner + part * scan.thickness * scan.axes[2], shape, pixel, bend)
         images += np.append(volume.ravel(), np.float32(0))[index]
         filled.append(np.append(anatomy.lesions.ravel(), np.uint8(0))[index])
-    images /= float(np.percentile(images[:, ::4, ::4], 99))  # bright tissue is 1; every fourth pixel tells as much
+    images /= float(np.percentile(images[:, ::4, ::4], 99))  # bright tissue becomes 1; every fourth pixel suffices
     images = _degrade(images, protocol, scanner, rng)
     return Images(images, np.where(filled[0] == filled[1], filled[0], 0), pixel, corner)
 
 
 def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Grain of tissue: a few voxels wide and the same pattern repeated far away, which is cheap and unseen."""
+    """Return the grain of tissue, a few voxels wide; its pattern is repeated at a distance, which saves time."""
     tile = rng.standard_normal((32, 64, 64), dtype=np.float32)
     tile = gaussian_filter(tile, (0, 1.2, 1.2), mode="wrap")
     tile /= tile.std()
@@ -116,16 +117,22 @@ def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 def _distortion(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Displacement of echo-planar images along the phase direction, mm, shape (1, rows, columns)."""
+    """Return the displacement of echo-planar images along the phase direction, in mm; shape (1, rows, columns)."""
     return 2.5 * physics.smooth_noise(rng, shape[1:], (5, 5))[None]
 
 
 def _indices(
     anatomy: Anatomy, scan: Scan, corner: np.ndarray, shape: tuple[int, int, int], pixel: float, bend: np.ndarray | None
 ) -> np.ndarray:
-    """Flat index of the anatomy's nearest voxel for each pixel; one past the end outside the anatomy.
+    """Return the flat index of the anatomy's nearest voxel for each pixel; one past the end outside the anatomy.
 
-    ``bend`` is by how many mm more to posterior a pixel takes its signal; its shape broadcasts to ``shape``.
+    Args:
+        anatomy: the volume of labels.
+        scan: the geometry of the slices.
+        corner: patient coordinates of the first pixel's centre in the lowest slice, shape (3,).
+        shape: (slices, rows, columns).
+        pixel: side of a pixel in mm.
+        bend: distance in mm by which a pixel takes its signal from further posterior; broadcasts to ``shape``.
     """
     to_anatomy = scan.patient_to_anatomy
     start = to_anatomy @ (corner - scan.offset)
@@ -150,7 +157,7 @@ def _indices(
 
 
 def _degrade(images: np.ndarray, protocol: Protocol, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
-    """Point spread, breathing, coil, slice-to-slice gain and noise, in the order in which they arise."""
+    """Add point spread, breathing, coil, slice-to-slice gain and noise, in the order in which they arise."""
     breathing = np.abs(rng.normal(0, 0.35))
     images = physics.blur(images, (protocol.blur_pixels + breathing, protocol.blur_pixels))
     images *= physics.bias_field(rng, images.shape, scanner.bias)
@@ -160,7 +167,7 @@ def _degrade(images: np.ndarray, protocol: Protocol, scanner: Scanner, rng: np.r
 
 
 def lesion_boxes(lesions: np.ndarray, pixel_mm: float) -> list[tuple[int, int, int, int]]:
-    """Tight boxes (row0, col0, row1, col1; end exclusive) of the lesions in one image of lesion numbers."""
+    """Return the tight boxes (row0, col0, row1, col1; end exclusive) of the lesions in an image of lesion numbers."""
     boxes = []
     for number in np.unique(lesions[lesions > 0]):
         rows, columns = np.nonzero(lesions == number)
@@ -170,7 +177,7 @@ def lesion_boxes(lesions: np.ndarray, pixel_mm: float) -> list[tuple[int, int, i
 
 
 def region(anatomy: Anatomy, scan: Scan, number: int) -> str:
-    """Return a slice's region by its height in the body's middle; empty outside or at a border."""
+    """Return the region of a slice by its height in the middle of the body; empty outside or near a border."""
     point = scan.centre + number * scan.spacing * scan.axes[2]
     height = float((scan.patient_to_anatomy @ (point - scan.offset))[2])
     levels, trunk = anatomy.levels, anatomy.child.trunk

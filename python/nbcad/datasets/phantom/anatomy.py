@@ -1,8 +1,8 @@
 """A child's trunk from pelvis to neck as a volume of tissue labels.
 
-Axes: x to the patient's left, y to posterior, z to the head, as DICOM's patient coordinates. Places and radii of organs
-are relative to the body: x to half its width, y to half its depth, z to the trunk's length, with z = 0 at the pelvic
-floor. So one table of organs serves all ages; every patient then draws their own sizes, places and shapes.
+Axes are those of DICOM's patient coordinates: x to the patient's left, y to posterior, z to the head. Places and radii
+of organs are relative to the body: x to half its width, y to half its depth, z to the trunk's length, with z = 0 at the
+pelvic floor. One table of organs therefore serves all ages. Each patient then draws sizes, places and shapes of organs.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from nbcad.datasets.phantom.physics import Tissue, smooth_noise
 
 Triple = Sequence[float] | np.ndarray  # (z, y, x), relative to the body
-Part = tuple[slice, ...]  # of the canvas, by its voxels' indices; () is all of it
+Part = tuple[slice, ...]  # of the canvas, by indices of voxels; () is the whole canvas
 
 T = Tissue
 BODY = tuple(t for t in Tissue if t != T.AIR)
@@ -29,7 +29,7 @@ _TRUNK = (190, 225, 255, 300, 345, 390, 435)
 
 @dataclass(frozen=True)
 class Child:
-    """The child that is imaged."""
+    """A child with age, sex and body size."""
 
     age_months: int
     sex: str  # "M" or "F"
@@ -41,7 +41,7 @@ class Child:
 
     @classmethod
     def of_age(cls, age_months: int, rng: np.random.Generator) -> "Child":
-        """Return a child of this age with a build of their own."""
+        """Draw a child of this age, with an individual build."""
         build, height = np.exp(rng.normal(0, 0.06, 2))
         depth = np.exp(rng.normal(0, 0.06))
         width = float(np.interp(age_months, _AGES, _HALF_WIDTH))
@@ -67,14 +67,14 @@ class Levels:
 
     @classmethod
     def of_patient(cls, rng: np.random.Generator) -> "Levels":
-        """Levels of one patient."""
+        """Draw the levels of one patient."""
         shift = rng.normal(0, 0.008, 4)
         return cls(0.215 + shift[0], 0.405 + shift[1], 0.565 + shift[2], 0.905 + shift[3])
 
 
 @dataclass
 class Anatomy:
-    """Labels on a grid; the voxel with index (i, j, k) has its centre at ``origin + step * (i, j, k)``."""
+    """Labels on a grid, whose voxel (i, j, k) has its centre at ``origin + step * (i, j, k)``."""
 
     child: Child
     levels: Levels
@@ -86,12 +86,12 @@ class Anatomy:
 
 
 class Canvas:
-    """Paints organs, each in relative coordinates that are bent a little, differently for each patient."""
+    """The volume on which organs are painted, in relative coordinates that are bent a little for each patient."""
 
     def __init__(self, child: Child, rng: np.random.Generator, arms: bool):
         self.child, self.rng = child, rng
         self.scale = np.array([child.trunk, child.half_depth, child.half_width])  # mm per relative unit, (z, y, x)
-        fine = float(np.clip(child.half_width / 80, 0.9, 1.6))  # mm; about as fine, in relative units, at every age
+        fine = float(np.clip(child.half_width / 80, 0.9, 1.6))  # mm; in relative units about the same at every age
         self.step = np.array([2 * fine, fine, fine])
         reach = np.array([[-0.06, 1.08], [-1.1, 1.1], [-1.5, 1.5] if arms else [-1.1, 1.1]])
         self.origin = reach[:, 0] * self.scale
@@ -101,26 +101,26 @@ class Canvas:
             for o, s, n, u in zip(self.origin, self.step, self.shape, self.scale, strict=True)
         ]
         self.axes = [a.astype(np.float32) for a in axes]
-        coarse = (6, 5, 6)  # control points: organs bend as a whole
+        coarse = (6, 5, 6)  # control points, few, so that organs bend as a whole
         bend = (0.008, 0.035, 0.035)  # relative units
         self.z, self.y, self.x = (
             a.reshape([-1 if n == axis else 1 for n in range(3)]) + b * smooth_noise(rng, self.shape, coarse)
             for axis, (a, b) in enumerate(zip(self.axes, bend, strict=True))
         )
-        lumps = tuple(max(4, int(n * s / 14)) for n, s in zip(self.shape, self.step, strict=True))  # one each 14 mm
+        lumps = tuple(max(4, int(n * s / 14)) for n, s in zip(self.shape, self.step, strict=True))  # one per 14 mm
         self.rough = smooth_noise(rng, self.shape, lumps)
         self.labels = np.zeros(self.shape, np.uint8)
 
     def box(self, centre: Triple, radii: Triple) -> Part:
-        """Return the voxels within ``radii`` of ``centre``, with a margin."""
-        found = []
+        """Return the part of the canvas within ``radii`` of ``centre``, with a margin."""
+        part = []
         for axis, c, r, margin in zip(self.axes, centre, radii, (0.03, 0.12, 0.12), strict=True):
             first, last = np.searchsorted(axis, (c - r * 1.15 - margin, c + r * 1.15 + margin))
-            found.append(slice(int(first), int(last)))
-        return tuple(found)
+            part.append(slice(int(first), int(last)))
+        return tuple(part)
 
     def put(self, box: Part, inside: np.ndarray, tissue: Tissue, over: Collection[Tissue] | None = None) -> None:
-        """Label ``inside`` of ``box``, only where a tissue of ``over`` is (everything by default)."""
+        """Label the voxels ``inside`` of ``box``, only over tissues of ``over`` (over all of them by default)."""
         part = self.labels[box]
         if over is not None:
             allowed = np.zeros(256, bool)
@@ -143,7 +143,7 @@ class Canvas:
         self.put(box, inside, tissue, over)
 
     def inside(self, box: Part, centre: Triple, radii: Triple, rough: float = 0.0, tilt: float = 0.0) -> np.ndarray:
-        """Voxels of ``box`` within an ellipsoid whose surface is ``rough`` (relative)."""
+        """Return the voxels of ``box`` within an ellipsoid whose surface is ``rough`` (relative), bool."""
         z = self.z[box] - centre[0]
         distance = (z / radii[0]) ** 2
         distance += ((self.y[box] - centre[1]) / radii[1]) ** 2
@@ -159,7 +159,7 @@ class Canvas:
         tissue: Tissue,
         over: Collection[Tissue] | None = None,
     ) -> None:
-        """Paint a vessel through ``points`` with z rising; ``radius`` in mm."""
+        """Paint a vessel through ``points``, whose z rises; ``radius`` is in mm."""
         points = np.asarray(points, dtype=float)
         centre, reach = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)) / 2
         mm = np.array([0.0, radius, radius]) / self.scale
@@ -173,7 +173,7 @@ class Canvas:
     def vary(
         self, centre: Triple, radii: Triple, shift: float = 0.04, size: float = 0.1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Vary place and size of an organ for a patient."""
+        """Return the place and the size of an organ, varied for the patient."""
         move = self.rng.normal(0, 1, 3).clip(-2, 2) * np.array([0.25, 1, 1]) * shift
         grow = np.exp(self.rng.normal(0, size, 3).clip(-2 * size, 2 * size))
         return np.asarray(centre) + move, np.asarray(radii) * grow
@@ -241,7 +241,7 @@ def _body(canvas: Canvas, levels: Levels) -> None:
 
 
 def _arms(canvas: Canvas) -> None:
-    """Arms beside the trunk, from the fat inwards."""
+    """Paint the arms beside the trunk, from the fat inwards."""
     layers = ((1.0, T.FAT), (0.8, T.MUSCLE), (0.33, T.CORTICAL_BONE), (0.22, T.MARROW))
     for side in (-1, 1):
         centre, radii = canvas.vary((0.35, 0.05, side * 1.25), (0.6, 0.3, 0.17), 0.03)
@@ -278,7 +278,7 @@ def _thorax(canvas: Canvas, levels: Levels) -> None:
 
 
 def _upper_abdomen(canvas: Canvas, levels: Levels) -> None:
-    """Liver with its vessels, gall bladder, spleen, stomach and pancreas."""
+    """Paint the liver with its vessels, gall bladder, spleen, stomach and pancreas."""
     rng, top = canvas.rng, levels.dome
     height = (top - levels.kidneys) / 2 + 0.014  # so that the lower edge lies a little below the adrenal level
     centre, radii = canvas.vary((top - height, -0.05, -0.4), (height, 0.82, 0.56), 0.03, 0.08)
@@ -337,7 +337,7 @@ def _adrenal(canvas: Canvas, levels: Levels, side: int) -> None:
 
 
 def _bowel(canvas: Canvas, levels: Levels) -> None:
-    """Loops of small bowel that fill the belly below the adrenals, each with its own content, then the colon."""
+    """Paint loops of small bowel below the adrenals, each with its own content, and then the colon."""
     child, rng = canvas.child, canvas.rng
     contents = (T.BOWEL_FLUID, T.GAS, T.BOWEL_MIXED, T.BOWEL_WALL)
     shares = rng.dirichlet((26, 22, 14, 8))
@@ -381,7 +381,7 @@ def _pelvis(canvas: Canvas) -> None:
 
 
 def _spine(canvas: Canvas) -> None:
-    """Psoas and back muscles, vertebrae and discs, arches, and the canal with the cord and the roots below it."""
+    """Paint psoas and back muscles, vertebrae, discs and arches, and the canal with the cord and its roots."""
     rng = canvas.rng
     level = canvas.axes[0]
     bend = np.array([0.62, 0.5, 0.42, 0.5, 0.56, 0.45, 0.3]) + rng.normal(0, 0.015)
@@ -414,7 +414,7 @@ def _spine(canvas: Canvas) -> None:
 
 
 def _vessels(canvas: Canvas, levels: Levels) -> None:
-    """Aorta and venae cavae with their great branches."""
+    """Paint aorta and venae cavae with their great branches."""
     size = canvas.child.half_width
     shift = canvas.rng.normal(0, 0.015, 2)
     aorta = np.array([(0.24, 0.13, 0.04), (0.5, 0.22, 0.06), (0.7, 0.3, 0.14), (0.83, 0.15, 0.12)])
@@ -436,7 +436,7 @@ def _vessels(canvas: Canvas, levels: Levels) -> None:
 
 
 def _nodes(canvas: Canvas) -> None:
-    """Normal lymph nodes, smaller than any lesion: 3 to 7 mm across."""
+    """Paint normal lymph nodes, 3 to 7 mm across and thus smaller than any lesion."""
     rng = canvas.rng
     for _ in range(28):
         height = rng.uniform(0.05, 0.95)

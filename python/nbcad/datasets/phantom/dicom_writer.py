@@ -1,4 +1,4 @@
-"""Writes acquired series as MR Image Storage objects (DICOM PS3.3 A.4, C.8.3), Explicit VR Little Endian.
+"""Writing of acquired series as MR Image Storage objects (DICOM PS3.3 A.4, C.8.3), Explicit VR Little Endian.
 
 Two groups of elements, each from the data dictionary, go beyond the MR Image IOD, as scanners write them: the diffusion
 weighting (C.8.13.5.9) and the rescaling (C.11.1). They make the object a Standard Extended SOP Class, which may be
@@ -74,7 +74,7 @@ def study_header(patient: Patient, child: Child, scanner: Scanner) -> Dataset:
 
 
 def add_series(header: Dataset, scan: Scan, scanner: Scanner, protocol: Protocol, number: int) -> None:
-    """Add to a study's ``header`` what the images of one series share."""
+    """Add the elements that the images of one series share to the header of their study."""
     sequence = protocol.sequence
     diffusion = protocol.contrast == "DWI"
     header.SeriesInstanceUID = uid(header.StudyInstanceUID, number)
@@ -125,7 +125,7 @@ class Placement:
         return turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
     def position(self, number: int) -> np.ndarray:
-        """Patient coordinates of the first stored pixel of a slice, counted from the lowest; mm, shape (3,)."""
+        """Return the patient coordinates of a slice's first stored pixel, slices counted from the lowest; mm, (3,)."""
         place = self.images.corner + number * self.scan.spacing * self.scan.axes[2]
         if self.scan.flips[0]:
             place = place - (self.rows - 1) * self.images.pixel_mm * self.along_column
@@ -135,7 +135,7 @@ class Placement:
 
 
 def store(pixels: np.ndarray, scanner: Scanner, top: float) -> np.ndarray:
-    """Relative signal as stored values, int16 or uint16, same shape; bright tissue becomes ``top``."""
+    """Return relative signal as stored values, int16 or uint16 of the same shape; bright tissue becomes ``top``."""
     limit = 2 ** (scanner.bits_stored - scanner.signed) - 1
     return np.round(pixels * top).clip(0, limit).astype(np.int16 if scanner.signed else np.uint16)
 
@@ -162,10 +162,10 @@ def add_pixel_description(header: Dataset, scanner: Scanner, placement: Placemen
 
 
 def write_image(header: Dataset, path: Path, stored: np.ndarray, position: np.ndarray, instance: int) -> str:
-    """Write one image; return its SOP Instance UID.
+    """Write one image, and return its SOP Instance UID.
 
     Args:
-        header: of its study and series; its elements of the single image are replaced.
+        header: of its study and series; elements of a single image are replaced.
         path: of the new file.
         stored: int16 or uint16, shape (rows, columns).
         position: (0020,0032) Image Position (Patient), mm, shape (3,).

@@ -1,8 +1,9 @@
-"""Neuroblastoma as its INRGSS stage makes it look (Monclair et al. 2009), painted into a child's anatomy.
+"""Neuroblastoma painted into a child's anatomy, with the look of its INRGSS stage (Monclair et al. 2009).
 
-L1: small, round, within a capsule. L2: large, lobulated, crossing the midline and round the great vessels (the
-image-defined risk factors). M: a primary with necrosis and bleeding, and distant lesions in bone and lymph nodes. MS:
-an infant's small primary and a liver full of nodules.
+- L1: small and round, within a capsule.
+- L2: large and lobulated, across the midline and round the great vessels (the image-defined risk factors).
+- M: a primary with necrosis and bleeding, and distant lesions in bone and lymph nodes.
+- MS: an infant's small primary, and a liver full of nodules.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Look:
     rough: float  # of the surface
     vessels: int = 0  # encased
     grain_mm: float = 3.8  # size of the islands
-    core: float = 0.0  # radius of a dense core, relative; with it the lesion looks like a target
+    core: float = 0.0  # relative radius of a dense core, with which the lesion looks like a target
 
 
 LOOKS = {
@@ -47,7 +48,7 @@ LOOKS = {
 
 
 class Tumours:
-    """Paints lesions over a canvas and keeps which voxel belongs to which."""
+    """The lesions painted over a canvas, and the voxels that belong to each."""
 
     def __init__(self, canvas: Canvas, rng: np.random.Generator):
         self.canvas, self.rng = canvas, rng
@@ -55,7 +56,14 @@ class Tumours:
         self.names: list[str] = []
 
     def add(self, name: str, centre: Triple, radii_mm: np.ndarray, look: Look) -> None:
-        """Paint one lesion at ``centre`` of ``radii_mm``, shape (3,): (z, y, x); other lesions stay."""
+        """Paint one lesion without touching the others.
+
+        Args:
+            name: of the lesion.
+            centre: relative (z, y, x).
+            radii_mm: shape (3,), (z, y, x).
+            look: make-up of the lesion.
+        """
         canvas, radius_mm = self.canvas, float(np.mean(radii_mm))
         radii = radii_mm / canvas.scale
         box = canvas.box(centre, radii * (1 + 0.5 * look.rough))
@@ -63,7 +71,7 @@ class Tumours:
         distance = np.zeros(shape, np.float32)
         for axis, values in enumerate((canvas.z[box], canvas.y[box], canvas.x[box])):
             part = ((values - centre[axis]) / radii[axis]) ** 2
-            distance += part * part if axis == 0 else part  # blunt ends: few slices with a mere sliver
+            distance += part * part if axis == 0 else part  # blunt ends: few slices show a mere sliver
         distance = np.sqrt(distance)
         lobes = self._noise(shape, 0.55 * radius_mm).clip(-1.5, 1.5)  # each about half a radius wide
         distance *= 1 + look.rough * 0.45 * lobes
@@ -80,7 +88,13 @@ class Tumours:
             self._encase_vessel(centre, radii)
 
     def _texture(self, distance: np.ndarray, look: Look, radius_mm: float) -> np.ndarray:
-        """Tissues of a lesion, uint8, shape as of ``distance`` from its centre, which is 1 at its surface."""
+        """Return the tissues of a lesion as labels, uint8 of the shape of ``distance``.
+
+        Args:
+            distance: from the centre of the lesion; 1 at its surface.
+            look: its make-up.
+            radius_mm: its mean radius.
+        """
         shape = distance.shape
         tissue = np.full(shape, T.TUMOUR, np.uint8)
         islands = self._noise(shape, look.grain_mm, 2.0) + 0.6 * self._noise(shape, 2 * look.grain_mm)
@@ -98,13 +112,13 @@ class Tumours:
         return tissue
 
     def _noise(self, shape: tuple[int, ...], size_mm: float, taller: float = 1.0) -> np.ndarray:
-        """Blots of about ``size_mm``, ``taller`` times as high (so that a thick slice does not average them away)."""
+        """Return noise in blots of about ``size_mm``, ``taller`` times as high, so that thick slices show them."""
         sizes = (size_mm * taller, size_mm, size_mm)
         coarse = tuple(max(3, round(n * s / mm) + 1) for n, s, mm in zip(shape, self.canvas.step, sizes, strict=True))
         return smooth_noise(self.rng, shape, coarse)
 
     def _encase_vessel(self, centre: Triple, radii: np.ndarray) -> None:
-        """Draw a flow void through the lesion, which stays part of its cross-section."""
+        """Draw a flow void through the lesion; it stays part of the lesion's cross-section."""
         points = np.asarray(centre) + self.rng.uniform(-0.6, 0.6, (4, 3)) * radii
         points = points[np.argsort(points[:, 0])]
         radius = self.rng.uniform(0.025, 0.04) * self.canvas.child.half_width
@@ -112,7 +126,7 @@ class Tumours:
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
-    """Keep the largest connected part, so that spared tissue does not leave a lesion in pieces."""
+    """Return the largest connected part of a mask, so that spared tissue does not leave a lesion in pieces."""
     parts, count = label(mask)
     return mask if count < 2 else parts == 1 + np.argmax(np.bincount(parts[parts > 0])[1:])
 
@@ -121,8 +135,11 @@ def paint(canvas: Canvas, levels: Levels, stage: str, site: str, rng: np.random.
     """Paint all lesions of a patient.
 
     Args:
+        canvas: the patient's healthy anatomy, over which the lesions are painted.
+        levels: of the regions.
         stage: a key of `STAGE_SHARES`.
         site: of the primary, a key of `SITE_SHARES`; ignored for ``normal``.
+        rng: for places, sizes and texture.
 
     Returns:
         The lesions by voxel and their names; the canvas has their tissues.
@@ -164,7 +181,9 @@ def primary_place(levels: Levels, site: str, side: int, rng: np.random.Generator
 
 def _distant(tumours: Tumours, rng: np.random.Generator) -> None:
     """Paint lesions in vertebrae, pelvic bone and distant lymph nodes, at least about 14 mm across."""
-    growth = max(1.0, tumours.canvas.child.half_width / 95)  # infants' are not smaller than small children's
+    growth = max(
+        1.0, tumours.canvas.child.half_width / 95
+    )  # lesions of infants are not smaller than those of small children
     places = {
         "vertebra": (rng.uniform(0.2, 0.85), 0.45, rng.uniform(-0.06, 0.06)),
         "vertebra 2": (rng.uniform(0.2, 0.85), 0.45, rng.uniform(-0.06, 0.06)),
@@ -185,7 +204,7 @@ def _liver_nodules(tumours: Tumours, levels: Levels, rng: np.random.Generator) -
     canvas = tumours.canvas
     liver = np.argwhere(canvas.labels == T.LIVER)
     taken: list[np.ndarray] = []
-    for _ in range(300):  # tries: a small liver may have no room for all
+    for _ in range(300):  # tries, as a small liver may not have room for all
         if len(taken) == _NODULES:
             break
         index = liver[int(rng.integers(len(liver)))]

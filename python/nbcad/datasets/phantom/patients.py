@@ -1,4 +1,4 @@
-"""Who is generated: stage, primary site, vendor and body of each patient, from the seed alone."""
+"""The generated patients: stage, primary site, vendor and body of each, from the seed alone."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -38,7 +38,7 @@ class Patient:
         return f"PHANTOM{self.number + 1:04d}"
 
     def rng(self, purpose: Purpose) -> np.random.Generator:
-        """Random numbers for one purpose, independent of those for others."""
+        """Return random numbers for one purpose, independent of those for others."""
         return np.random.default_rng([self.seed, self.number, int(purpose)])
 
     def child(self) -> Child:
@@ -53,8 +53,8 @@ class Patient:
 def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = VENDORS) -> list[Patient]:
     """List stage, primary site and vendor of each patient, in the shares of `lesions.STAGE_SHARES` at any length.
 
-    Each next patient gets the stage that lags most behind its share, and so for sites within a stage; within a stage
-    the vendors take turns.
+    Each patient gets the stage that lags most behind its share, and the site that does so within the stage. The vendors
+    take turns within a stage.
     """
     rng = np.random.default_rng(seed)
     stage_lag = {stage: rng.random() for stage in STAGE_SHARES}
@@ -70,7 +70,7 @@ def list_patients(patients: int, seed: int, vendors: tuple[str, ...] = VENDORS) 
 
 
 def _most_behind(lag: dict[str, float], shares: dict[str, float]) -> str:
-    """Add each share to its ``lag``, take one from the largest and name it."""
+    """Add each share to its ``lag``, take 1 from the largest, and return its name."""
     for name, share in shares.items():
         lag[name] += share
     name = max(lag, key=lag.__getitem__)

@@ -1,4 +1,4 @@
-"""Tissues and the signal that they give: magnetic resonance by the closed-form equations, then what degrades it."""
+"""Tissues and their signal: magnetic resonance by the closed-form equations, and then its degradation."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -111,7 +111,7 @@ class Tissues:
 
     @classmethod
     def of_patient(cls, rng: np.random.Generator) -> "Tissues":
-        """Values of one patient: spread round the typical ones."""
+        """Draw the values of one patient, spread around the typical ones."""
         values = [getattr(cls.typical(), name) for name in cls.__dataclass_fields__]
         spread = (0.05, 0.08, 0.13, 0.12, 0.25)  # relative, in the order of the fields
         return cls(
@@ -132,10 +132,10 @@ class Sequence:
 
 
 def signal(tissues: Tissues, sequence: Sequence, field_tesla: float) -> np.ndarray:
-    """Magnitude by tissue, without noise; shape (number of tissues,), relative to fully relaxed water.
+    """Return the magnitude by tissue without noise, relative to fully relaxed water; shape (number of tissues,).
 
     Spin echo: PD (1 - exp(-TR/T1)) exp(-TE/T2). Spoiled gradient echo: the Ernst equation with T2* taken as T2/2.
-    Diffusion: times exp(-b ADC) (Stejskal and Tanner 1965). T1 grows with the field by its cube root (Bottomley et
+    Diffusion: times exp(-b ADC) (Stejskal and Tanner 1965). T1 grows with the cube root of the field (Bottomley et
     al. 1984). Sources: Haacke et al., Magnetic Resonance Imaging, chapters 8 and 18.
     """
     t1 = tissues.t1_ms * (field_tesla / 1.5) ** (1 / 3)
@@ -153,10 +153,15 @@ def signal(tissues: Tissues, sequence: Sequence, field_tesla: float) -> np.ndarr
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], coarse: tuple[int, ...]) -> np.ndarray:
-    """Return a smooth random field of unit variance: ``coarse`` normal numbers, interpolated to ``shape``.
+    """Return a smooth random field of unit variance.
+
+    Args:
+        rng: for the normal numbers.
+        shape: of the field; two or three axes.
+        coarse: shape of the grid of normal numbers, which are interpolated to ``shape``.
 
     Returns:
-        float32, shape ``shape`` (two or three axes).
+        float32 of shape ``shape``.
     """
     field = rng.standard_normal(coarse, dtype=np.float32)
     for axis, size in enumerate(shape):
@@ -170,7 +175,16 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], coarse: tuple
 
 
 def bias_field(rng: np.random.Generator, shape: tuple[int, int, int], strength: float) -> np.ndarray:
-    """Uneven coil sensitivity, float32, shape (slices, rows, columns), about 1: a smooth exponent of second order."""
+    """Return an uneven coil sensitivity about 1, the exponential of a field of second order.
+
+    Args:
+        rng: for the coefficients.
+        shape: (slices, rows, columns).
+        strength: standard deviation of the coefficients.
+
+    Returns:
+        float32 of this shape.
+    """
     exponent = np.zeros(shape, np.float32)
     for axis, size in enumerate(shape):
         place = np.linspace(-1, 1, size, dtype=np.float32)
@@ -181,9 +195,10 @@ def bias_field(rng: np.random.Generator, shape: tuple[int, int, int], strength: 
 
 
 def add_ghosts(images: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Breathing ghosts: faint copies displaced along the rows' axis, the phase direction, of varying strength by slice.
+    """Add the ghosts of breathing: faint copies along the phase direction, whose strength varies by slice.
 
-    A periodic motion gives copies at multiples of (field of view x breathing rate x TR); see Wood and Henkelman 1985.
+    The phase direction is that of the row index. A periodic motion gives copies at multiples of (field of view x
+    breathing rate x TR); see Wood and Henkelman 1985.
     """
     shift = int(images.shape[1] * rng.uniform(0.08, 0.3))
     ghosted = images.copy()
@@ -195,7 +210,7 @@ def add_ghosts(images: np.ndarray, rng: np.random.Generator, strength: float) ->
 
 
 def add_rician_noise(images: np.ndarray, rng: np.random.Generator, deviation: float) -> np.ndarray:
-    """Magnitude of the images with normal noise in the real and in the imaginary part (Gudbjartsson and Patz 1995)."""
+    """Return the magnitude after normal noise in the real and in the imaginary part (Gudbjartsson and Patz 1995)."""
     real = rng.standard_normal(images.shape, dtype=np.float32)
     real *= deviation
     real += images
@@ -205,7 +220,7 @@ def add_rician_noise(images: np.ndarray, rng: np.random.Generator, deviation: fl
 
 
 def blur(images: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
-    """Apply the point spread in plane, in place: a Gaussian of ``sigma`` (rows, columns) pixels."""
+    """Blur images in place by the point spread in plane, a Gaussian of ``sigma`` (rows, columns) pixels."""
     for image in images:
         cv2.GaussianBlur(image, (0, 0), sigmaX=sigma[1], sigmaY=sigma[0], dst=image, borderType=cv2.BORDER_REFLECT)
     return images

@@ -1,4 +1,4 @@
-"""The phantom's scanners: what differs from vendor to vendor, and the protocol that a study follows."""
+"""The phantom's scanners, which differ from vendor to vendor, and the protocol of a study."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """One model of scanner with its usual protocol; ranges are drawn from for each study."""
+    """One model of scanner with its usual protocol; each study draws from the ranges."""
 
     manufacturer: str  # (0008,0070)
     model: str  # (0008,1090)
     field_tesla: float  # (0018,0087)
     t2_repetition_ms: Range
     t2_echo_ms: Range
-    fat_left: Range  # what fat suppression leaves of fat's signal in the T2
+    fat_left: Range  # share of fat's signal that fat suppression leaves in the T2
     t2_name: str
     t1: Sequence
     t1_name: str
@@ -27,7 +27,7 @@ class Scanner:
     dwi_name: str  # without its b-value
     matrix: tuple[int, int, int]  # T2, T1, DWI; reconstructed
     noise: Range  # standard deviation, relative to bright tissue
-    bias: float  # spread of the coil's unevenness, see `physics.bias_field`
+    bias: float  # spread of the coil's sensitivity, see `physics.bias_field`
     ghosts: Range
     top: Range  # stored value of bright tissue
     bits_stored: int
@@ -105,13 +105,13 @@ def protocols(scanner: Scanner, rng: np.random.Generator) -> list[Protocol]:
     )
     diffusion_repetition = round(rng.uniform(4500, 8000), -2)
     diffusion_echo = round(rng.uniform(*scanner.dwi_echo_ms))
-    # The T1 is a little less noisy and moves more than the T2; diffusion is noisy, but one shot a slice hardly ghosts.
-    found = [
+    # The T1 has a little less noise and more motion than the T2. Diffusion is noisy, but a single shot hardly ghosts.
+    series = [
         Protocol(scanner.t2_name, "T2", t2, scanner.matrix[0], 0.6, noise, ghosts),
         Protocol(scanner.t1_name, "T1", scanner.t1, scanner.matrix[1], 0.6, noise * 0.9, ghosts * 1.2),
     ]
     for b_value in (0.0, 1000.0):
         sequence = Sequence(SPIN_ECHO, diffusion_repetition, diffusion_echo, b_value=b_value, fat_left=0.12)
         name = f"{scanner.dwi_name}_b{b_value:.0f}"
-        found.append(Protocol(name, "DWI", sequence, scanner.matrix[2], 0.8, noise * 1.5, ghosts * 0.5))
-    return found
+        series.append(Protocol(name, "DWI", sequence, scanner.matrix[2], 0.8, noise * 1.5, ghosts * 0.5))
+    return series
