@@ -1,6 +1,7 @@
 """Docstrings stand alone: a first line that is a sentence, and that does not continue the name."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,20 @@ def test_first_line_of_a_docstring_stands_alone(path):
     for node, line in _documented(path):
         where = f"{path}:{node.lineno} {node.name}: {line}"
         assert line.split()[0].strip("`") not in CONTINUES, where
+        assert line[0].isupper() or line[0] == "`", where
         assert line.endswith((".", ":")), where
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] == "python"], ids=str)
-def test_public_function_or_class_of_a_module_has_a_docstring(path):
-    for node in ast.parse((ROOT / path).read_text()).body:
+def test_public_function_class_or_method_has_a_docstring(path):
+    for node in _public(ast.parse((ROOT / path).read_text())):
+        assert ast.get_docstring(node), f"{path}:{node.lineno} {node.name}"
+
+
+def _public(parent: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Yield the public functions and classes of a module or class, and those of these classes."""
+    for node in parent.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path}:{node.lineno} {node.name}"
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
