@@ -1,6 +1,7 @@
 """Benchmark of the DICOM node: several senders send studies at once, until an archive has all results."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from nbcad.imaging.preprocess import enhance, organ_inputs
 from nbcad.inference import heat, organ
 from nbcad.inference.models import Models, load_models
 from nbcad.node.jobs import Jobs, State
+from nbcad.runtime import verbosity
 
 SLICES = 40  # of a study
 STUDIES = 20  # at most
@@ -103,9 +105,10 @@ def node(folder: Path, models: Path, stager: Path, results_to: int) -> Iterator[
     command += ["--port", "0"]
     command += ["--models", models, "--stage", stager, "--destination", f"{ARCHIVE}@{HOST}:{results_to}"]
     command += [word for number in range(SENDERS) for word in ("--sender", f"SCANNER{number}")]
+    heard = os.environ | {verbosity.VARIABLE: verbosity.NORMAL}  # the log of a quiet node does not say where it listens
     log = folder / LOG
     with log.open("w") as file:
-        process = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL, env=heard)
     try:
         yield process, _port(process, log)
     finally:
