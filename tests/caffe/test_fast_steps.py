@@ -20,7 +20,7 @@ STEPS, RATE, MOMENTUM = 20, 0.01, 0.9  # `solver_of` gives the momentum
 # A wrong layer is wrong in every step, a tie decided otherwise spoils up to a quarter of them. Measured with seven
 # kernels of OpenBLAS and three instruction sets of oneDNN: 0.6 to 2.2 times the noise, which is 0.3e-6 to 2.4e-6.
 STEPS_WITHOUT_TIES, TIMES_THE_NOISE, LARGEST_NOISE = 0.25, 4, 1e-5
-# A tie moves a step by up to 0.07 of it. Without one of its 8 images, a step is off by 0.3 and more.
+# A tie moves a step by up to 0.07 of it, a single step without the last of its 8 images exceeds this bound.
 WORST_STEP = 0.2
 
 pytestmark = pytest.mark.usefixtures("two_threads")
