@@ -16,7 +16,8 @@ def progress(
 ) -> tqdm:
     """Return a progress bar with count, rate and ETA on stderr: in a log one line every 10 s, and none if quiet."""
     terminal = {"file": sys.stderr, "dynamic_ncols": True}
-    lines = {"file": _Lines(), "mininterval": 10, "ascii": True, "ncols": 100}
+    # A longest interval beyond the shortest: else tqdm's monitor prints each state twice.
+    lines = {"file": _Lines(), "mininterval": 10, "maxinterval": 60, "ascii": True, "ncols": 100}
     look = terminal if sys.stderr.isatty() and os.environ.get(_LOOK) != "lines" else lines
     return tqdm(items, desc=desc, unit=unit, total=total, initial=initial, disable=verbosity.quiet(), **look)
 
