@@ -53,16 +53,16 @@ help: ## This list
 demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> report of held-out phantom patients
 	@$(MAKE) --no-print-directory evaluate STEPS=9
 	@$(MAKE) --no-print-directory demo-report STEPS=9
-	@printf '\n%s\n' \
+	@printf '%s\n' '' \
 		'Where to look (synthetic data: nothing here says how the models do on patients):' \
 		'  runs/demo/report.html            the report of two further patients: stage, lesions, slice viewer' \
 		'  runs/metrics.html                the figures of the paper'\''s solver, with plots and definitions' \
 		'  runs/beyond_paper/metrics.html   those of the stager beyond the paper, beside the paper'\''s' \
 		'  runs/*/curves.png                loss, accuracy and learning rate of each training' \
 		'What to try next:' \
-		'  tools/infer.py FOLDER --out report --stage $(BEYOND)      a report of your own DICOM' \
-		'  make data train-organ train-stage DICOM=FOLDER ANNOTATIONS=CSV         train on your own data (docs/usage.md)' \
-		'  make evaluate-others                                                   measure on other makers'\'' scanners'
+		'  tools/infer.py FOLDER --out report --stage $(BEYOND)   a report of your own DICOM' \
+		'  make data train-organ train-stage DICOM=FOLDER ANNOTATIONS=CSV        train on your own data (docs/usage.md)' \
+		'  make evaluate-others                                                  measure on other makers'\'' scanners'
 
 demo-report: $(HELDOUT)/annotations.csv
 	$(call step,9,Reporting two patients of scanners that were not trained on (runs/demo))
