@@ -2,6 +2,7 @@
 
 import gc
 import subprocess
+import threading
 from contextlib import closing
 
 import pytest
@@ -12,8 +13,13 @@ from nbcad.node.jobs import Jobs
 
 @pytest.fixture
 def sockets_of_pynetdicom():
-    """It leaves those to the garbage collector whose peer was gone first."""
+    """It leaves those to the garbage collector whose peer was gone first, and a thread that ends late holds its own."""
+    before = set(threading.enumerate())
     yield
+    started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(timeout=30)
+    assert not [thread for thread in started if thread.is_alive()], "an association was left open"
     gc.collect()
 
 

@@ -75,16 +75,18 @@ class Sender(Loop):
                 return message("{archive} refuses the association", archive=archive)
             return message("{archive} cannot be reached", archive=archive)
         reason = EMPTY
-        for result in self._jobs.unsent(study):
-            if self.stopping.is_set() or not association.is_established:
-                reason = reason or message("the association ended")
-                break
-            if refusal := _send(association, result):
-                reason = refusal
-            else:
-                self._jobs.delivered(result)
-        if association.is_established:
-            association.release()
+        try:
+            for result in self._jobs.unsent(study):
+                if self.stopping.is_set() or not association.is_established:
+                    reason = reason or message("the association ended")
+                    break
+                if refusal := _send(association, result):
+                    reason = refusal
+                else:
+                    self._jobs.delivered(result)
+        finally:  # else a full disk here would hold an association of the archive until it times out
+            if association.is_established:
+                association.release()
         return reason
 
 
