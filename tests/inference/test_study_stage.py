@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from make_analysis import analysis, lesion
 from nbcad.inference.calibration import Calibration
-from nbcad.inference.stage import AGE_UNKNOWN, TOO_OLD_FOR_MS, UNDETERMINED
+from nbcad.inference.stage import AGE_UNKNOWN, SURGICAL, TOO_OLD_FOR_MS, UNDETERMINED
 from nbcad.inference.study_stage import study_stage
 
 
@@ -18,9 +21,29 @@ def test_study_without_a_lesion_is_normal_and_tells_its_probability(blind):
     assert "0.83" in str(stage.notes[0])
 
 
-def test_study_with_an_improbable_lesion_is_still_not_called_normal(blind):
+def test_study_with_improbable_lesions_alone_is_normal(blind):
     stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], 12, blind)
-    assert (stage.label, stage.probabilities["normal"]) == ("L2", 0.8)
+    assert (stage.label, stage.probabilities["normal"]) == ("normal", 0.8)
+
+
+@given(
+    of_lesions=st.lists(st.tuples(st.floats(0, 1), st.lists(st.floats(0.001, 1), min_size=6, max_size=6)), max_size=4),
+    age=st.none() | st.integers(0, 60),
+    stages=st.sampled_from((("L1", "L2", "M", "MS"), ("1", "2A", "2B", "3", "4", "4S"))),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_stage_contradicts_its_own_probabilities(blind, of_lesions, age, stages):
+    models = dataclasses.replace(blind, stages=["normal", *stages])
+    shares = [(p, np.array(values[: len(stages)])) for p, values in of_lesions]
+    found = analysis([lesion({0: (2, 2, 5, 5)}, values / values.sum(), p) for p, values in shares])
+    said = study_stage([found], age, models)
+    surgical = sum(value for name, value in said.probabilities.items() if name in SURGICAL)
+    others = {name: value for name, value in said.probabilities.items() if name not in SURGICAL}
+    assert sum(said.probabilities.values()) == pytest.approx(1, abs=1e-3)
+    if said.label is None:
+        assert surgical >= max(others.values()) - 1e-3  # they are rounded
+    else:
+        assert others[said.label] >= max(surgical, *others.values()) - 1e-3
 
 
 @pytest.mark.parametrize(

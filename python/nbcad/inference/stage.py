@@ -72,11 +72,11 @@ def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> 
 
 
 def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[Message]]:
-    """Return the most probable tumour stage.
+    """Return the most probable of all labels, normal included: a label never contradicts its probabilities.
 
     Args:
         stages: probabilities, shape (labels,).
-        labels: their names, without normal tissue's.
+        labels: their names.
 
     Returns:
         Its name, or None if images cannot tell it from others; and notes for the reader.

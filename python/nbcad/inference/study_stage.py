@@ -47,7 +47,7 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         mean = models.calibration.calibrate_patient(stage.mean_stage(stages, _lesion_sizes(found)))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
         probabilities, by_age = stage.apply_age(probabilities, models.stages, age_months)
-        label, undetermined = stage.suggested(probabilities[1:], models.stages[1:])
+        label, undetermined = stage.suggested(probabilities, models.stages)
         notes = [message("The stage is suggested by the images alone."), *by_age, *undetermined]
     return StudyStage(label, by_name(models.stages, probabilities), tuple(notes))
 
