@@ -23,7 +23,8 @@ from nbcad.dicom.refusal import Refusal
 from nbcad.dicom.rules import Decision
 from nbcad.inference.study_stage import StudyStage
 from nbcad.node.analysis_client import AnalysisFailed, Findings
-from nbcad.node.jobs import Jobs, Study
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import Study
 from nbcad.language.message import joined, message
 from nbcad.report.types import FileEntry, SeriesEntry
 def wrong(record: FileRecord, series: Series, jobs: Jobs, study: Study, file: LabelFile) -> None:

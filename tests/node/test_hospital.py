@@ -28,7 +28,7 @@ from pynetdicom.dsutils import encode
 from make_archive import ORTHANC, ask, free_port, orthanc
 from make_dicom import as_stored, write
 from make_node import QUIET_S, SENDERS, Archive, Running, archive, association, running, store, study, until
-from nbcad.node.jobs import State
+from nbcad.node.study import State
 
 pytestmark = [
     pytest.mark.hospital,

@@ -13,7 +13,8 @@ from nbcad.errors import DatabaseError
 from nbcad.language.catalogue import Language
 from nbcad.language.message import EMPTY, message, verbatim
 from nbcad.node import jobs
-from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Arrival, Jobs, State
+from nbcad.node.jobs import ANEW, MOST_BROKEN_OFF, Jobs
+from nbcad.node.study import Arrival, State
 
 
 def test_quiet_study_goes_from_state_to_state_until_it_is_done(queue):

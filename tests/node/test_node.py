@@ -12,9 +12,10 @@ from pydicom.uid import (
 from make_archive import ask
 from make_node import SENDER, archive, association, running, store, study, study_with_results
 from nbcad.node.config import Config, Pages, Receive
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
 from nbcad.node.node import Node
 from nbcad.node.receiver import SUCCESS
+from nbcad.node.study import State
 from repository import run_tool
 
 SETTINGS = Receive(port=0, senders=(SENDER, "OTHER"), quiet_s=0.0, reserve_mib=0, timeout_s=5.0)

@@ -17,8 +17,9 @@ from make_queue import receive, report, take
 from nbcad.errors import InputError
 from nbcad.language.message import EMPTY, message, verbatim
 from nbcad.node import metrics, pages
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
 from nbcad.node.pages import app, login
+from nbcad.node.study import State
 
 TOKEN = "a-token-of-this-very-node"
 TIMES = r"\d{4}-\d\d-\d\d \d\d:\d\d"

@@ -8,7 +8,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from make_queue import receive, report, take
 from nbcad.language.message import verbatim
 from nbcad.node import pages
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import State
 
 TOKEN = "a-token-of-this-very-node"
 HOSTILE = "<script>document.write(1)</script>"  # without =, which parts a name

@@ -8,8 +8,9 @@ import pytest
 from make_node import archive, raising, study_with_results
 from nbcad.node import receiver
 from nbcad.node.config import Send, Tls
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
 from nbcad.node.sender import Sender
+from nbcad.node.study import State
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),

@@ -8,7 +8,8 @@ from make_node import arrive, raising, results_in, study
 from nbcad.errors import ModelError, OutputError
 from nbcad.language.message import EMPTY, message
 from nbcad.node.analysis_client import AnalysisFailed, Findings, Stopped
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import State
 from nbcad.node.worker import Worker
 
 

@@ -22,7 +22,8 @@ from pynetdicom.dsutils import encode
 
 from make_archive import free_port
 from make_dicom import mr_image
-from nbcad.node.jobs import Jobs, Received, State, Study
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import Received, State, Study
 
 TITLE, SENDER = "NBCAD", "SCANNER"
 SENDERS = [f"SCANNER{n}" for n in range(4)]

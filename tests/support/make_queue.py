@@ -7,7 +7,8 @@ import numpy as np
 
 from make_analysis import analysis, lesion, pages_of, patient_of
 from make_dicom import mr_image, write
-from nbcad.node.jobs import Jobs, Received, Study
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import Received, Study
 
 _PIXELS = np.random.default_rng(0).integers(0, 900, (8, 8))
 

@@ -9,6 +9,7 @@ import pydicom
 
 from nbcad.annotation.image_index import ImageIndex, LabelRefusedError, Masks
 from nbcad.annotation.mask import SAME_GRID
+from nbcad.dicom import Slice
 from nbcad.language.message import message
 
 
@@ -29,16 +30,7 @@ def masks_of_segmentation(path: Path, images: ImageIndex, pattern: re.Pattern) -
     used = {uid: found for uid in referenced if (found := images.by_uid.get(uid))}
     if not used:
         raise LabelRefusedError(message("(0008,1115) Referenced Series Sequence names none of the images"))
-    size = segmentation.Rows, segmentation.Columns
-    for image in (image for found in used.values() for image in found):
-        if size != (image.rows, image.columns):
-            raise LabelRefusedError(
-                message(
-                    "(0028,0010) Rows and (0028,0011) Columns are {size}, those of the image {image_size}",
-                    size=str(size),
-                    image_size=str((image.rows, image.columns)),
-                )
-            )
+    _refuse_other_sizes(segmentation, [image for found in used.values() for image in found])
     _refuse_other_planes(segmentation, images)
     masks: Masks = {}
     single = [uid for uid, found in used.items() if len(found) == 1 and found[0].frame == 0]
@@ -61,6 +53,19 @@ def masks_of_segmentation(path: Path, images: ImageIndex, pattern: re.Pattern) -
         )
         masks |= {(uid, frame): (m >= 0.5).any(axis=-1) for frame, m in zip(frames, pixels, strict=True)}
     return masks
+
+
+def _refuse_other_sizes(segmentation: pydicom.Dataset, images: list[Slice]) -> None:
+    size = segmentation.Rows, segmentation.Columns
+    for image in images:
+        if size != (image.rows, image.columns):
+            raise LabelRefusedError(
+                message(
+                    "(0028,0010) Rows and (0028,0011) Columns are {size}, those of the image {image_size}",
+                    size=str(size),
+                    image_size=str((image.rows, image.columns)),
+                )
+            )
 
 
 def _refuse_other_planes(segmentation: pydicom.Dataset, images: ImageIndex) -> None:

@@ -20,7 +20,8 @@ from nbcad.errors import NbcadError
 from nbcad.imaging.preprocess import enhance, organ_inputs
 from nbcad.inference import heat, organ
 from nbcad.inference.models import Models, load_models
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import State
 from nbcad.runtime import verbosity
 
 SLICES = 40  # of a study

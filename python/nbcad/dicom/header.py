@@ -15,17 +15,15 @@ from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
     MRImageStorage,
     UID_dictionary,
 )
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from nbcad import NAME
 from nbcad.dicom import private
+from nbcad.dicom.pixel_layout import check_length, stored_pixels
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import BYTES_A_FILE, BoundedFile, as_binary_io, in_memory
 from nbcad.dicom.types import StoredPixels
@@ -59,17 +57,12 @@ _KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
 _TAGS: list[BaseTag | int] = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]
 _PIXEL_DATA = 0x7FE00010
 _FIRST_PIXELS = 0x7FE00008  # (7FE0,0008) Float Pixel Data; the offset tables before it belong to the header
-_UNDEFINED = 0xFFFFFFFF
 MOST_HEADERS = 64 << 10  # bytes that hold most of them
 _SHORT = 256  # bytes of a value that is kept for the next file
-_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns")
 LARGEST_INFLATED = BYTES_A_FILE // 4
 # (0002,0010) Transfer Syntax UID: Explicit VR Little Endian, as it is encoded in a file's meta information
 _PLAIN_META = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode().ljust(20, b"\x00")
-# One frame is decoded at a time: stored, decoded, rescaled as float64; all frames of the file are kept as float32.
-_BYTES_A_PIXEL, _BYTES_A_PIXEL_KEPT = 16, 4
-_MOST_FRAMES = 65_536
 _ZIP = b"PK\x03\x04"
 # First bytes of a data set without preamble: group 0002 or 0008, in either byte order.
 _FIRST_GROUPS = (b"\x02\x00", b"\x00\x02", b"\x08\x00", b"\x00\x08")
@@ -142,8 +135,8 @@ def parse(file: BoundedFile) -> tuple[FileDataset, Values, StoredPixels]:
     tag, vr, length = found
     if tag != _PIXEL_DATA:
         raise Refusal(message("{element} is missing", element=named("PixelData")))
-    pixels = _stored(dataset, values, vr, offset)
-    _check_length(pixels, length, file.size)
+    pixels = stored_pixels(dataset, values, vr, offset)
+    check_length(pixels, length, file.size)
     return dataset, values, pixels
 
 
@@ -269,105 +262,3 @@ def named(keyword: str) -> str:
     """Return an element's tag and name, as messages give them."""
     tag = Tag(keyword)
     return f"{tag} {dictionary_description(tag)}"
-
-
-def _stored(dataset: FileDataset, values: Values, vr: str | None, offset: int) -> StoredPixels:
-    """Return the place of the pixels, after checking their size before any of them is read."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    implicit, little_endian = dataset.original_encoding
-    if syntax is None:  # what `read_partial` found instead
-        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
-        syntax = ImplicitVRLittleEndian if implicit else explicit
-    rows, columns, frames = int(values["Rows"]), int(values["Columns"]), int(values.get("NumberOfFrames") or 1)
-    if frames < 1 or (frames > 1 and values["SOPClassUID"] == MRImageStorage):
-        raise Refusal(
-            message(
-                "(0028,0008) Number of Frames is {count} in an object of {name}",
-                count=frames,
-                name=values["SOPClassUID"].name,
-            )
-        )
-    if frames > _MOST_FRAMES:
-        raise Refusal(
-            message(
-                "(0028,0008) Number of Frames is {count}; at most {most} are read from one file",
-                count=frames,
-                most=_MOST_FRAMES,
-            )
-        )
-    needed = rows * columns * (_BYTES_A_PIXEL + frames * _BYTES_A_PIXEL_KEPT)
-    if needed > BYTES_A_FILE:
-        raise Refusal(
-            message(
-                "(0028,0010) Rows {rows}, (0028,0011) Columns {columns}, (0028,0008) Number of Frames {frames} would "
-                "take {size} GiB; at most {most} GiB are read from one file",
-                rows=rows,
-                columns=columns,
-                frames=frames,
-                size=f"{needed / 2**30:.1f}",
-                most=BYTES_A_FILE >> 30,
-            )
-        )
-    allocated, stored, representation = _pixel_format(values)
-    offsets, lengths = values.get("ExtendedOffsetTable"), values.get("ExtendedOffsetTableLengths")
-    return StoredPixels(
-        transfer_syntax=str(syntax),
-        offset=offset + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8),  # PS3.5 7.1.2, 7.1.3
-        encapsulated=syntax not in _NATIVE,
-        rows=rows,
-        columns=columns,
-        frames=frames,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        signed=representation == 1,
-        inverted=values["PhotometricInterpretation"] == "MONOCHROME1",
-        ow=vr == "OW",
-        frame_offsets=(offsets, lengths) if offsets and lengths else None,
-    )
-
-
-def _pixel_format(values: Values) -> tuple[int, int, int]:
-    """Bits allocated, bits stored, pixel representation (PS3.3 C.7.6.3.1)."""
-    allocated, representation = values.get("BitsAllocated") or 0, values.get("PixelRepresentation")
-    stored = values.get("BitsStored") or allocated
-    if allocated not in (8, 16, 32):
-        raise Refusal(
-            message(
-                "(0028,0100) Bits Allocated is {value}, not 8, 16 or 32",
-                value=str(allocated) if allocated else term("missing"),
-            )
-        )
-    if not 0 < int(stored) <= allocated:
-        raise Refusal(
-            message(
-                "(0028,0101) Bits Stored is {value} of (0028,0100) Bits Allocated {allocated}",
-                value=str(stored),
-                allocated=str(allocated),
-            )
-        )
-    if representation not in (0, 1):
-        found = term("missing") if representation is None else str(representation)
-        raise Refusal(message("(0028,0103) Pixel Representation is {value}, not 0 or 1", value=found))
-    return allocated, int(stored), representation
-
-
-def _check_length(pixels: StoredPixels, length: int, size: int) -> None:
-    if pixels.encapsulated != (length == _UNDEFINED):
-        name = UID(pixels.transfer_syntax).name
-        raise Refusal(
-            message(
-                "(7FE0,0010) Pixel Data is not encapsulated, yet (0002,0010) Transfer Syntax UID is {name}", name=name
-            )
-            if pixels.encapsulated
-            else message(
-                "(7FE0,0010) Pixel Data is encapsulated, yet (0002,0010) Transfer Syntax UID is {name}", name=name
-            )
-        )
-    needed = pixels.frame_bytes * pixels.frames
-    there = min(length, size - pixels.offset)
-    if not pixels.encapsulated and there < needed:
-        raise Refusal(
-            message(
-                "(7FE0,0010) Pixel Data is cut short: {found} of {needed} bytes", found=max(0, there), needed=needed
-            )
-        )

@@ -15,7 +15,8 @@ from pathlib import Path
 from nbcad.errors import ModelError, NbcadError, OutputError
 from nbcad.language.message import Message, from_text, message
 from nbcad.node.config import Analyse
-from nbcad.node.jobs import LOG, Study
+from nbcad.node.jobs import LOG
+from nbcad.node.study import Study
 
 COMMAND = (sys.executable, "-m", "nbcad.node.analysis_server")
 START_S = 300.0  # for imports and models

@@ -32,91 +32,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from importlib import resources
 from pathlib import Path
 
-from nbcad.errors import DatabaseError
-from nbcad.language.message import EMPTY, Message, from_text, message, to_text, verbatim
+from nbcad.language.message import EMPTY, Message, from_text, message, to_text
+from nbcad.node.study import IMAGES, Arrival, Received, Result, State, Study
+from nbcad.node.tables import open_tables
 
-DATABASE, INCOMING, STUDIES, IMAGES, LOG = "queue.sqlite", "incoming", "studies", "images", "analysis.log"
-SCHEMA_VERSION = 2
+DATABASE, INCOMING, STUDIES, LOG = "queue.sqlite", "incoming", "studies", "analysis.log"
 MOST_BROKEN_OFF = 3  # analyses that ended with the whole node: the study may be what ends it
 ANEW = message("objects came after its analysis; it is analysed anew")
-
 BROKEN_OFF = message("the node ended {count} times while it was analysed", count=MOST_BROKEN_OFF)
 
 _Write = Callable[..., sqlite3.Cursor]  # executes a statement, with its values, in a transaction
-
-
-class State(StrEnum):
-    """The progress of a study; the module's docstring has the transitions."""
-
-    RECEIVING = "receiving"
-    WAITING = "waiting"
-    ANALYSING = "analysing"
-    SENDING = "sending"
-    DONE = "done"
-    SET_ASIDE = "set aside"
-
-
-class Arrival(StrEnum):
-    """The queue's answer to an arriving object."""
-
-    NEW = "new"
-    REPLACED = "replaced"  # the same UID with another content
-    KNOWN = "known"  # it is there already, and kept once
-
-
-@dataclass(frozen=True)
-class Study:
-    """One study of the queue; times are seconds since 1970 (UTC)."""
-
-    job: int
-    study_uid: str
-    folder: Path
-    sender: str  # calling AE title
-    state: State
-    since: float  # in this state
-    reason: Message  # why set aside, not sent yet, or analysed anew; else empty
-    first_received: float
-    last_received: float
-    objects: int
-    bytes: int
-    analyses: int  # begun so far
-    analysed: float | None  # when the newest complete analysis ended; None: none yet
-    stage: str | None  # its image-suggested stage; None: none suggested, or not analysed
-    lesions: int | None
-    report: Path | None  # its folder, with report.html
-    results: int  # objects for the archive
-    sent: int  # of them delivered
-    send_attempts: int  # in vain
-
-    @property
-    def images(self) -> Path:
-        """Folder of its objects."""
-        return self.folder / IMAGES
-
-
-@dataclass(frozen=True)
-class Received:
-    """An object that lies complete and fsynced in `Jobs.incoming`."""
-
-    path: Path
-    study_uid: str
-    sop_uid: str
-    sha256: bytes  # of the data set
-    sender: str  # calling AE title
-
-
-@dataclass(frozen=True)
-class Result:
-    """An object for the archive."""
-
-    job: int
-    name: str  # by which `Jobs.delivered` knows it
-    path: Path
 
 
 class Jobs:
@@ -133,15 +60,7 @@ class Jobs:
         for path in (self.incoming, self.folder / STUDIES):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
-        database = self.folder / DATABASE
-        try:
-            self._connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=30)
-            self._connection.row_factory = sqlite3.Row
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {setting}")
-            self._make_tables()
-        except sqlite3.DatabaseError as error:
-            raise DatabaseError(f"{database} is no queue of a node: {error}") from error
+        self._connection = open_tables(self.folder / DATABASE)
 
     def close(self) -> None:
         """Close the database."""
@@ -376,25 +295,6 @@ class Jobs:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-
-    def _make_tables(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            tables = (resources.files("nbcad.node") / "jobs.sql").read_text()
-            self._connection.executescript(f"BEGIN IMMEDIATE;\n{tables}\nCOMMIT;")
-        elif version == 1:
-            self._keep_reasons_as_messages()
-        elif version != SCHEMA_VERSION:
-            raise DatabaseError(
-                f"{self.folder / DATABASE} has version {version}, not {SCHEMA_VERSION}; give another folder"
-            )
-
-    def _keep_reasons_as_messages(self) -> None:
-        """Bring a queue of version 1, whose reasons are English text, to the present version."""
-        with self._writing() as write:
-            for job, reason in write("SELECT job, reason FROM study").fetchall():
-                write("UPDATE study SET reason = ? WHERE job = ?", to_text(verbatim(reason)), job)
-            write(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 _STUDY = """

@@ -12,10 +12,11 @@ from nbcad.errors import InputError
 from nbcad.node import log, pages
 from nbcad.node.analysis_client import Analyst
 from nbcad.node.config import Config
-from nbcad.node.jobs import Jobs, State
+from nbcad.node.jobs import Jobs
 from nbcad.node.part import Part
 from nbcad.node.receiver import Receiver
 from nbcad.node.sender import Sender
+from nbcad.node.study import State
 from nbcad.node.worker import Worker
 
 LOCK, ANALYST_LOG, TOKEN = "lock", "analyst.log", "pages.token"

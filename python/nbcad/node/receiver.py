@@ -41,7 +41,8 @@ from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS
 from nbcad.errors import InputError
 from nbcad.node import log, metrics
 from nbcad.node.config import Receive, Tls
-from nbcad.node.jobs import Jobs, Received
+from nbcad.node.jobs import Jobs
+from nbcad.node.study import Received
 
 SUCCESS, OUT_OF_RESOURCES, NO_MATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000  # PS3.4 B.2.3
 

@@ -7,8 +7,9 @@ from nbcad.errors import ModelError, OutputError
 from nbcad.language.message import EMPTY
 from nbcad.node import log, metrics
 from nbcad.node.analysis_client import AnalysisFailed, Analyst, Stopped
-from nbcad.node.jobs import Jobs, Study, sync
+from nbcad.node.jobs import Jobs, sync
 from nbcad.node.part import AFTER_ERROR_S, Loop
+from nbcad.node.study import Study
 
 REPORT = "report-{number}"
 

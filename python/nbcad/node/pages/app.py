@@ -22,11 +22,12 @@ from werkzeug.exceptions import HTTPException
 from nbcad.language.catalogue import Language
 from nbcad.language.message import EMPTY, message
 from nbcad.node import log
-from nbcad.node.jobs import Jobs, State, Study
+from nbcad.node.jobs import Jobs
 from nbcad.node.metrics import registry
 from nbcad.node.pages.config import Config
 from nbcad.node.pages.login import SECONDS, Door
 from nbcad.node.pages.patient import patient_of
+from nbcad.node.study import State, Study
 
 A_PAGE = 50  # studies
 # As `nbcad.report` names them, whose import would bring Caffe into the node's own process.

@@ -10,7 +10,7 @@ from pydicom.valuerep import PersonName
 
 from nbcad.dicom import FileRecord, Source, read_study
 from nbcad.dicom.refusal import Refusal
-from nbcad.node.jobs import Study
+from nbcad.node.study import Study
 
 
 @dataclass(frozen=True)
