@@ -110,7 +110,7 @@ def test_infer_writes_a_report_as_documented_and_accounts_for_every_file(flow, p
     done = run_tool("infer", patient, "--out", tmp_path / "out", "--models", flow.models)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert (report["schema"], report["research_use_only"]) == ("nbcad-report/1", True)
+    assert (report["schema"], report["research_use_only"]) == ("nbcad-report/2", True)
     assert len(report["files"]) == sum(p.is_file() for p in patient.rglob("*"))
     summary = report["summary"]
     assert summary["files_used"] + summary["files_ignored"] == len(report["files"])

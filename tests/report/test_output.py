@@ -8,7 +8,7 @@ from nbcad.errors import InputError, OutputExistsError
 from nbcad.report import output, report_folder
 
 
-def _fill(folder, schema="nbcad-report/1"):
+def _fill(folder, schema="nbcad-report/2"):
     (folder / "dicom").mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps({"schema": schema}))
     for name in ("report.html", "dicom/0001.sr.dcm", "dicom/0001-01.sc.dcm", "dicom/10000-12.sc.dcm"):
@@ -34,8 +34,9 @@ def test_nothing_or_an_empty_folder_needs_no_force(tmp_path, there):
     assert _names(tmp_path) == ["a", "a/out", "a/out/report.json"]
 
 
-def test_report_of_ours_is_replaced_as_a_whole_if_forced(tmp_path):
-    out = _fill(tmp_path / "out")
+@pytest.mark.parametrize("schema", ["nbcad-report/1", "nbcad-report/2"])
+def test_report_of_ours_is_replaced_as_a_whole_if_forced(tmp_path, schema):
+    out = _fill(tmp_path / "out", schema)
     with pytest.raises(OutputExistsError, match="--force"):
         _write(out)
     assert (out / "report.html").read_text() == "old"

@@ -58,8 +58,7 @@ def test_sr_has_the_numbers_of_report_json(blind, tmp_path, kind):
         np.testing.assert_allclose(found["Bounded by"], expected.box_mm, atol=1e-4)
         (certainty,) = group.get_measurements(codes.DCM.CertaintyOfFinding)
         assert (round(certainty.value / 100, 4), certainty.unit.value) == (expected.probability, "%")
-        assert codes_of(group)["C133427"] == STAGED[expected.stage.label]
-        assert any(text.startswith("Image-suggested stage") for text in comments_of(group))
+        assert "C133427" not in codes_of(group) and comments_of(group) == []  # the stage is the patient's
 
 
 def test_sr_measures_volume_and_length_and_says_how(blind, tmp_path):
@@ -171,9 +170,8 @@ def test_region_without_a_code_is_a_private_one_and_no_site(eager, tmp_path):
 def test_stage_of_another_staging_system_is_not_coded_as_one_of_inrg(eager, tmp_path, monkeypatch):
     monkeypatch.setattr(eager, "stages", ["normal", "1", "2A", "4", "4S"])
     write_stack(tmp_path / "in")
-    entry = only_series(write_objects(tmp_path / "in", eager, tmp_path / "out"))
-    (group,) = lesion_groups(tmp_path / "out" / "0001.sr.dcm")
-    label = entry.lesions[0].stage.label
+    label = write_objects(tmp_path / "in", eager, tmp_path / "out").studies[0].stage.label
+    group = _group_of_patient(tmp_path / "out" / "0001.sr.dcm")
     assert label in eager.stages and codes_of(group)["stage"] == label and "C133427" not in codes_of(group)
 
 
@@ -200,11 +198,9 @@ def test_stage_without_a_public_code_has_a_private_one_if_suggested(blind, tmp_p
         found = lesion({1: (3, 5, 20, 17)}, np.eye(6)[best], 0.9)
         report = write_objects(write_stack(tmp_path / f"in{number}", PatientAge="013M"), models, out, [found])
         (name,) = [name for name in only_series(report).dicom if name.endswith(".sr.dcm")]
-        (group,) = lesion_groups(out / name)
-        patient = content_of(out / name).get_image_measurement_groups()[0]
-        for each in (group, patient):
-            stages = [e.value for e in each.get_qualitative_evaluations() if e.name.scheme_designator == "99NBCAD"]
-            assert [(s.value, s.scheme_designator) for s in stages] == ([(label, "99NBCAD")] if label else [])
-            said = f"Image-suggested stage: {label}." if label else "No stage is suggested."
-            comments = comments_of(each)
-            assert [text for text in comments if text.startswith(said)] and "None" not in str(comments)
+        group = _group_of_patient(out / name)
+        stages = [e.value for e in group.get_qualitative_evaluations() if e.name.scheme_designator == "99NBCAD"]
+        assert [(s.value, s.scheme_designator) for s in stages] == ([(label, "99NBCAD")] if label else [])
+        said = f"Image-suggested stage: {label}." if label else "No stage is suggested."
+        comments = comments_of(group)
+        assert [text for text in comments if text.startswith(said)] and "None" not in str(comments)

@@ -15,7 +15,7 @@ from nbcad.inference.lesions import Lesion, OperatingPoint
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.organ import OrganSvm, SvmFit, SvmThresholds
-from nbcad.inference.study_stage import Labelled, StudyStage, by_name
+from nbcad.inference.study_stage import StudyStage, by_name
 from nbcad.language.message import EMPTY
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
@@ -78,7 +78,7 @@ def lesion(boxes: dict[int, tuple], stages=(0.1, 0.2, 0.3, 0.4), probability=0.9
     if centre is None:
         row0, col0, row1, col1 = np.mean(list(boxes.values()), axis=0)
         centre = (float(np.mean(list(boxes))), (row0 + row1) / 2 - 0.5, (col0 + col1) / 2 - 0.5)
-    return Lesion(boxes, probability, probability / 2, np.array(stages, float), centre)
+    return Lesion(boxes, probability, np.array(stages, float), centre)
 
 
 def analysis(
@@ -147,8 +147,6 @@ def lesion_entry(number: int, found: Lesion, analysis: SeriesAnalysis) -> Lesion
         id=number,
         organ="thorax",
         probability=found.probability,
-        mean_probability=found.mean_probability,
-        stage=Labelled("M", {"M": 1.0}),
         centre_mm=centre,
         box_mm=corners,
         volume_mm3=volume_mm3(found, analysis),

@@ -62,7 +62,7 @@ def write_objects(source: Path, models, folder: Path, lesions=None, region: str 
 def study_again(study: StudyEntry, found: SeriesAnalysis, models) -> StudyEntry:
     """Return the entry of a study of one series anew, of what is found there now."""
     age = study.patient.age_months
-    series = replace(study.series[0], lesions=lesion_entries(found, age, models))
+    series = replace(study.series[0], lesions=lesion_entries(found))
     return replace(study, series=(series,), stage=study_stage([found], age, models))
 
 

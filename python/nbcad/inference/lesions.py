@@ -43,7 +43,6 @@ class Lesion:
 
     boxes: dict[int, Box]  # by slice index, in pixels of the stored image
     probability: float  # the highest smoothed tumour probability
-    mean_probability: float  # of its places
     stages: np.ndarray  # (tumour stages,) given that it is a tumour
     centre: tuple[float, float, float]  # slice index, row, column of the stored image, weighted by probability
 
@@ -134,7 +133,6 @@ def _lesion(region: np.ndarray, tumour: np.ndarray, heat: np.ndarray, image: Sli
     return Lesion(
         boxes=boxes,
         probability=float(weights.max()),
-        mean_probability=float(weights.mean()),
         stages=stages / max(stages.sum(), np.finfo(np.float32).tiny),
         centre=(float(index), float(row) - 0.5, float(column) - 0.5),  # edges to pixel centres
     )

@@ -12,17 +12,11 @@ from nbcad.language.message import Message, message
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """A label with the probabilities that led to it."""
-
-    label: str | None  # None: none is suggested
-    probabilities: dict[str, float]  # by label
-
-
-@dataclass(frozen=True, slots=True)
-class StudyStage(Labelled):
+class StudyStage:
     """The image-suggested stage of a patient."""
 
+    label: str | None  # None: none is suggested
+    probabilities: dict[str, float]  # by label, those that led to it
     notes: tuple[Message, ...]
 
 

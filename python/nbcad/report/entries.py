@@ -9,15 +9,13 @@ import nbcad
 from nbcad.dicom import USED, Archive, FileRecord, Series
 from nbcad.dicom.rules import Decision
 from nbcad.imaging.boxes import Box, whole_pixels
-from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
 from nbcad.inference.measure import millimetres, volume_mm3
 from nbcad.inference.models import Models
-from nbcad.inference.study_stage import Labelled, StudyStage, by_name, rounded
+from nbcad.inference.study_stage import StudyStage, by_name, rounded
 from nbcad.language.message import Message, joined, message, verbatim
 from nbcad.nets import caffe_net
-from nbcad.nets.labels import NORMAL
 from nbcad.report.types import (
     BoxEntry,
     FileEntry,
@@ -33,7 +31,8 @@ from nbcad.report.types import (
     Timing,
 )
 
-SCHEMA = "nbcad-report/1"
+SCHEMA = "nbcad-report/2"
+SCHEMAS = ("nbcad-report/1", SCHEMA)  # all that a report of ours may have
 SYNTHETIC = message("Synthetic: (0028,0300) Quality Control Image is YES, so this is a phantom and no patient.")
 
 
@@ -123,7 +122,7 @@ def study_entry(
         patient=PatientEntry(first.patient_id, age_months),
         stage=replace(suggested, notes=(*suggested.notes, *notes)),
         series=tuple(
-            _series_entry(series, analysis, decision, age_months, models)
+            _series_entry(series, analysis, decision, models)
             for (series, decision), analysis in zip(decided, analyses, strict=True)
         ),
     )
@@ -134,9 +133,7 @@ def _name(series: Series) -> Message:
     return message("{name} ({stack})", name=name, stack=series.stack) if series.stack else verbatim(name)
 
 
-def _series_entry(
-    series: Series, analysis: SeriesAnalysis | None, decision: Decision, age_months: int | None, models: Models
-) -> SeriesEntry:
+def _series_entry(series: Series, analysis: SeriesAnalysis | None, decision: Decision, models: Models) -> SeriesEntry:
     notes = list(series.notes)
     if analysis and len(analysis.slices) < len(series.slices):
         unread = len(series.slices) - len(analysis.slices)
@@ -150,7 +147,7 @@ def _series_entry(
         reason=decision.reason,
         notes=tuple(notes),
         slices=_slice_entries(analysis, models) if analysis else (),
-        lesions=lesion_entries(analysis, age_months, models) if analysis else (),
+        lesions=lesion_entries(analysis) if analysis else (),
         dicom=(),
     )
 
@@ -169,27 +166,17 @@ def _slice_entries(analysis: SeriesAnalysis, models: Models) -> tuple[SliceEntry
     )
 
 
-def lesion_entries(analysis: SeriesAnalysis, age_months: int | None, models: Models) -> tuple[LesionEntry, ...]:
+def lesion_entries(analysis: SeriesAnalysis) -> tuple[LesionEntry, ...]:
     """Return the entries of all lesions of a series."""
-    return tuple(
-        _lesion_entry(number, lesion, analysis, age_months, models)
-        for number, lesion in enumerate(analysis.lesions, start=1)
-    )
+    return tuple(_lesion_entry(number, lesion, analysis) for number, lesion in enumerate(analysis.lesions, start=1))
 
 
-def _lesion_entry(
-    number: int, lesion: Lesion, analysis: SeriesAnalysis, age_months: int | None, models: Models
-) -> LesionEntry:
-    names = [name for name in models.stages if name != NORMAL]
-    stages, _ = stage.apply_age(lesion.stages, names, age_months)
-    label, _ = stage.suggested(stages, names)
+def _lesion_entry(number: int, lesion: Lesion, analysis: SeriesAnalysis) -> LesionEntry:
     centre, corners = millimetres(lesion, analysis)
     return LesionEntry(
         id=number,
         organ=Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
         probability=rounded(lesion.probability),
-        mean_probability=rounded(lesion.mean_probability),
-        stage=Labelled(label, by_name(names, stages)),
         centre_mm=centre,
         box_mm=corners,
         volume_mm3=volume_mm3(lesion, analysis),

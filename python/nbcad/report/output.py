@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nbcad.errors import InputError, OutputError, OutputExistsError
 from nbcad.language.message import Message, message
-from nbcad.report.entries import SCHEMA
+from nbcad.report.entries import SCHEMAS
 from nbcad.runtime.files import refuse_existing, replacing_folder, telling_no_space
 
 JSON, HTML, DICOM, PATIENTS = "report.json", "report.html", "dicom", "patients"
@@ -80,4 +80,4 @@ def _foreign(out: Path) -> str | Message | None:
         schema = json.loads((out / JSON).read_text())["schema"]
     except (OSError, ValueError, LookupError, TypeError):
         schema = None
-    return None if schema == SCHEMA else message("a {file} of another kind, or none", file=JSON)
+    return None if schema in SCHEMAS else message("a {file} of another kind, or none", file=JSON)

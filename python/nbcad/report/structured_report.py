@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 
 from nbcad import NAME
 from nbcad.dicom import Slice
-from nbcad.inference.study_stage import Labelled
+from nbcad.inference.study_stage import StudyStage
 from nbcad.nets.labels import NORMAL, OTHER
 from nbcad.report.objects import RESEARCH_USE, SR_SERIES, SeriesReport, frame_number, shared, valid
 from nbcad.report.types import BoxEntry, LesionEntry
@@ -171,7 +171,7 @@ def _stage_group(analysed: SeriesReport) -> sr.MeasurementsAndQualitativeEvaluat
     return group
 
 
-def _suggested(stage: Labelled) -> str:
+def _suggested(stage: StudyStage) -> str:
     probabilities = ", ".join(f"{label} {value:.4f}" for label, value in stage.probabilities.items())
     said = "No stage is suggested" if stage.label is None else f"Image-suggested stage: {stage.label}"
     return f"{said}. Probabilities: {probabilities}."
@@ -224,7 +224,6 @@ def _lesion_group(analysed: SeriesReport, entry: LesionEntry) -> _Lesion:
     else:
         group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **about)
     items = group[0].ContentSequence
-    items.append(_comment(_suggested(entry.stage)))
     if has_millimetres(analysed):
         items.extend(_in_patient(entry, analysed.analysis.slices[0].frame_of_reference_uid))
     return group
@@ -243,7 +242,7 @@ def _about_lesion(analysed: SeriesReport, entry: LesionEntry) -> dict:
         "algorithm_id": _algorithm(analysed),
         "geometric_purpose": _BOUNDED_BY,
         "measurements": _measurements(analysed, entry),
-        "qualitative_evaluations": [*_region(entry.organ), *_stage(entry.stage.label)],
+        "qualitative_evaluations": _region(entry.organ),
     }
 
 

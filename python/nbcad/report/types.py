@@ -9,7 +9,7 @@ from typing import Literal
 
 from nbcad.dicom.sources import Status
 from nbcad.inference.measure import Point
-from nbcad.inference.study_stage import Labelled, StudyStage
+from nbcad.inference.study_stage import StudyStage
 from nbcad.language.message import Message
 
 
@@ -31,9 +31,7 @@ class LesionEntry:
 
     id: int  # from 1 in its series, the most probable first
     organ: str
-    probability: float
-    mean_probability: float
-    stage: Labelled
+    probability: float  # that it is one
     centre_mm: Point | None  # this and the next two: None where the series does not tell
     box_mm: tuple[Point, Point] | None  # lowest and highest corner
     volume_mm3: float | None
