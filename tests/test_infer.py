@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from pydicom import config
 
 from make_analysis import analysis, lesion, report_of
 from make_dicom import enhanced, mr_image, write
@@ -40,7 +41,10 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     assert set(report["summary"]) == {"studies", "series", "slices", "lesions", "frames_refused"} | files
     (study,) = report["studies"]
     assert set(study) == {"study_uid", "patient", "stage", "series"}
-    assert (set(study["patient"]), set(study["stage"])) == ({"id", "age_months"}, labelled | {"notes"})
+    assert (set(study["patient"]), set(study["stage"])) == (
+        {"id", "age_months", "age_range_months"},
+        labelled | {"notes"},
+    )
     for series in study["series"]:
         facts = {"series_uid", "description", "stack", "status", "rule", "reason", "notes"}
         assert set(series) == facts | {"slices", "lesions", "dicom"}
@@ -117,7 +121,10 @@ def test_patients_who_share_a_study_uid_are_reported_apart(blind, tmp_path):
     _stack(tmp_path / "a", PatientID="P1", SeriesInstanceUID="2.25.3", PatientAge="010M")
     _stack(tmp_path / "b", PatientID="P2", SeriesInstanceUID="2.25.4", PatientAge="050M")
     report = report_of(tmp_path, blind)
-    assert [study.patient for study in report.studies] == [PatientEntry("P1", 10), PatientEntry("P2", 50)]
+    assert [study.patient for study in report.studies] == [
+        PatientEntry("P1", 10, (10, 10)),
+        PatientEntry("P2", 50, (50, 50)),
+    ]
 
 
 def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_path):
@@ -126,6 +133,18 @@ def test_age_is_the_studys_for_every_series_of_it_that_does_not_tell(eager, tmp_
     (study,) = report_of(tmp_path, eager).studies
     assert study.patient.age_months == 30
     assert study.stage.probabilities["MS"] == 0  # at 18 months or more
+
+
+@pytest.mark.parametrize(
+    ("dates", "months", "ms"),
+    [({}, (12, 23), False), ({"PatientBirthDate": "2016.07.01", "StudyDate": "2017.12.24"}, (17, 17), True)],
+)
+def test_stage_of_the_young_needs_an_age_known_to_the_month(eager, tmp_path, dates, months, ms):
+    with config.disable_value_validation():
+        _stack(tmp_path, PatientAge="001Y", **dates)
+    (study,) = report_of(tmp_path, eager).studies
+    assert study.patient == PatientEntry("P1", months[0] if ms else None, months)
+    assert (study.stage.probabilities["MS"] > 0) == ms
 
 
 @pytest.mark.parametrize("phantom", [True, False])

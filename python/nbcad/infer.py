@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from nbcad.cluster import on
 from nbcad.dicom import IGNORED, Archive, Series, read_archive
+from nbcad.dicom.age import age_of_all
 from nbcad.dicom.rules import Decision, decide, read_rules
 from nbcad.errors import InputError
 from nbcad.inference.analysis import SeriesAnalysis, analyse_series
@@ -180,9 +181,9 @@ def _infer_study(
         decided.append((series, decision))
         analyses.append(analysis)
         done()
-    age_months = next((series.age_months for series, _ in members if series.age_months is not None), None)
-    stage = study_stage([analysis for analysis in analyses if analysis], age_months, models)
-    return study_entry(decided, analyses, stage, age_months, models), analyses
+    age = age_of_all(series.age for series, _ in members)
+    stage = study_stage([analysis for analysis in analyses if analysis], age, models)
+    return study_entry(decided, analyses, stage, age, models), analyses
 
 
 def _infer_series(series: Series, decision: Decision, models: Models) -> tuple[Decision, SeriesAnalysis | None]:

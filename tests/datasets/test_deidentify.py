@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 
@@ -203,12 +204,34 @@ def test_of_a_description_only_the_kind_of_image_stays(pixels):
 
 
 def test_age_stays_only_if_asked_for_if_need_be_from_the_dates(pixels):
-    for keep, given, age in ((False, "003Y", None), (True, "003Y", "003Y"), (True, None, "040M")):
+    for keep, given, age in ((False, "003Y", None), (True, "003Y", "040M"), (True, None, "040M")):
         image = identifying_image(pixels)
         image.PatientAge = given
         deidentify.clean(image, SECRETS, keep)
         assert image.get("PatientAge") == age
         assert image.PatientSex == ("F" if keep else "")
+
+
+@pytest.mark.parametrize(
+    ("born", "given", "age"),
+    [
+        ("20160701", "001Y", "017M"),  # 24 December 2017 is within the 18th month
+        ("2016.07.01", "001Y", "017M"),
+        ("20160701", "077W", "077W"),  # no wider than the month
+        ("20160701", "078W", "017M"),
+        ("20160701", "029M", "017M"),  # the dates come first, as they do where the original is read
+        ("", "017M", "017M"),
+        ("", "17M", "017M"),
+        ("", "001Y", "001Y"),
+        ("", "born in July 2016", ""),
+    ],
+)
+def test_kept_age_means_the_months_of_the_original_and_no_others(pixels, born, given, age):
+    with config.disable_value_validation():
+        image = identifying_image(pixels)
+        image.PatientBirthDate, image.PatientAge = born, given
+    deidentify.clean(image, SECRETS, keep_characteristics=True)
+    assert image.PatientAge == age
 
 
 @pytest.mark.parametrize(
@@ -287,7 +310,7 @@ def test_copy_gives_the_same_series_as_the_original(made):
         assert {record.status for record in archive.files} == {USED}
         return {
             uid(series.series_uid): (
-                series.weighting, series.plane, series.age_months, series.phantom, series.slice_step_mm,
+                series.weighting, series.plane, series.age, series.phantom, series.slice_step_mm,
                 [uid(image.sop_uid) for image in series.slices], read_pixels(series)[1].tobytes(),
             )
             for series in archive.series

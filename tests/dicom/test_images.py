@@ -140,21 +140,6 @@ def test_weighting_comes_from_b_value_description_or_times(tmp_path, elements, w
     assert read_archive(tmp_path).series[0].weighting == weighting
 
 
-@pytest.mark.parametrize(
-    ("elements", "months"),
-    [
-        ({"PatientAge": "017M"}, 17),
-        ({"PatientAge": "003Y"}, 36),
-        ({"PatientAge": "070W"}, 16),
-        ({"PatientBirthDate": "20200115", "StudyDate": "20210714"}, 17),
-        ({}, None),
-    ],
-)
-def test_age_in_months_comes_from_age_or_dates(tmp_path, elements, months):
-    write(mr_image(PIXELS, **elements), tmp_path / "x")
-    assert read_archive(tmp_path).series[0].age_months == months
-
-
 def test_record_of_a_file_tells_of_its_frames_by_what_became_of_them():
     record = FileRecord("x")
     record.frames = 6

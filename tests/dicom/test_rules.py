@@ -9,7 +9,7 @@ GOOD = '[[take]]\nname = "x"\n'
 
 
 def _series(**facts) -> Series:
-    known = {"study_uid": "1", "series_uid": "2", "patient_id": "P", "age_months": 3, "description": "T2 ax"}
+    known = {"study_uid": "1", "series_uid": "2", "patient_id": "P", "age": None, "description": "T2 ax"}
     return Series(**known | {"weighting": "T2", "plane": "axial", "phantom": False, "slices": [None] * 4} | facts)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from make_analysis import analysis, lesion, untrained
 from make_records import false_lesion, image, patient, records, series, true_lesion, ward
+from nbcad.dicom.age import Age
 from nbcad.errors import InputError
 from nbcad.evaluation import document, figures
 from nbcad.evaluation.records import NO_LESION, NOT_KNOWN, SEVERAL, series_record
@@ -63,6 +64,14 @@ def test_froc_points_are_the_sweeps_sums(counted):
     assert [p.false_per_patient for p in points] == pytest.approx([6 / 7, 3 / 7], abs=1e-4)
     assert [p.sensitivity for p in points] == [0.5, 0.5]
     assert [f.value for f in counted.tumour.froc.at.values()] == [0, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("age", "group"),
+    [(Age(12, 17), "under 18 months"), (Age(12, 23), NOT_KNOWN), (Age(18, 23), "18 months and over")],
+)
+def test_age_that_may_be_on_either_side_of_the_limit_is_in_neither_group(age, group):
+    assert patient(age=age).age_group == group
 
 
 @pytest.mark.parametrize("name", ["organ", "stage", "age", "weighting"])

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from make_analysis import analysis, lesion
+from nbcad.dicom.age import Age
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.stage import AGE_UNKNOWN, SURGICAL, TOO_OLD_FOR_MS, UNDETERMINED
 from nbcad.inference.study_stage import study_stage
@@ -16,19 +17,19 @@ from nbcad.inference.study_stage import study_stage
 def test_study_without_a_lesion_is_normal_and_tells_its_probability(blind):
     cold, warm = analysis(), analysis()
     warm.heat[1, 0, 3, 3] = 0.17
-    stage = study_stage([cold, warm], 12, blind)
+    stage = study_stage([cold, warm], Age.exactly(12), blind)
     assert (stage.label, stage.probabilities["normal"]) == ("normal", 1)
     assert "0.83" in str(stage.notes[0])
 
 
 def test_study_with_improbable_lesions_alone_is_normal(blind):
-    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], 12, blind)
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 1, 0, 0), probability=0.2)])], Age.exactly(12), blind)
     assert (stage.label, stage.probabilities["normal"]) == ("normal", 0.8)
 
 
 @given(
     of_lesions=st.lists(st.tuples(st.floats(0, 1), st.lists(st.floats(0.001, 1), min_size=6, max_size=6)), max_size=4),
-    age=st.none() | st.integers(0, 60),
+    age=st.none() | st.builds(lambda least, more: Age(least, least + more), st.integers(0, 60), st.integers(0, 12)),
     stages=st.sampled_from((("L1", "L2", "M", "MS"), ("1", "2A", "2B", "3", "4", "4S"))),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -47,7 +48,8 @@ def test_no_stage_contradicts_its_own_probabilities(blind, of_lesions, age, stag
 
 
 @pytest.mark.parametrize(
-    ("age", "label", "note"), [(17, "MS", None), (18, "M", TOO_OLD_FOR_MS), (None, "M", AGE_UNKNOWN)]
+    ("age", "label", "note"),
+    [(Age.exactly(17), "MS", None), (Age.exactly(18), "M", TOO_OLD_FOR_MS), (None, "M", AGE_UNKNOWN)],
 )
 def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
     stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0, 0, 0.1, 0.9))])], age, blind)
@@ -58,17 +60,17 @@ def test_study_stage_follows_the_age_rule_and_says_so(blind, age, label, note):
 
 def test_patients_stages_are_calibrated(blind):
     models = dataclasses.replace(blind, calibration=Calibration(patient_temperature=0.5))
-    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0.2, 0.8, 0, 0), 1.0)])], 12, models)
+    stage = study_stage([analysis([lesion({0: (2, 2, 5, 5)}, (0.2, 0.8, 0, 0), 1.0)])], Age.exactly(12), models)
     assert stage.probabilities["L2"] == pytest.approx(0.64 / 0.68, abs=1e-3)
 
 
 def test_what_only_a_surgeon_can_tell_apart_is_not_suggested(blind):
     models = dataclasses.replace(blind, stages=["normal", "1", "2A", "2B", "3", "4", "4S"])
     local, spread = (lesion({0: (2, 2, 5, 5)}, stages) for stages in ((0.2, 0.6, 0.1, 0.1, 0, 0), (0, 0, 0, 0, 0, 1)))
-    stage = study_stage([analysis([local])], 5, models)
+    stage = study_stage([analysis([local])], Age.exactly(5), models)
     assert stage.label is None and UNDETERMINED in stage.notes
-    assert study_stage([analysis([spread])], 5, models).label == "4S"
-    assert study_stage([analysis([spread])], 12, models).label == "4"
+    assert study_stage([analysis([spread])], Age.exactly(5), models).label == "4S"
+    assert study_stage([analysis([spread])], Age.exactly(12), models).label == "4"
 
 
 @pytest.mark.parametrize(
@@ -85,4 +87,4 @@ def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, oth
         analysis([lesion(box, (1, 0, 0, 0), 1.0)]),
         analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
     ]
-    assert study_stage(found, 12, blind).probabilities["L2"] == pytest.approx(share)
+    assert study_stage(found, Age.exactly(12), blind).probabilities["L2"] == pytest.approx(share)

@@ -14,6 +14,7 @@ from babel.messages.pofile import read_po
 from html_page import HOSTILE, Page
 from make_analysis import analysis, lesion, pages_of, patient_of
 from nbcad.dicom import FileRecord
+from nbcad.dicom.age import Age
 from nbcad.dicom.images import MARKS
 from nbcad.inference.study_stage import StudyStage
 from nbcad.language import LANGUAGES
@@ -178,7 +179,7 @@ def _patients(count: int) -> list:
     facts = {
         "patient_id": "",
         "description": "序列",
-        "age_months": None,
+        "age": None,
         "stack": message("part {number} of {count}", number=1, count=2),
     }
     full = analysis([lesion({n: (2, 2, 6, 6)}) for n in range(15)], count=15, **facts)
@@ -190,7 +191,7 @@ def _patients(count: int) -> list:
         message("In the DICOM objects {gap}.", gap=gap),
     ]
     bare = analysis([lesion({1: (2, 2, 6, 6)})], axes=None, **facts)
-    empty = analysis([], **facts | {"age_months": 1})
+    empty = analysis([], **facts | {"age": Age.exactly(1)})
     normal = StudyStage("normal", {"normal": 1.0}, (message("No series of this study could be analysed."),))
     none = StudyStage(None, {}, (message("The stage is suggested by the images alone."),))
     patients = [

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from nbcad.dicom import USED, FileRecord, Geometry, Series, Slice
+from nbcad.dicom.age import Age
 from nbcad.imaging.boxes import whole_pixels
 from nbcad.infer import Input, infer
 from nbcad.inference import organ
@@ -21,14 +22,13 @@ from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
 from nbcad.nets.labels import organ_labels, stage_labels
 from nbcad.report import Language, Pages
-from nbcad.report.entries import SCHEMA
+from nbcad.report.entries import SCHEMA, patient_entry
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.types import (
     BoxEntry,
     FileEntry,
     LesionEntry,
     OrganEntry,
-    PatientEntry,
     Report,
     SeriesEntry,
     SliceEntry,
@@ -93,7 +93,7 @@ def analysis(
             geometry = Geometry(place, *axes, *spacing)
         slices.append(Slice(None, f"2.25.{n + 1}", *shape, geometry, spacing, FileRecord(f"IM{n}", USED), stored=None))
     facts = {
-        "study_uid": "2.25.1", "series_uid": "2.25.2", "patient_id": "P1", "age_months": 12, "description": "T2",
+        "study_uid": "2.25.1", "series_uid": "2.25.2", "patient_id": "P1", "age": Age.exactly(12), "description": "T2",
         "weighting": "T2", "plane": "axial", "phantom": False,
     }  # fmt: skip
     heat = np.full((count, 5, 7, 6), 0.1, np.float32)
@@ -114,7 +114,7 @@ def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=No
     first = series[0].series
     study = StudyEntry(
         study_uid=first.study_uid,
-        patient=PatientEntry(first.patient_id, first.age_months),
+        patient=patient_entry(first.patient_id, first.age),
         stage=stage or StudyStage("M", {"normal": 0.1, "M": 0.9}, ()),
         series=tuple(map(series_entry, series)),
     )

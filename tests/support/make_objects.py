@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes
 
 from make_analysis import lesion, report_of
 from make_dicom import mr_image, write
+from nbcad.dicom.age import Age
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.study_stage import study_stage
 from nbcad.report import DicomWriter
@@ -61,7 +62,8 @@ def write_objects(source: Path, models, folder: Path, lesions=None, region: str 
 
 def study_again(study: StudyEntry, found: SeriesAnalysis, models) -> StudyEntry:
     """Return the entry of a study of one series anew, of what is found there now."""
-    age = study.patient.age_months
+    months = study.patient.age_range_months
+    age = Age(*months) if months else None
     series = replace(study.series[0], lesions=lesion_entries(found))
     return replace(study, series=(series,), stage=study_stage([found], age, models))
 

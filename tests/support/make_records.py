@@ -1,5 +1,6 @@
 """Records made by hand, for tests of what is counted from them."""
 
+from nbcad.dicom.age import Age
 from nbcad.evaluation.matching import LesionCount
 from nbcad.evaluation.records import FoundRecord, LesionRecord, PatientRecord, Records, SeriesRecord, SliceRecord
 
@@ -29,7 +30,8 @@ def series(slices=(), lesions=(), false=(), weighting="T2") -> SeriesRecord:
 def patient(stage="normal", answer="normal", age=12, of=None) -> PatientRecord:
     of = [series([image()])] if of is None else of
     probabilities = {name: 0.6 if name == answer else 0.1 for name in ("normal", "L1", "L2", "M", "MS")}
-    return PatientRecord(stage, answer, probabilities, age, any(s.found for s in of), of)
+    known = Age.exactly(age) if isinstance(age, int) else age
+    return PatientRecord(stage, answer, probabilities, known, any(s.found for s in of), of)
 
 
 def records(*patients: PatientRecord, synthetic=True) -> Records:

@@ -35,7 +35,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, RTStructureSetSt
 
 from nbcad.annotation.annotations import HEADER, read_annotations
 from nbcad.dicom import REFUSED, USED, FileRecord
-from nbcad.dicom.images import months_between
+from nbcad.dicom.age import age_at_study, age_text, read_age
 from nbcad.dicom.refusal import MALFORMED, one_line
 from nbcad.errors import InputError
 from nbcad.language.message import EMPTY, Message, message
@@ -167,8 +167,8 @@ def clean(dataset: Dataset, secrets: Secrets, keep_characteristics: bool) -> Non
         ValueError, TypeError, ...: an element cannot be read.
     """
     patient = str(dataset.get("PatientID") or dataset.StudyInstanceUID)
-    if keep_characteristics and not dataset.get("PatientAge"):
-        dataset.PatientAge = _age(dataset)  # the birth date, from which the age follows, does not stay
+    if keep_characteristics:
+        dataset.PatientAge = _kept_age(dataset)
     kept = CHARACTERISTICS if keep_characteristics else ()
     _clean(dataset, _Rules(secrets, secrets.shift(patient), kept, _identifiers(dataset)))
     dataset.PatientID, dataset.PatientName = secrets.patient(patient), ""
@@ -353,15 +353,18 @@ def moved_date(text: str, vr: str, shift: timedelta) -> str:
     return f"{moved:%Y%m%d}{match[4]}"
 
 
-def _age(dataset: Dataset) -> str:
-    """Return the age at the study as DICOM PS3.5 6.2 writes it (AS); empty if the dates do not tell."""
-    dates = [str(dataset.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate")]
-    if not all(re.fullmatch(r"\d{8}", text) for text in dates):
+def _kept_age(dataset: Dataset) -> str:
+    """Return Patient's Age for a copy, which loses the birth date; empty if the header tells no age.
+
+    In months as the dates tell them, or as it was where that means the same months or the dates tell nothing.
+    """
+    born, studied, stated = (
+        str(dataset.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate", "PatientAge")
+    )
+    age = age_at_study(born, studied, stated)
+    if age is None:
         return ""
-    months = months_between(*map(date.fromisoformat, dates))
-    if months < 0:
-        return ""
-    return f"{months:03d}M" if months < 1000 else f"{months // 12:03d}Y"
+    return stated.strip().zfill(4) if age == read_age(stated) else age_text(age)
 
 
 def _kept_words(text: str) -> str:

@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +17,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import MRImageStorage
 
 from nbcad.dicom import functional_groups
+from nbcad.dicom.age import Age, age_at_study
 from nbcad.dicom.header import Ignored, Values, named, parse, without_deflation
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS, IGNORED, REFUSED, BoundedFile, FileRecord, Source
@@ -35,7 +35,7 @@ class About:
     study_uid: str
     series_uid: str
     patient_id: str
-    age_months: int | None
+    age: Age | None
     description: str
     phantom: bool
 
@@ -117,7 +117,7 @@ def _about(values: Values) -> About:
         study_uid=str(values["StudyInstanceUID"]),
         series_uid=str(values["SeriesInstanceUID"]),
         patient_id=str(values.get("PatientID") or ""),
-        age_months=_age_months(values),
+        age=age_at_study(*(_text(values.get(keyword)) for keyword in ("PatientBirthDate", "StudyDate", "PatientAge"))),
         description=str(values.get("SeriesDescription") or ""),
         phantom=values.get("QualityControlImage") == "YES",
     )
@@ -286,23 +286,3 @@ def _weighting(frame: Values, description: str, b_value: float | None) -> str:
     if echo <= 30 and repetition <= 1000:
         return "T1"
     return ""
-
-
-def _age_months(values: Values) -> int | None:
-    """Age at the study, from PatientAge (DICOM PS3.5 6.2, AS), else from birth and study date."""
-    age = re.fullmatch(r"(\d{3})([DWMY])", str(values.get("PatientAge") or ""))
-    if age:
-        return int(int(age[1]) * {"D": 12 / 365.25, "W": 12 * 7 / 365.25, "M": 1, "Y": 12}[age[2]])
-    try:
-        born, studied = (
-            date.fromisoformat(str(values.get(keyword) or "")) for keyword in ("PatientBirthDate", "StudyDate")
-        )
-    except ValueError:
-        return None
-    months = months_between(born, studied)
-    return months if months >= 0 else None
-
-
-def months_between(born: date, studied: date) -> int:
-    """Whole months from one day to the other; negative if the second comes first."""
-    return (studied.year - born.year) * 12 + studied.month - born.month - (studied.day < born.day)

@@ -220,7 +220,7 @@ def _named_apart(stacks: list[_Stack]) -> list[Series]:
                 study_uid=about.study_uid,
                 series_uid=about.series_uid,
                 patient_id=about.patient_id,
-                age_months=about.age_months,
+                age=about.age,
                 description=about.description,
                 weighting=first.weighting,
                 plane=_plane(first.slice.geometry),

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydicom.uid import MRImageStorage
 
+from nbcad.dicom.age import Age
 from nbcad.dicom.sources import FileRecord, Source
 from nbcad.language.message import EMPTY, Message
 
@@ -100,7 +101,7 @@ class Series:
     study_uid: str
     series_uid: str
     patient_id: str
-    age_months: int | None
+    age: Age | None  # at the study
     description: str
     weighting: str  # "T1", "T2", "DWI" or "" where the header does not tell
     plane: str  # "axial", "coronal", "sagittal" or "" without geometry

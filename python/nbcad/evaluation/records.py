@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nbcad.dicom.age import Age, age_of_all
 from nbcad.evaluation.matching import LesionCount, match_lesions, meetings, paired
 from nbcad.evaluation.truth import Truth, check_unchanged, read_split
 from nbcad.imaging.boxes import Box, centre, overlap, volume
@@ -81,7 +82,7 @@ class PatientRecord:
     stage: str
     stage_answer: str | None  # None where the images suggest none, see `stage.suggested`
     stage_probabilities: dict[str, float]
-    age_months: int | None
+    age: Age | None
     tumour_answer: bool
     series: list[SeriesRecord]
 
@@ -103,9 +104,9 @@ class PatientRecord:
     @property
     def age_group(self) -> str:
         """Under 18 months or not, which tells MS from M, or `NOT_KNOWN`."""
-        if self.age_months is None:
+        if self.age is None or self.age.least_months < MS_MONTHS <= self.age.most_months:
             return NOT_KNOWN
-        return UNDER if self.age_months < MS_MONTHS else OVER
+        return UNDER if self.age.most_months < MS_MONTHS else OVER
 
     @property
     def weighting(self) -> str:
@@ -152,14 +153,13 @@ def _analysed(database: SampleDatabase, models: Models) -> Iterator[tuple[str, T
 
 def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, thresholds: list[float]) -> PatientRecord:
     analyses = [analysis for _, analysis in items]
-    ages = [analysis.series.age_months for analysis in analyses]
-    age_months = next((age for age in ages if age is not None), None)
-    stage = study_stage(analyses, age_months, models)
+    age = age_of_all(analysis.series.age for analysis in analyses)
+    stage = study_stage(analyses, age, models)
     return PatientRecord(
         stage=items[0][0].stage,
         stage_answer=stage.label,
         stage_probabilities=stage.probabilities,
-        age_months=age_months,
+        age=age,
         tumour_answer=any(analysis.lesions for analysis in analyses),
         series=[series_record(truth, analysis, thresholds) for truth, analysis in items],
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbcad.dicom.age import Age
 from nbcad.language.message import Message, message
 
 MS_MONTHS = 18
@@ -33,6 +34,16 @@ class AgeRule:
     unknown: Message
     too_old: Message
 
+    def not_to_the_month(self, age: Age) -> Message:
+        """Return why neither stage can be excluded at an age that is known less exactly than the rule asks."""
+        return message(
+            "The patient is {least} to {most} months old: {spread} and {young} cannot be told apart.",
+            least=age.least_months,
+            most=age.most_months,
+            spread=self.spread,
+            young=self.young,
+        )
+
 
 AGE_RULES = (
     AgeRule("M", "MS", MS_MONTHS, AGE_UNKNOWN, TOO_OLD_FOR_MS),
@@ -46,27 +57,28 @@ AGE_RULES = (
 )
 
 
-def apply_age(stages: np.ndarray, labels: list[str], age_months: int | None) -> tuple[np.ndarray, list[Message]]:
+def apply_age(stages: np.ndarray, labels: list[str], age: Age | None) -> tuple[np.ndarray, list[Message]]:
     """Give a stage of the young only to a patient who is known to be young enough; else it counts as the other.
 
     Args:
         stages: probabilities, shape (labels,).
         labels: their names; without the two stages of an age rule nothing is changed.
-        age_months: at the study, or None.
+        age: at the study, or None.
 
     Returns:
         Probabilities, and notes for the reader.
     """
     for rule in AGE_RULES:
-        if not {rule.spread, rule.young} <= set(labels) or (age_months is not None and age_months < rule.months):
+        if not {rule.spread, rule.young} <= set(labels) or (age is not None and age.most_months < rule.months):
             continue
         spread, young = labels.index(rule.spread), labels.index(rule.young)
         best = int(np.argmax(stages))
         stages = stages.copy()
         stages[spread] += stages[young]
         stages[young] = 0
-        if age_months is None:
-            return stages, [rule.unknown] if int(np.argmax(stages)) == spread else []
+        if age is None or age.least_months < rule.months:
+            undecided = rule.unknown if age is None else rule.not_to_the_month(age)
+            return stages, [undecided] if int(np.argmax(stages)) == spread else []
         return stages, [rule.too_old] if best == young else []
     return stages, []
 

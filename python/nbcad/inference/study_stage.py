@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbcad.dicom.age import Age
 from nbcad.imaging import boxes
 from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
@@ -20,7 +21,7 @@ class StudyStage:
     notes: tuple[Message, ...]
 
 
-def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Models) -> StudyStage:
+def study_stage(found: list[SeriesAnalysis], age: Age | None, models: Models) -> StudyStage:
     """Return the patient's image-suggested stage from all lesions of all analysed series of one study."""
     lesions = [lesion for analysis in found for lesion in analysis.lesions]
     if not found:
@@ -40,7 +41,7 @@ def study_stage(found: list[SeriesAnalysis], age_months: int | None, models: Mod
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
         mean = models.calibration.calibrate_patient(stage.mean_stage(stages, _lesion_sizes(found)))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
-        probabilities, by_age = stage.apply_age(probabilities, models.stages, age_months)
+        probabilities, by_age = stage.apply_age(probabilities, models.stages, age)
         label, undetermined = stage.suggested(probabilities, models.stages)
         notes = [message("The stage is suggested by the images alone."), *by_age, *undetermined]
     return StudyStage(label, by_name(models.stages, probabilities), tuple(notes))

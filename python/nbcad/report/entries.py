@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import nbcad
 from nbcad.dicom import USED, Archive, FileRecord, Series
+from nbcad.dicom.age import Age
 from nbcad.dicom.rules import Decision
 from nbcad.imaging.boxes import Box, whole_pixels
 from nbcad.inference.analysis import SeriesAnalysis
@@ -93,11 +94,18 @@ def file_entry(record: FileRecord) -> FileEntry:
     return FileEntry(record.path, record.status, record.reason)
 
 
+def patient_entry(patient_id: str, age: Age | None) -> PatientEntry:
+    """Return the entry of one patient."""
+    if age is None:
+        return PatientEntry(patient_id, None, None)
+    return PatientEntry(patient_id, age.months, (age.least_months, age.most_months))
+
+
 def study_entry(
     decided: list[tuple[Series, Decision]],
     analyses: list[SeriesAnalysis | None],
     suggested: StudyStage,
-    age_months: int | None,
+    age: Age | None,
     models: Models,
 ) -> StudyEntry:
     """Return the entry of one study.
@@ -106,7 +114,7 @@ def study_entry(
         decided: its series, and why those that were not analysed were not.
         analyses: of each series, or None.
         suggested: the stage of its patient.
-        age_months: of its patient, or None.
+        age: of its patient, or None.
         models: the trained models.
     """
     first, _ = decided[0]
@@ -119,7 +127,7 @@ def study_entry(
         notes.append(SYNTHETIC)
     return StudyEntry(
         study_uid=first.study_uid,
-        patient=PatientEntry(first.patient_id, age_months),
+        patient=patient_entry(first.patient_id, age),
         stage=replace(suggested, notes=(*suggested.notes, *notes)),
         series=tuple(
             _series_entry(series, analysis, decision, models)

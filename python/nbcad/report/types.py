@@ -77,7 +77,8 @@ class PatientEntry:
     """The patient of a study."""
 
     id: str
-    age_months: int | None
+    age_months: int | None  # at the study, completed; None where it is not known to the month
+    age_range_months: tuple[int, int] | None  # the fewest and the most that the header allows; None: it does not tell
 
 
 @dataclass(frozen=True, slots=True)

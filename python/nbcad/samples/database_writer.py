@@ -160,7 +160,12 @@ class DatabaseWriter(SampleDatabase):
             "series",
             study=study[0]
             if study
-            else self._insert("study", patient=patient, study_uid=series.study_uid, age_months=series.age_months),
+            else self._insert(
+                "study",
+                patient=patient,
+                study_uid=series.study_uid,
+                age_months=series.age.months if series.age else None,
+            ),
             series_uid=series.series_uid,
             weighting=series.weighting,
             phantom=series.phantom,

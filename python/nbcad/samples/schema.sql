@@ -26,7 +26,7 @@ CREATE TABLE study (
     study INTEGER PRIMARY KEY,
     patient TEXT NOT NULL REFERENCES patient,
     study_uid TEXT NOT NULL,
-    age_months INTEGER,          -- NULL: not known
+    age_months INTEGER,          -- NULL: not known to the month
     run INTEGER NOT NULL REFERENCES run,
     UNIQUE (patient, study_uid)
 );
