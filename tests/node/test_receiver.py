@@ -6,6 +6,7 @@ import errno
 import resource
 import socket
 import sqlite3
+import ssl
 import time
 from collections import namedtuple
 from contextlib import closing
@@ -33,9 +34,11 @@ from make_node import (
 from nbcad.dicom import read_archive
 from nbcad.errors import InputError
 from nbcad.node import receiver
+from nbcad.node.association import refusing_long_pdus
 from nbcad.node.config import Receive, Tls
 from nbcad.node.jobs import Jobs
 from nbcad.node.receiver import NO_MATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
+from nbcad.node.tls import server_tls
 
 PLAIN = Tls()
 SETTINGS = Receive(port=0, senders=(SENDER, "OTHER"), quiet_s=0.0, reserve_mib=0, timeout_s=5.0)
@@ -187,7 +190,7 @@ def test_bytes_that_are_no_dicom_and_silence_hold_nothing_up(queue):
 
 def test_pdu_longer_than_any_sound_one_is_not_read():
     read = []
-    bounded = receiver.refusing_long_pdus(lambda count: read.append(count) or bytearray())
+    bounded = refusing_long_pdus(lambda count: read.append(count) or bytearray())
     bounded(6)
     with pytest.raises(OSError):  # by which pynetdicom ends the connection
         bounded(0xFFFFFFFF)
@@ -199,7 +202,7 @@ def test_tls_lets_only_certificates_in_and_waits_for_no_silent_peer(queue, certi
         with socket.create_connection(("127.0.0.1", port)), association(port) as plain:
             assert not plain.is_established
         with socket.create_connection(("127.0.0.1", port)):  # says nothing
-            context = receiver.ssl.create_default_context(cafile=certificates.ca)
+            context = ssl.create_default_context(cafile=certificates.ca)
             with association(port, tls_args=(context, "127.0.0.1")) as unknown:
                 assert not unknown.is_established
             context.load_cert_chain(certificates.certificate, certificates.key)
@@ -209,4 +212,4 @@ def test_tls_lets_only_certificates_in_and_waits_for_no_silent_peer(queue, certi
 
 def test_certificate_that_cannot_be_read_is_an_error():
     with pytest.raises(InputError, match="cannot be used"):
-        receiver.server_tls(Tls("none", "none", ""))
+        server_tls(Tls("none", "none", ""))

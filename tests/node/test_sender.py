@@ -6,11 +6,11 @@ import time
 import pytest
 
 from make_node import archive, raising, study_with_results
-from nbcad.node import receiver
 from nbcad.node.config import Send, Tls
 from nbcad.node.jobs import Jobs
 from nbcad.node.sender import Sender
 from nbcad.node.study import State
+from nbcad.node.tls import server_tls
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
@@ -70,7 +70,7 @@ def test_absent_archive_is_asked_less_and_less_and_then_given_up(queue):
 
 def test_results_go_by_tls(queue, certificates):
     study_with_results(queue)
-    with archive(ssl_context=receiver.server_tls(certificates)) as (pacs, port):
+    with archive(ssl_context=server_tls(certificates)) as (pacs, port):
         settings = Send(host="127.0.0.1", port=port, tls=True)
         Sender(settings, certificates, "NBCAD", queue).step()
     assert len(pacs.got) == 2 and queue.study(1).state == State.DONE

@@ -18,7 +18,8 @@ from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe_pb2
 from nbcad.runtime import paths
 from nbcad.samples import lmdb_io
-from nbcad.training.driver import LOG_HEADER, train
+from nbcad.training.driver import train
+from nbcad.training.learning_curves import LOG_HEADER
 
 SMALL = [(r"batch_size: 64", "batch_size: 8")]
 SHORT = [(r"test_iter: 10", "test_iter: 2"), (r"test_interval: 50", "test_interval: 4"), (r"display: 10", "display: 2")]

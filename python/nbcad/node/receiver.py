@@ -1,48 +1,39 @@
-"""Objects in: a C-STORE and C-ECHO SCP (DICOM PS3.4 A, B) that says success only of what is on disk and in the queue.
+"""Objects in: a C-STORE and C-ECHO SCP (DICOM PS3.4 A, B).
 
-What a peer can make it hold in memory is bounded: by the length of a PDU, of a command and of an object, and by how
-many peers there are at once. A connection that is silent, or talks no DICOM, is closed.
+It says success only of an object that is on disk and in the queue. `association` bounds what a peer can make it hold.
 """
 
 import hashlib
 import io
 import os
 import shutil
-import socket
-import socketserver
 import sqlite3
-import ssl
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from pydicom import uid
 from pydicom.filereader import read_partial
 from pydicom.tag import Tag
-from pynetdicom import AE, evt, register_uid
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom import evt, register_uid
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
-from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from nbcad import NAME
 from nbcad.dicom import FileRecord, Source
 from nbcad.dicom.header import without_deflation
 from nbcad.dicom.refusal import MALFORMED, Refusal
 from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS
-from nbcad.errors import InputError
 from nbcad.node import log, metrics
+from nbcad.node.association import Bounded, Entity, Handler, Server
 from nbcad.node.config import Receive, Tls
 from nbcad.node.jobs import Jobs
 from nbcad.node.study import Received
+from nbcad.node.tls import server_tls
 
 SUCCESS, OUT_OF_RESOURCES, NO_MATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000  # PS3.4 B.2.3
 
@@ -88,11 +79,7 @@ SYNTAXES = (
     uid.JPEG2000,
 )
 
-_MOST_PDU = 1 << 20  # bytes; of what a peer may announce. The node itself asks for smaller ones:
-_PDU = 128 << 10
-_MOST_COMMAND = 64 << 10
-_MOST_WAITING = 2  # messages of one peer; one that waits for its answers, as it must, has one
-_MOST_SILENT = 100  # connections beyond the associations
+_PDU = 128 << 10  # bytes that peers are asked to keep to; `association` takes more
 _STUDY_UID = 0x0020000D
 _IDENTIFYING = ("SOPClassUID", "SOPInstanceUID", "Manufacturer", "StudyInstanceUID")
 _TAGS = [int(Tag(keyword)) for keyword in _IDENTIFYING]
@@ -120,7 +107,7 @@ class Receiver:
         """
         self._jobs, self._settings = jobs, settings
         self._pace = _Pace(settings.max_objects_per_s)
-        ae = _Entity(settings.ae_title)
+        ae = Entity(settings.ae_title)
         ae.require_called_aet = True
         ae.require_calling_aet = list(settings.senders)
         ae.maximum_associations = settings.max_associations
@@ -129,14 +116,14 @@ class Receiver:
         ae.add_supported_context(_VERIFICATION)
         for sop_class in CLASSES:
             ae.add_supported_context(sop_class, list(SYNTAXES))
-        self._server = _Server(
+        self._server = Server(
             ae,
             (settings.bind, settings.port),
             settings.ae_title,
             ae.supported_contexts,
             ssl_context=server_tls(tls),
             evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_REJECTED, _rejected)],
-            request_handler=_Handler,
+            request_handler=Handler,
         )
         self._server.most_bytes = settings.max_object_mib << 20
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
@@ -187,7 +174,7 @@ class Receiver:
             OSError, sqlite3.Error: it could not be written.
         """
         request = cast(C_STORE, event.request)
-        data = cast(_Bounded, request.DataSet)
+        data = cast(Bounded, request.DataSet)
         if data.exceeded:
             raise _Refused(OUT_OF_RESOURCES, f"it is larger than {self._settings.max_object_mib} MiB")
         reserve = self._settings.reserve_mib << 20
@@ -214,36 +201,6 @@ class Receiver:
         finally:
             path.unlink(missing_ok=True)
         return SUCCESS
-
-
-def server_tls(files: Tls) -> ssl.SSLContext | None:
-    """Return the TLS context for peers; None without a certificate.
-
-    Raises:
-        InputError: the files cannot be used.
-    """
-    if not files.certificate:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    load_certificates(context, files)
-    if files.ca:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def load_certificates(context: ssl.SSLContext, files: Tls) -> None:
-    """Give a context the certificate, its key and the authorities that are set.
-
-    Raises:
-        InputError: the files cannot be used.
-    """
-    try:
-        if files.certificate:
-            context.load_cert_chain(files.certificate, files.key)
-        if files.ca:
-            context.load_verify_locations(files.ca)
-    except OSError as error:  # ssl.SSLError is one
-        raise InputError(f"[tls]: certificate, key or ca cannot be used: {error}") from error
 
 
 def _identity(path: Path, file: io.BufferedWriter) -> dict[str, str]:
@@ -288,107 +245,3 @@ class _Pace:
             turn = max(now, self._next.get(sender, now))
             self._next[sender] = turn + self._step
         time.sleep(turn - now)
-
-
-class _Entity(AE):
-    """An application entity in which connections that have not requested anything yet do not count as associations."""
-
-    @property
-    def active_associations(self) -> list[Association]:
-        """Those that count against the most that may be."""
-        return [each for each in super().active_associations if each.requestor.primitive is not None]
-
-
-class _Server(ThreadedAssociationServer):
-    """An association server in which a slow peer cannot hold up the others."""
-
-    daemon_threads = True
-    most_bytes: int  # of an object
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; the TLS handshake, which waits for the peer, is left to the connection's thread."""
-        return cast(socket.socket, self.socket).accept()
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Return whether there is room for another connection."""
-        return len(self.active_associations) < self.ae.maximum_associations + _MOST_SILENT
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, in its own thread."""
-        request.settimeout(self.ae.network_timeout)
-        if self.ssl_context:
-            request = self.ssl_context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log why a connection could not be served."""
-        log.warn("connection closed", address=client_address[0], reason=type(sys.exc_info()[1]).__name__)
-
-    def shutdown(self) -> None:
-        """Let nobody in any more."""
-        socketserver.BaseServer.shutdown(self)  # pynetdicom's expects that the server was made by `AE.start_server`
-        self.server_close()
-
-
-class _Handler(RequestHandler):
-    """Makes associations that hold no more in memory than they may."""
-
-    server: _Server
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        connection = association.dul.socket
-        assert connection is not None
-        connection.recv = refusing_long_pdus(connection.recv)  # type: ignore[assignment,method-assign]
-        association.dimse = _BoundedDimse(association, self.server.most_bytes)
-        return association
-
-
-def refusing_long_pdus(receive: Callable[[int], bytearray]) -> Callable[[int], bytearray]:
-    """Return ``receive`` as a function that ends the connection before it reads a PDU longer than any sound one."""
-
-    def bounded(count: int) -> bytearray:
-        if count > _MOST_PDU:
-            raise ConnectionError(f"a PDU of {count} bytes")
-        return receive(count)
-
-    return bounded
-
-
-class _BoundedDimse(DIMSEServiceProvider):
-    """Puts messages together within bounds; a malformed one ends its association."""
-
-    def __init__(self, association: Association, most_bytes: int):
-        super().__init__(association)
-        self._most_bytes = most_bytes
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take a part of a message."""
-        if self.message is None:
-            self.message = DIMSEMessage()
-            self.message.encoded_command_set = _Bounded(_MOST_COMMAND)
-            self.message.data_set = _Bounded(self._most_bytes)
-        try:
-            if self.msg_queue.qsize() > _MOST_WAITING:
-                raise ValueError("more messages than answers")
-            super().receive_primitive(primitive)
-        except MALFORMED:
-            self.dul.event_queue.put("Evt19")  # invalid PDU (PS3.8 9.2): the association is aborted
-
-
-class _Bounded(io.BytesIO):
-    """Bytes in memory up to a number; of more, nothing is kept."""
-
-    def __init__(self, most: int):
-        super().__init__()
-        self._most = most
-        self.exceeded = False
-
-    def write(self, data: Any) -> int:
-        """Append bytes."""
-        if self.exceeded or self.tell() + len(data) > self._most:
-            self.exceeded = True
-            self.seek(0)
-            self.truncate()
-            return len(data)
-        return super().write(data)

@@ -12,8 +12,8 @@ from nbcad.node import log
 from nbcad.node.config import Send, Tls
 from nbcad.node.jobs import Jobs
 from nbcad.node.part import Loop
-from nbcad.node.receiver import load_certificates
 from nbcad.node.study import Result, Study
+from nbcad.node.tls import load_certificates
 
 _TAKEN = (0x0000, 0xB000, 0xB006, 0xB007)  # success, and warnings of an object that was stored (PS3.4 B.2.3)
 _TIMEOUT_S = 60.0

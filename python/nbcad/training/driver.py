@@ -6,65 +6,31 @@ What the driver adds to ``caffe train``: progress and ETA, a log and curves, sou
 import csv
 import hashlib
 import math
-import os
 import re
 import signal
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
 
-from nbcad.errors import InputError, ModelError, OutputError, OutputExistsError
+from nbcad.errors import ModelError, OutputExistsError
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe, caffe_pb2
-from nbcad.runtime.files import replacing_file, telling_no_space
+from nbcad.runtime.files import replacing_file
 from nbcad.runtime.json_file import write_json
 from nbcad.runtime.paths import RUNS, at_root, from_root
 from nbcad.runtime.progress import progress
 from nbcad.samples import lmdb_io
+from nbcad.training.learning_curves import LOG_HEADER, LogRow, plot_curves, read_log
 from nbcad.training.record import RUN, TrainingRecord, begin_record
+from nbcad.training.snapshots import check_room, restore_newest, write_snapshot
 
-matplotlib.use("Agg")
-WEIGHTS = "final.caffemodel"
-SNAPSHOTS_KEPT = 2
-_AROUND_WEIGHTS = 1 << 18  # bytes of a snapshot's files beside the numbers
+LOG, WEIGHTS = "log.csv", "final.caffemodel"
 NEVER = 2**31 - 1
 _OF_LABELS = ("SoftmaxWithLoss", "Accuracy")  # layers of scores and labels
-
-
-@dataclass(frozen=True)
-class LogRow:
-    """A line of ``log.csv``."""
-
-    iteration: int
-    learning_rate: float
-    train_loss: float  # mean since the line before
-    test_loss: float | None  # None: not tested there, or the net has no such output
-    test_accuracy: float | None
-    seconds: float  # of training up to there
-
-    @classmethod
-    def of(cls, cells: dict[str, str]) -> "LogRow":
-        """Return a line of the file as a row."""
-        loss, accuracy = (float(cells[name]) if cells[name] else None for name in ("test_loss", "test_accuracy"))
-        return cls(
-            iteration=int(cells["iteration"]),
-            learning_rate=float(cells["learning_rate"]),
-            train_loss=float(cells["train_loss"]),
-            test_loss=loss,
-            test_accuracy=accuracy,
-            seconds=float(cells["seconds"]),
-        )
-
-
-LOG_HEADER = [field.name for field in fields(LogRow)]
 
 
 @dataclass
@@ -123,14 +89,17 @@ def _train(solver_file: str, run: Path, device: str, max_iter: int | None, resum
     _check_labels(given)
     _prepare_folder(run, resume, force)
     solver = _make_solver(given, run, device, max_iter)
-    log = _resume(solver, run) if resume else []
+    log: list[LogRow] = []
+    if resume:
+        restore_newest(solver, run)
+        log = read_log(run / LOG, solver.iter)
     record = begin_record(solver_file, given, fingerprints, device, solver.iter)
     result = _solve(solver, given, run, max_iter or given.max_iter, log)
     plot_curves(result.log, run / "curves.png", title=solver_file)
     if result.finished:
         result.weights = run / WEIGHTS
         with replacing_file(result.weights) as temporary:
-            _check_room(solver, run)
+            check_room(solver, run)
             solver.net.save(str(temporary))
     _write_record(run, record, result)
     return result
@@ -218,7 +187,7 @@ def _solve(
     with (
         _stop_signals() as stopped,
         progress(total=max_iter, initial=solver.iter, desc=_named(run), unit="it") as bar,
-        (run / "log.csv").open("w", newline="") as file,
+        (run / LOG).open("w", newline="") as file,
     ):
         writer = csv.DictWriter(file, LOG_HEADER)
         writer.writeheader()
@@ -247,11 +216,11 @@ def _solve(
                 file.flush()
                 bar.set_postfix(loss=f"{row.train_loss:.3f}", lr=f"{rate:.0e}", refresh=False)
             if given.snapshot and (solver.iter % given.snapshot == 0 or last):
-                _snapshot(solver, run)
+                write_snapshot(solver, run)
             bar.update()
     finished = solver.iter >= max_iter
     if not finished:
-        _snapshot(solver, run)
+        write_snapshot(solver, run)
     return Result(solver.iter, finished, stopped[0] if stopped else None, None, log)
 
 
@@ -288,74 +257,6 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-def _snapshot(solver: caffe.SGDSolver, run: Path) -> None:
-    """Write weights and solver state, read both back, then give them their names; keep the newest two."""
-    _check_room(solver, run)
-    solver.snapshot()
-    written = run / f".tmp_iter_{solver.iter}"
-    model, state = Path(f"{written}.caffemodel"), Path(f"{written}.solverstate")
-    final = run / f"iter_{solver.iter:08d}.caffemodel"
-    caffe_net.read_weights(model)
-    message = caffe_pb2.SolverState.FromString(state.read_bytes())
-    message.learned_net = str(final)
-    state.write_bytes(message.SerializeToString())
-    os.replace(model, final)
-    os.replace(state, final.with_suffix(".solverstate"))
-    for old in sorted(run.glob("iter_*.solverstate"))[:-SNAPSHOTS_KEPT]:
-        old.with_suffix(".caffemodel").unlink(missing_ok=True)
-        old.unlink()
-
-
-def _check_room(solver: caffe.SGDSolver, run: Path) -> None:
-    """Raise `OutputError` where weights and solver state do not fit: Caffe ends the process when it cannot write."""
-    needed = 2 * sum(blob.data.nbytes for blobs in solver.net.params.values() for blob in blobs) + _AROUND_WEIGHTS
-    with (
-        telling_no_space(OutputError, run, "free some, then go on with --resume"),
-        tempfile.TemporaryFile(dir=run) as file,
-    ):
-        os.posix_fallocate(file.fileno(), 0, needed)
-
-
-def _resume(solver: caffe.SGDSolver, run: Path) -> list[LogRow]:
-    """Restore the newest snapshot that can be read; return the log up to it."""
-    for state in sorted(run.glob("iter_*.solverstate"), reverse=True):
-        try:
-            caffe_net.read_weights(state.with_suffix(".caffemodel"))
-            caffe_pb2.SolverState.FromString(state.read_bytes())
-        except (ModelError, caffe_net.DecodeError) as error:
-            print(f"{state.stem} is passed over: {error}", file=sys.stderr)
-            continue
-        solver.restore(str(state))
-        for _ in range(solver.iter):  # Caffe's Data layer starts from the beginning: bring it to where it was
-            solver.net.forward(end="data")
-        with (run / "log.csv").open(newline="") as file:
-            return [LogRow.of(cells) for cells in csv.DictReader(file) if int(cells["iteration"]) <= solver.iter]
-    raise InputError(f"{run} holds no sound snapshot to resume from; start without --resume")
-
-
-def plot_curves(log: list[LogRow], path: Path, title: str) -> None:
-    """Plot loss, accuracy and learning rate over the iterations, as a PNG."""
-    with plt.rc_context({"axes.grid": True, "grid.alpha": 0.3}):
-        figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
-    for name, axes, label in (
-        ("train_loss", top, "training"),
-        ("test_loss", top, "validation"),
-        ("test_accuracy", middle, "validation"),
-        ("learning_rate", bottom, ""),
-    ):
-        points = [(row.iteration, getattr(row, name)) for row in log if getattr(row, name) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, marker="." if name.startswith("test") else "")
-    top.set(ylabel="loss", title=title, ylim=(0, None))
-    middle.set(ylabel="accuracy", ylim=(0, 1))
-    bottom.set(ylabel="learning rate", xlabel="iteration", yscale="log")
-    if log:
-        top.legend()
-    with replacing_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
 
 
 def _write_record(run: Path, record: TrainingRecord, result: Result) -> None:

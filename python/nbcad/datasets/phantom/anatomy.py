@@ -1,75 +1,20 @@
 """A child's trunk from pelvis to neck as a volume of tissue labels.
 
-Axes are those of DICOM's patient coordinates: x to the patient's left, y to posterior, z to the head. Places and radii
-of organs are relative to the body: x to half its width, y to half its depth, z to the trunk's length, with z = 0 at the
-pelvic floor. One table of organs therefore serves all ages. Each patient then draws sizes, places and shapes of organs.
+One table of organs serves all ages, as places and radii are relative to the body (see `canvas`). Each patient then
+draws sizes, places and shapes of organs.
 """
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nbcad.datasets.phantom.physics import Tissue, smooth_noise
-
-Triple = Sequence[float] | np.ndarray  # (z, y, x), relative to the body
-Part = tuple[slice, ...]  # of the canvas, by indices of voxels; () is the whole canvas
+from nbcad.datasets.phantom.canvas import Canvas
+from nbcad.datasets.phantom.child import Child, Levels
+from nbcad.datasets.phantom.physics import Tissue
 
 T = Tissue
 BODY = tuple(t for t in Tissue if t != T.AIR)
 VISCERAL = (T.FAT, T.SOFT_TISSUE, T.BOWEL_WALL, T.BOWEL_FLUID, T.BOWEL_MIXED, T.GAS)
-
-# Body size by age in months: half width, half depth, trunk (pelvic floor to thoracic apex), mm. Rounded from the
-# anthropometric tables of US children (Snyder et al. 1977).
-_AGES = (0, 6, 12, 36, 72, 108, 144)
-_HALF_WIDTH = (55, 68, 76, 90, 103, 118, 134)
-_HALF_DEPTH = (46, 56, 62, 67, 74, 82, 92)
-_TRUNK = (190, 225, 255, 300, 345, 390, 435)
-
-
-@dataclass(frozen=True)
-class Child:
-    """A child with age, sex and body size."""
-
-    age_months: int
-    sex: str  # "M" or "F"
-    half_width: float  # mm
-    half_depth: float
-    trunk: float
-    fat: float  # subcutaneous, mm
-    wall: float  # muscle of chest and belly, mm
-
-    @classmethod
-    def of_age(cls, age_months: int, rng: np.random.Generator) -> "Child":
-        """Draw a child of this age, with an individual build."""
-        build, height = np.exp(rng.normal(0, 0.06, 2))
-        depth = np.exp(rng.normal(0, 0.06))
-        width = float(np.interp(age_months, _AGES, _HALF_WIDTH))
-        return cls(
-            age_months,
-            "MF"[int(rng.integers(2))],
-            width * build,
-            float(np.interp(age_months, _AGES, _HALF_DEPTH)) * build * depth,
-            float(np.interp(age_months, _AGES, _TRUNK)) * height,
-            rng.uniform(2.5, 6.5) * width / 76,
-            rng.uniform(3.5, 5.5) * width / 76,
-        )
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Borders of the three regions along the trunk, relative to its length."""
-
-    brim: float  # pelvic brim
-    kidneys: float  # below the adrenals
-    dome: float  # of the diaphragm
-    apex: float
-
-    @classmethod
-    def of_patient(cls, rng: np.random.Generator) -> "Levels":
-        """Draw the levels of one patient."""
-        shift = rng.normal(0, 0.008, 4)
-        return cls(0.215 + shift[0], 0.405 + shift[1], 0.565 + shift[2], 0.905 + shift[3])
 
 
 @dataclass
@@ -83,100 +28,6 @@ class Anatomy:
     origin: np.ndarray  # mm, (z, y, x)
     step: np.ndarray  # mm, (z, y, x)
     lesion_names: list[str]  # of lesion 1, 2, ...
-
-
-class Canvas:
-    """The volume on which organs are painted, in relative coordinates that are bent a little for each patient."""
-
-    def __init__(self, child: Child, rng: np.random.Generator, arms: bool):
-        self.child, self.rng = child, rng
-        self.scale = np.array([child.trunk, child.half_depth, child.half_width])  # mm per relative unit, (z, y, x)
-        fine = float(np.clip(child.half_width / 80, 0.9, 1.6))  # mm; in relative units about the same at every age
-        self.step = np.array([2 * fine, fine, fine])
-        reach = np.array([[-0.06, 1.08], [-1.1, 1.1], [-1.5, 1.5] if arms else [-1.1, 1.1]])
-        self.origin = reach[:, 0] * self.scale
-        self.shape = tuple(((reach[:, 1] - reach[:, 0]) * self.scale / self.step).astype(int))
-        axes = [
-            (o + s * np.arange(n)) / u
-            for o, s, n, u in zip(self.origin, self.step, self.shape, self.scale, strict=True)
-        ]
-        self.axes = [a.astype(np.float32) for a in axes]
-        coarse = (6, 5, 6)  # control points, few, so that organs bend as a whole
-        bend = (0.008, 0.035, 0.035)  # relative units
-        self.z, self.y, self.x = (
-            a.reshape([-1 if n == axis else 1 for n in range(3)]) + b * smooth_noise(rng, self.shape, coarse)
-            for axis, (a, b) in enumerate(zip(self.axes, bend, strict=True))
-        )
-        lumps = tuple(max(4, int(n * s / 14)) for n, s in zip(self.shape, self.step, strict=True))  # one per 14 mm
-        self.rough = smooth_noise(rng, self.shape, lumps)
-        self.labels = np.zeros(self.shape, np.uint8)
-
-    def box(self, centre: Triple, radii: Triple) -> Part:
-        """Return the part of the canvas within ``radii`` of ``centre``, with a margin."""
-        part = []
-        for axis, c, r, margin in zip(self.axes, centre, radii, (0.03, 0.12, 0.12), strict=True):
-            first, last = np.searchsorted(axis, (c - r * 1.15 - margin, c + r * 1.15 + margin))
-            part.append(slice(int(first), int(last)))
-        return tuple(part)
-
-    def put(self, box: Part, inside: np.ndarray, tissue: Tissue, over: Collection[Tissue] | None = None) -> None:
-        """Label the voxels ``inside`` of ``box``, only over tissues of ``over`` (over all of them by default)."""
-        part = self.labels[box]
-        if over is not None:
-            allowed = np.zeros(256, bool)
-            allowed[list(over)] = True
-            inside = inside & allowed[part]
-        part[inside] = tissue
-
-    def ellipsoid(
-        self,
-        centre: Triple,
-        radii: Triple,
-        tissue: Tissue,
-        over: Collection[Tissue] | None = None,
-        rough: float = 0.0,
-        tilt: float = 0.0,
-    ) -> None:
-        """Paint an ellipsoid; ``tilt`` leans its long axis sideways (relative x per relative z)."""
-        box = self.box(centre, (radii[0], radii[1], radii[2] + abs(tilt) * radii[0]))
-        inside = self.inside(box, centre, radii, rough, tilt)
-        self.put(box, inside, tissue, over)
-
-    def inside(self, box: Part, centre: Triple, radii: Triple, rough: float = 0.0, tilt: float = 0.0) -> np.ndarray:
-        """Return the voxels of ``box`` within an ellipsoid whose surface is ``rough`` (relative), bool."""
-        z = self.z[box] - centre[0]
-        distance = (z / radii[0]) ** 2
-        distance += ((self.y[box] - centre[1]) / radii[1]) ** 2
-        distance += ((self.x[box] - centre[2] - tilt * z) / radii[2]) ** 2
-        if rough:
-            distance *= 1 + rough * self.rough[box]
-        return distance < 1
-
-    def tube(
-        self,
-        points: Sequence[Triple] | np.ndarray,
-        radius: float,
-        tissue: Tissue,
-        over: Collection[Tissue] | None = None,
-    ) -> None:
-        """Paint a vessel through ``points``, whose z rises; ``radius`` is in mm."""
-        points = np.asarray(points, dtype=float)
-        centre, reach = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)) / 2
-        mm = np.array([0.0, radius, radius]) / self.scale
-        box = self.box(centre, reach + mm)
-        z = self.z[box]
-        y, x = (np.interp(z, points[:, 0], points[:, n]).astype(np.float32) for n in (1, 2))
-        inside = ((self.y[box] - y) / mm[1]) ** 2 + ((self.x[box] - x) / mm[2]) ** 2 < 1
-        inside &= (z >= points[0, 0]) & (z <= points[-1, 0])
-        self.put(box, inside, tissue, over)
-
-    def vary(
-        self, centre: Triple, radii: Triple, shift: float = 0.04, size: float = 0.1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the place and the size of an organ, varied for the patient."""
-        move = self.rng.normal(0, 1, 3).clip(-2, 2) * np.array([0.25, 1, 1]) * shift
-        grow = np.exp(self.rng.normal(0, size, 3).clip(-2 * size, 2 * size))
-        return np.asarray(centre) + move, np.asarray(radii) * grow
 
 
 def build(child: Child, rng: np.random.Generator) -> tuple[Canvas, Levels]:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from nbcad.datasets.phantom.acquisition import Images, Scan
-from nbcad.datasets.phantom.anatomy import Child
+from nbcad.datasets.phantom.child import Child
 from nbcad.datasets.phantom.patients import Patient
 from nbcad.datasets.phantom.physics import GRE
 from nbcad.datasets.phantom.scanners import Protocol, Scanner

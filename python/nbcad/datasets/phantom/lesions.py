@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import label
 
-from nbcad.datasets.phantom.anatomy import Canvas, Levels, Triple
+from nbcad.datasets.phantom.canvas import Canvas, Triple
+from nbcad.datasets.phantom.child import Levels
 from nbcad.datasets.phantom.physics import Tissue, smooth_noise
 
 T = Tissue

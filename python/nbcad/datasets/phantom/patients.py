@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 
 from nbcad.datasets import VENDORS
-from nbcad.datasets.phantom.anatomy import Child
+from nbcad.datasets.phantom.child import Child
 from nbcad.datasets.phantom.lesions import MS_BELOW_MONTHS, SITE_SHARES, STAGE_SHARES
 
 _OLDEST_MONTHS = 144

@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(50, 900, (24, 20))
