@@ -34,8 +34,9 @@ SAMPLES := $(filter-out $(LMDBS) %/audit.py %/split_bias.py, \
 	$(wildcard python/nbcad/samples/*.py python/nbcad/annotation/*.py)) python/nbcad/samples/schema.sql $(INPUTS)
 HELDOUT := data/heldout
 OTHERS := data/others
-# A database without a phantom beside it is of your own images: only `make data` with these may change it.
-OWN := $(if $(wildcard data/phantom),,$(wildcard data/samples.sqlite))
+# A database of your own images: only `make data` with these may change it. One that cannot be asked counts as such.
+OF_PHANTOM = $(shell $(PY) tools/audit_database.py --phantom --database data/samples.sqlite >/dev/null 2>&1 && echo yes)
+OWN = $(if $(wildcard data/samples.sqlite),$(if $(OF_PHANTOM),,own))
 BEYOND := runs/beyond_paper/stage
 FIRST := runs/beyond_paper/stage_first
 # One BLAS thread: the weights are then the same bytes on any number of cores, and the two nets train side by side.
@@ -165,7 +166,8 @@ $(OTHERS)/samples.sqlite: $(OTHERS)/annotations.csv $(SAMPLES)
 	@$(PY) tools/make_database.py --dicom $(OTHERS)/dicom --annotations $< --out $@ --shares 0 0 1 --force
 
 # The phantom's is rebuilt when its sources have changed. Your own grows; only the tool can tell what is new.
-data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$(if $(OWN),,$(ANNOTATIONS) $(SAMPLES)),always)
+.SECONDEXPANSION:  # the database is asked only where it is needed
+data/samples.sqlite: $(if $(filter data/phantom/%,$(ANNOTATIONS)),$$(if $$(OWN),,$(ANNOTATIONS) $(SAMPLES)),always)
 	$(call step,2,Building the sample database (data/samples.sqlite))
 	@$(PY) tools/make_database.py --dicom $(DICOM) --annotations $(ANNOTATIONS) $(if $(STAGES),--stages $(STAGES)) \
 		--out $@ --seed $(SEED) $(if $(filter data/phantom/%,$(ANNOTATIONS)),--force) $(DATABASE_OPTIONS) || [ $$? -eq 3 ]

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,13 @@ def _run_from_the_root():
 
 @pytest.fixture(autouse=True)
 def _as_usual(monkeypatch):
-    """Leave nothing of what a test chose to be said to the tests after it."""
+    """Leave to the tests after it neither what a test chose to be said nor what it did with signals."""
     monkeypatch.setattr(verbosity, "_level", verbosity.NORMAL)
     monkeypatch.setenv(verbosity.VARIABLE, verbosity.NORMAL)
+    endings = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in endings.items():  # `cli.run` sets its own
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -31,6 +31,14 @@ def test_every_patient_is_listed_by_its_hash(database):
     assert all(len(row.split(",")[0]) == 64 and row.endswith(",,4,csv") for row in rows)
 
 
+def test_whether_it_is_of_the_phantom_is_answered_in_one_line(database):
+    done = run_tool("audit_database", "--database", database, "--phantom")
+    assert done.returncode == 1 and done.stderr.endswith("is of other images than data/phantom\n")
+    sample_database.change(database, "UPDATE series SET phantom = 1")
+    sample_database.change(database, "UPDATE label_file SET path = '/clone/data/phantom/annotations.csv'")
+    assert run_tool("audit_database", "--database", database, "--phantom").returncode == 0
+
+
 def test_a_file_or_label_that_changed_is_named(database, tmp_path):
     path = tmp_path / "p3" / "1"
     dataset = pydicom.dcmread(path)

@@ -139,6 +139,15 @@ def side_problems(database: SampleDatabase) -> list[str]:
     ]
 
 
+def is_of_the_embedded_phantom(database: SampleDatabase) -> bool:
+    """Return whether all images show a phantom and all labels are those of data/phantom, in whatever clone it lay."""
+    (others,) = database.connection.execute(
+        "SELECT (SELECT count(*) FROM series WHERE NOT phantom)"
+        " + (SELECT count(*) FROM label_file WHERE path NOT LIKE '%/data/phantom/annotations.csv')"
+    ).fetchone()
+    return others == 0
+
+
 def runs(database: SampleDatabase) -> list[RunRow]:
     """Return all runs, in order."""
     rows = database.connection.execute("SELECT run, time, nbcad_version FROM run ORDER BY run")
