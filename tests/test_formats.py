@@ -5,7 +5,7 @@ import json
 import types
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def _compare_fields(kind, schema: dict, definitions: dict, seen: set[str]) -> No
 
 
 def _compare(kind, schema: dict, absent: bool, definitions: dict, seen: set[str], where: str) -> None:
-    nullable = get_origin(kind) is types.UnionType
+    nullable = get_origin(kind) in (types.UnionType, Union)  # the latter of a Literal
     if nullable:
         (kind,) = (one for one in get_args(kind) if one is not types.NoneType)
     if "anyOf" in schema and "type" not in schema:

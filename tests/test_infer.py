@@ -53,7 +53,11 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     assert all(set(s) == {"sop_uid", "frame", "organ", "tumour_probability"} for s in found["slices"])
     assert all(set(s["organ"]) == labelled for s in found["slices"])
     (entry,) = found["lesions"]
-    assert set(entry) == {"id", "organ", "probability", "centre_mm", "box_mm", "volume_mm3", "boxes"}
+    assert set(entry) == {
+        "id", "probability", "site", "side", "centre_mm", "box_mm", "diameters_mm", "volume_mm3", "first_slice",
+        "last_slice", "boxes",
+    }  # fmt: skip
+    assert set(entry["diameters_mm"]) == {"long_axis", "short_axis", "craniocaudal"}
     assert [set(b) for b in entry["boxes"]] == [{"sop_uid", "frame", "row0", "col0", "row1", "col1"}] * 2
     assert all(set(f) == {"path", "status", "reason"} for f in report["files"])
 
@@ -160,18 +164,17 @@ def test_image_without_position_gives_lesions_but_no_millimetres(eager, tmp_path
     report = report_of(tmp_path, eager, patients.append)
     (entry,) = report.studies[0].series[0].lesions
     assert (entry.centre_mm, entry.box_mm, entry.volume_mm3) == (None, None, None)
+    assert (entry.site, entry.side, entry.diameters_mm.craniocaudal) == (None, None, None)
     assert entry.boxes
     ((found,),) = patients[0].analyses
     assert millimetres(found.lesions[0], found) == (None, None)
 
 
-def test_lesion_has_the_region_of_most_slices():
-    spot = lesion({0: (2, 2, 5, 5), 1: (2, 2, 5, 5), 2: (2, 2, 5, 5)})
-    series = analysis([spot])
-    series.organs = ["adrenal", "thorax", "thorax"]
+def test_lesion_names_its_images_and_their_numbers_from_1():
+    series = analysis([lesion({1: (2, 2, 5, 5), 2: (2, 2, 5, 5), 3: (2, 2, 5, 5)})], count=5)
     (entry,) = lesion_entries(series)
-    assert entry.organ == "thorax"
-    assert [b.sop_uid for b in entry.boxes] == [s.sop_uid for s in series.slices]
+    assert (entry.first_slice, entry.last_slice) == (2, 4)
+    assert [b.sop_uid for b in entry.boxes] == [s.sop_uid for s in series.slices[1:4]]
 
 
 def test_every_series_that_a_rule_takes_is_analysed_and_named(blind, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from make_analysis import analysis, lesion
-from nbcad.inference.measure import millimetres, volume_mm3
+from nbcad.inference.measure import Diameters, diameters_mm, millimetres, volume_mm3
 
 
 @settings(deadline=None, max_examples=60)
@@ -51,13 +51,29 @@ def test_lesion_of_a_single_slice_gets_no_thickness_that_nobody_measured():
     _, (low, high) = millimetres(spot, series)
     assert low[2] == high[2] == series.slices[0].geometry.position[2]
     assert volume_mm3(spot, series) is None
+    assert diameters_mm(spot, series) == Diameters(8.0, 8.0, None)
 
 
-def test_volume_of_an_ellipsoid_found_exactly_is_its_volume():
+def test_volume_and_diameters_of_an_ellipsoid_found_exactly_are_its_own():
     radii, spacing, step = np.array([9.0, 24.0, 15.0]), (1.5, 2.0), 0.5  # mm: slices, rows, columns
     boxes = {}
     for index in range(36):
         half = np.sqrt(1 - ((index - 17.5) * step / radii[0]) ** 2) * radii[1:] / spacing
         boxes[index] = (20 - half[0], 10 - half[1], 20 + half[0], 10 + half[1])
     series = analysis([lesion(boxes)], count=36, shape=(40, 20), spacing=spacing, step_mm=step)
-    assert volume_mm3(series.lesions[0], series) == pytest.approx(4 / 3 * np.pi * radii.prod(), rel=1e-3)
+    volume, found = volume_mm3(series.lesions[0], series), diameters_mm(series.lesions[0], series)
+    assert volume == pytest.approx(4 / 3 * np.pi * radii.prod(), rel=1e-3)
+    assert (found.long_axis, found.short_axis, found.craniocaudal) == pytest.approx((48, 30, 18), abs=0.1)
+    assert volume == pytest.approx(np.pi / 6 * found.long_axis * found.short_axis * found.craniocaudal, rel=0.01)
+
+
+def test_diameters_are_of_the_slice_with_the_largest_box_and_of_all_slices():
+    spot = lesion({1: (2, 4, 4, 19), 2: (2, 4, 12, 10), 4: (2, 4, 6, 8)})
+    series = analysis([spot], count=6, spacing=(2.0, 1.5), step_mm=4.0)
+    assert diameters_mm(spot, series) == Diameters(20.0, 9.0, 16.0)
+
+
+def test_slices_across_another_plane_are_no_craniocaudal_diameter():
+    spot = lesion({0: (2, 4, 6, 8), 1: (2, 4, 6, 8)})
+    coronal = analysis([spot], axes=(np.array([1.0, 0, 0]), np.array([0, 0, -1.0])))
+    assert diameters_mm(spot, coronal).craniocaudal is None

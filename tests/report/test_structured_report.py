@@ -30,6 +30,7 @@ from make_objects import (
     write_objects,
     write_stack,
 )
+from nbcad.inference.site import Situation, Situations
 from nbcad.nets.labels import OTHER
 
 
@@ -61,16 +62,42 @@ def test_sr_has_the_numbers_of_report_json(blind, tmp_path, kind):
         assert "C133427" not in codes_of(group) and comments_of(group) == []  # the stage is the patient's
 
 
-def test_sr_measures_volume_and_length_and_says_how(blind, tmp_path):
+def test_sr_measures_volume_and_diameters_and_says_how(blind, tmp_path):
     write_stack(tmp_path / "in")
     entry = only_series(write_objects(tmp_path / "in", blind, tmp_path / "out", LESIONS[:1]))
     (group,) = lesion_groups(tmp_path / "out" / "0001.sr.dcm")
-    (volume,) = group.get_measurements(codes.SCT.Volume)
-    (length,) = group.get_measurements(codes.SCT.LengthProperty)
-    assert (volume.value, volume.unit.value) == (entry.lesions[0].volume_mm3, "mm3")
-    low, high = np.array(entry.lesions[0].box_mm)
-    assert (length.value, length.unit.value) == (pytest.approx(max(high - low)), "mm")
-    assert volume.method.scheme_designator == length.method.scheme_designator == "99NBCAD"
+    diameters = entry.lesions[0].diameters_mm
+    for name, value, unit in (
+        (codes.SCT.Volume, entry.lesions[0].volume_mm3, "mm3"),
+        (codes.SCT.LongAxis, diameters.long_axis, "mm"),
+        (codes.SCT.ShortAxis, diameters.short_axis, "mm"),
+        (codes.SCT.LengthProperty, diameters.craniocaudal, "mm"),
+    ):
+        (measured,) = group.get_measurements(name)
+        assert (measured.value, measured.unit.value) == (value, unit)
+        assert measured.method.scheme_designator == "99NBCAD"
+
+
+@pytest.mark.parametrize(
+    ("situation", "site", "laterality"),
+    [
+        (Situation("left", "adrenal"), "23451007", "7771000"),
+        (Situation("right", "retroperitoneum"), "82849001", "24028007"),
+        (Situation("midline", "thorax"), "816094009", None),
+        (Situation("left", None), None, None),
+        (Situation(None, None), None, None),
+    ],
+)
+def test_sr_codes_a_site_with_its_side_and_none_where_it_is_not_determined(
+    blind, tmp_path, monkeypatch, situation, site, laterality
+):
+    monkeypatch.setattr(Situations, "of", lambda self, boxes: situation)
+    write_objects(write_stack(tmp_path / "in"), blind, tmp_path / "out", LESIONS)
+    for group in lesion_groups(tmp_path / "out" / "0001.sr.dcm"):
+        sites = [(one.value.value, one.laterality and one.laterality.value) for one in group.finding_sites]
+        assert sites == ([(site, laterality)] if site else [])
+        assert "123014" not in codes_of(group)  # the region is the slices'
+    no_error_by_dciodvfy(tmp_path / "out")
 
 
 def test_sr_refers_to_every_source_image_and_sorts_it_into_a_region(blind, tmp_path):
@@ -104,7 +131,9 @@ def test_image_without_position_gets_boxes_but_no_place_in_the_patient(eager, tm
     entry = only_series(write_objects(tmp_path / "in", eager, tmp_path / "out"))
     (group,) = lesion_groups(tmp_path / "out" / "0001.sr.dcm")
     assert boxes_of(group) == entry.lesions[0].boxes
-    assert places_in_patient(group) == {} and len(group.get_measurements()) == 1
+    assert places_in_patient(group) == {} and group.finding_sites == []
+    names = {measured.name.meaning for measured in group.get_measurements()}
+    assert names == {"Certainty of Finding", "Long Axis", "Short Axis"}
     capture = pydicom.dcmread(tmp_path / "out" / "0001-01.sc.dcm")
     assert not capture.PatientOrientation
     no_error_by_dciodvfy(tmp_path / "out")
@@ -161,9 +190,10 @@ def test_study_without_a_lesion_has_no_stage_and_says_why(blind, tmp_path):
 def test_region_without_a_code_is_a_private_one_and_no_site(eager, tmp_path):
     write_stack(tmp_path / "in")
     write_objects(tmp_path / "in", eager, tmp_path / "out", region=OTHER)
-    (group,) = lesion_groups(tmp_path / "out" / "0001.sr.dcm")
-    (region,) = group.get_qualitative_evaluations(codes.DCM.TargetRegion)
+    groups = content_of(tmp_path / "out" / "0001.sr.dcm").get_image_measurement_groups()
+    (region,) = [e for g in groups if g.source_images for e in g.get_qualitative_evaluations()]
     assert (region.value.value, region.value.scheme_designator) == (OTHER, "99NBCAD")
+    (group,) = lesion_groups(tmp_path / "out" / "0001.sr.dcm")
     assert group.finding_sites == []
 
 

@@ -13,7 +13,7 @@ from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.heat import FCN, TRAIN_VAL
 from nbcad.inference.lesions import Lesion, OperatingPoint
-from nbcad.inference.measure import millimetres, volume_mm3
+from nbcad.inference.measure import diameters_mm, millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.organ import OrganSvm, SvmFit, SvmThresholds
 from nbcad.inference.study_stage import StudyStage, by_name
@@ -145,11 +145,15 @@ def lesion_entry(number: int, found: Lesion, analysis: SeriesAnalysis) -> Lesion
     centre, corners = millimetres(found, analysis)
     return LesionEntry(
         id=number,
-        organ="thorax",
         probability=found.probability,
+        site="thorax",
+        side="left",
         centre_mm=centre,
         box_mm=corners,
+        diameters_mm=diameters_mm(found, analysis),
         volume_mm3=volume_mm3(found, analysis),
+        first_slice=min(found.boxes) + 1,
+        last_slice=max(found.boxes) + 1,
         boxes=tuple(BoxEntry(analysis.slices[n].sop_uid, 0, *whole_pixels(box)) for n, box in found.boxes.items()),
     )
 

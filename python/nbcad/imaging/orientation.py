@@ -8,6 +8,11 @@ from nbcad.dicom import Geometry
 from nbcad.imaging.boxes import Box
 
 
+def is_axial(geometry: Geometry | None) -> bool:
+    """Return whether a plane is axial rather than coronal or sagittal; an unknown one is not."""
+    return geometry is not None and int(np.argmax(np.abs(geometry.normal))) == 2
+
+
 @dataclass(frozen=True)
 class Canonical:
     """The turn of a stored axial slice after which rows run to posterior and columns to the patient's left.
@@ -22,7 +27,7 @@ class Canonical:
     @classmethod
     def of(cls, geometry: Geometry | None) -> "Canonical":
         """Return the turn that a plane needs."""
-        if geometry is None or np.argmax(np.abs(geometry.normal)) != 2:
+        if geometry is None or not is_axial(geometry):
             return cls(False, False, False)
         transposed = abs(geometry.along_row[0]) < abs(geometry.along_column[0])
         to_left, to_posterior = geometry.along_row, geometry.along_column

@@ -1,13 +1,27 @@
-"""Measurements of a lesion in patient coordinates: centre, extent and volume."""
+"""Measurements of a lesion: centre and extent in patient coordinates, diameters and volume."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from nbcad.dicom import geometries
 from nbcad.imaging import boxes
+from nbcad.imaging.orientation import is_axial
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
 
 Point = tuple[float, float, float]  # in patient coordinates (LPS), mm
+
+
+@dataclass(frozen=True, slots=True)
+class Diameters:
+    """The three diameters of a lesion, in mm, as its boxes have them: places of the heat map are 8 mm apart."""
+
+    long_axis: float  # the longer side of the box on the slice where it is largest
+    short_axis: float  # the other side of that box
+    craniocaudal: (
+        float | None
+    )  # from the first to the last slice; None: the slices' distance is not known, or no axial plane
 
 
 def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[Point | None, tuple[Point, Point] | None]:
@@ -29,6 +43,17 @@ def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[Point | None,
         for sign in (-1, 1)
     ]
     return _rounded_mm(centre), (_rounded_mm(np.min(corners, axis=0)), _rounded_mm(np.max(corners, axis=0)))
+
+
+def diameters_mm(lesion: Lesion, analysis: SeriesAnalysis) -> Diameters:
+    """Return a lesion's diameters; of one ellipsoid, found exactly, they are its diameters along the axes."""
+    image, step = analysis.slices[0], analysis.series.slice_step_mm
+    row0, column0, row1, column1 = max(lesion.boxes.values(), key=boxes.area)
+    short, long = sorted(((row1 - row0) * image.spacing[0], (column1 - column0) * image.spacing[1]))
+    thickness = None
+    if step is not None and is_axial(image.geometry):
+        thickness = round((max(lesion.boxes) - min(lesion.boxes) + 1) * step, 1)
+    return Diameters(round(long, 1), round(short, 1), thickness)
 
 
 def volume_mm3(lesion: Lesion, analysis: SeriesAnalysis) -> float | None:

@@ -12,8 +12,9 @@ from nbcad.dicom.rules import Decision
 from nbcad.imaging.boxes import Box, whole_pixels
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import Lesion
-from nbcad.inference.measure import millimetres, volume_mm3
+from nbcad.inference.measure import diameters_mm, millimetres, volume_mm3
 from nbcad.inference.models import Models
+from nbcad.inference.site import Situations
 from nbcad.inference.study_stage import StudyStage, by_name, rounded
 from nbcad.language.message import Message, joined, message, verbatim
 from nbcad.nets import caffe_net
@@ -176,18 +177,26 @@ def _slice_entries(analysis: SeriesAnalysis, models: Models) -> tuple[SliceEntry
 
 def lesion_entries(analysis: SeriesAnalysis) -> tuple[LesionEntry, ...]:
     """Return the entries of all lesions of a series."""
-    return tuple(_lesion_entry(number, lesion, analysis) for number, lesion in enumerate(analysis.lesions, start=1))
+    situations = Situations(analysis)
+    return tuple(
+        _lesion_entry(number, lesion, analysis, situations) for number, lesion in enumerate(analysis.lesions, start=1)
+    )
 
 
-def _lesion_entry(number: int, lesion: Lesion, analysis: SeriesAnalysis) -> LesionEntry:
+def _lesion_entry(number: int, lesion: Lesion, analysis: SeriesAnalysis, situations: Situations) -> LesionEntry:
+    side, site = situations.of(lesion.boxes)
     centre, corners = millimetres(lesion, analysis)
     return LesionEntry(
         id=number,
-        organ=Counter(analysis.organs[index] for index in lesion.boxes).most_common(1)[0][0],
         probability=rounded(lesion.probability),
+        site=site,
+        side=side,
         centre_mm=centre,
         box_mm=corners,
+        diameters_mm=diameters_mm(lesion, analysis),
         volume_mm3=volume_mm3(lesion, analysis),
+        first_slice=min(lesion.boxes) + 1,
+        last_slice=max(lesion.boxes) + 1,
         boxes=tuple(_box_entry(analysis, index, box) for index, box in lesion.boxes.items()),
     )
 

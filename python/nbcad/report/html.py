@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.measure import Diameters, Point
 from nbcad.language.catalogue import Language
 from nbcad.language.message import Message
 from nbcad.report.output import HTML, PATIENTS
@@ -112,6 +113,18 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %"
 
 
+def place(point: Point) -> str:
+    """Return a place in the patient, in whole mm with the letters of the viewer: R or L, A or P, I or S."""
+    whole = map(round, point)
+    return ", ".join(f"{pair[value >= 0]} {abs(value)}" for pair, value in zip(("RL", "AP", "IS"), whole, strict=True))
+
+
+def diameters(measured: Diameters) -> str:
+    """Return the known diameters in whole mm: the long axis, the short one, the craniocaudal one."""
+    known = (measured.long_axis, measured.short_axis, measured.craniocaudal)
+    return " × ".join(str(round(value)) for value in known if value is not None)
+
+
 @lru_cache(maxsize=1)
 def _environment(language: Language) -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -128,7 +141,8 @@ def _environment(language: Language) -> jinja2.Environment:
     )
     environment.filters.update(
         percent=percent,
-        mm=lambda point: ", ".join(str(round(value)) for value in point),
+        place=place,
+        diameters=diameters,
         millilitres=lambda volume: "" if volume is None else f"{volume / 1000:.1f}",
         csp=_csp_source,
         label=language.label,

@@ -39,13 +39,17 @@ _STAGES = {
 }
 _NEOPLASM = CodedConcept("108369006", "SCT", "Neoplasm")
 _MRI = CodedConcept("113091000", "SCT", "Magnetic resonance imaging")
+_LONG_AXIS = CodedConcept("103339001", "SCT", "Long Axis")
+_SHORT_AXIS = CodedConcept("103340004", "SCT", "Short Axis")
 _LENGTH = CodedConcept("410668003", "SCT", "Length")
+_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}  # of the context group, which has none for the midline
 _SOURCE = CodedConcept("260753009", "SCT", "Source")
 _BOUNDED_BY = CodedConcept("75958009", "SCT", "Bounded by")
 _PERCENT = CodedConcept("%", "UCUM", "percent")
 _CUBIC_MM = CodedConcept("mm3", "UCUM", "cubic millimeter")
 _ELLIPSES_TIMES_STEP = CodedConcept("ellipses", _PRIVATE, "Ellipses in the boxes times the distance between slices")
-_LONGEST_EDGE = CodedConcept("edge", _PRIVATE, "Longest edge of the box along the patient's axes")
+_SIDE_OF_BOX = CodedConcept("box", _PRIVATE, "Side of the box on the slice where the box is largest")
+_SLICES_TIMES_STEP = CodedConcept("slices", _PRIVATE, "Slices, craniocaudal, times the distance between them")
 
 _Lesion = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
@@ -231,18 +235,17 @@ def _lesion_group(analysed: SeriesReport, entry: LesionEntry) -> _Lesion:
 
 def _about_lesion(analysed: SeriesReport, entry: LesionEntry) -> dict:
     """Arguments of either template."""
-    site = _REGIONS.get(entry.organ) if entry.organ != OTHER else None
+    site = _REGIONS.get(entry.site) if entry.site else None
     series, boxes = analysed.analysis.series, list(map(asdict, entry.boxes))
     return {
         "tracking_identifier": sr.TrackingIdentifier(
             analysed.uid("lesion", series.study_uid, series.series_uid, boxes), f"Lesion {entry.id}"
         ),
         "finding_type": _NEOPLASM,
-        "finding_sites": [sr.FindingSite(site)] if site else None,
+        "finding_sites": [sr.FindingSite(site, _SIDES.get(entry.side or ""))] if site else None,
         "algorithm_id": _algorithm(analysed),
         "geometric_purpose": _BOUNDED_BY,
         "measurements": _measurements(analysed, entry),
-        "qualitative_evaluations": _region(entry.organ),
     }
 
 
@@ -274,14 +277,20 @@ def _in_patient(entry: LesionEntry, frame_of_reference_uid: str) -> list[sr.Scoo
 
 def _measurements(analysed: SeriesReport, entry: LesionEntry) -> list[sr.Measurement]:
     certainty = round(100 * entry.probability, 2)
-    found = [sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, _PERCENT)]
-    if entry.volume_mm3 is None or entry.box_mm is None:  # how far apart slices are, is not known
-        return found
-    longest = float(np.max(np.subtract(*entry.box_mm[::-1])))
+    diameters = entry.diameters_mm
+    measured = (
+        (_LONG_AXIS, diameters.long_axis, codes.UCUM.Millimeter, _SIDE_OF_BOX),
+        (_SHORT_AXIS, diameters.short_axis, codes.UCUM.Millimeter, _SIDE_OF_BOX),
+        (_LENGTH, diameters.craniocaudal, codes.UCUM.Millimeter, _SLICES_TIMES_STEP),
+        (codes.SCT.Volume, entry.volume_mm3, _CUBIC_MM, _ELLIPSES_TIMES_STEP),
+    )
     return [
-        *found,
-        sr.Measurement(codes.SCT.Volume, entry.volume_mm3, _CUBIC_MM, method=_ELLIPSES_TIMES_STEP),
-        sr.Measurement(_LENGTH, round(longest, 2), codes.UCUM.Millimeter, method=_LONGEST_EDGE),
+        sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, _PERCENT),
+        *(
+            sr.Measurement(name, value, unit, method=method)
+            for name, value, unit, method in measured
+            if value is not None  # how far apart slices are, is not known
+        ),
     ]
 
 

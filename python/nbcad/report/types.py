@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nbcad.dicom.sources import Status
-from nbcad.inference.measure import Point
+from nbcad.inference.measure import Diameters, Point
+from nbcad.inference.site import Side
 from nbcad.inference.study_stage import StudyStage
 from nbcad.language.message import Message
 
@@ -30,11 +31,15 @@ class LesionEntry:
     """One lesion."""
 
     id: int  # from 1 in its series, the most probable first
-    organ: str
     probability: float  # that it is one
-    centre_mm: Point | None  # this and the next two: None where the series does not tell
+    site: str | None  # a region; None: not determined
+    side: Side | None  # of the patient; None: not determined
+    centre_mm: Point | None  # this, the next and the volume: None where the series does not tell
     box_mm: tuple[Point, Point] | None  # lowest and highest corner
+    diameters_mm: Diameters
     volume_mm3: float | None
+    first_slice: int  # from 1, as the viewer counts
+    last_slice: int
     boxes: tuple[BoxEntry, ...]
 
 
