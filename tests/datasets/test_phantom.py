@@ -16,6 +16,7 @@ from nbcad.datasets.phantom.lesions import SITE_SHARES, STAGE_SHARES
 from nbcad.datasets.phantom.physics import Sequence, Tissue, Tissues, signal
 from nbcad.datasets.phantom.scanners import SCANNERS
 from nbcad.dicom import read_archive, read_pixels
+from nbcad.dicom.age import read_age
 from nbcad.errors import InputError
 
 SLICES = 14
@@ -75,9 +76,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
 def test_every_image_is_annotated_read_and_marked_as_a_phantom(made):
     archive = read_archive(made / "dicom")
     assert {f.status for f in archive.files} == {"used"}
-    assert all(
-        series.phantom and series.plane == "axial" and series.age_months is not None for series in archive.series
-    )
+    assert all(series.phantom and series.plane == "axial" and series.age is not None for series in archive.series)
     uids = {(s.sop_uid, 0) for series in archive.series for s in series.slices}
     assert uids == set(read_annotations(made / "annotations.csv"))
 
@@ -118,14 +117,16 @@ def test_diffusion_has_one_series_without_and_one_with_weighting(headers):
 
 def test_patient_table_agrees_with_the_headers(made, headers):
     by_patient = {header.PatientID: header for header in headers}
-    ages = {series.patient_id: series.age_months for series in read_archive(made / "dicom").series}
+    ages = {series.patient_id: series.age.months for series in read_archive(made / "dicom").series}
     rows = _patients(made)
     assert {row["patient_id"] for row in rows} == set(by_patient)
     for row in rows:
         header, age = by_patient[row["patient_id"]], int(row["age_months"])
         assert header.Manufacturer == SCANNERS[row["vendor"]].manufacturer
         assert header.PatientSex == row["sex"]
-        assert ages[row["patient_id"]] == (age if age < 36 else age // 12 * 12)  # whole years in older children
+        stated = read_age(header.PatientAge)
+        assert stated.least_months <= age <= stated.most_months  # a year's months in older children
+        assert age - 1 <= ages[row["patient_id"]] <= age  # by the dates, as months differ in length
         lived = date.fromisoformat(header.StudyDate) - date.fromisoformat(header.PatientBirthDate)
         assert age <= lived.days / 30.4 < age + 2
 

@@ -45,6 +45,7 @@ LARGE = np.random.default_rng(1).integers(0, 4000, (40, 36), dtype=np.uint16)
         ({"ImagePositionPatient": ["1e300", 0, 0]}, "(0020,0032) Image Position (Patient) [1e+300, 0.0, 0.0] is"),
         ({"NumberOfFrames": 2}, "(0028,0008) Number of Frames is 2 in an object of MR Image Storage"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "(0008,0008) Image Type is MOSAIC"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "VFRAME"]}, "(0008,0008) Image Type is VFRAME"),
         ({"SeriesInstanceUID": None}, "(0020,000E) Series Instance UID is missing"),
         ({"Rows": 0}, "(0028,0010) Rows is missing"),
         ({"BitsAllocated": 12}, "(0028,0100) Bits Allocated is 12"),
@@ -65,6 +66,37 @@ def test_image_that_cannot_be_analysed_is_refused_by_tag_and_value(tmp_path, ele
     record, pixels = only(tmp_path)
     assert record.status == REFUSED and str(record.reason).startswith(reason), str(record.reason)
     assert not any(map(len, pixels))
+
+
+@pytest.mark.parametrize(
+    ("creator", "group", "element", "vr"),
+    [("SIEMENS MR HEADER", 0x0019, 0x0A, "US"), ("Image Private Header", 0x0065, 0x50, "DS")],
+)
+def test_grid_of_slices_is_refused_by_the_number_that_its_maker_writes(tmp_path, creator, group, element, vr):
+    for name, count in (("grid", 20), ("single", 1)):
+        image = mr_image(PIXELS, ImageType=["ORIGINAL", "PRIMARY", "M"] + ["VFRAME"] * (name == "single"))
+        image.private_block(group, creator, create=True).add_new(element, vr, count)
+        write(image, tmp_path / name / "x")
+    record, _ = only(tmp_path / "grid")
+    assert (record.status, str(record.reason)) == (
+        REFUSED, f"({group:04X},10{element:02X}) tells of 20 slices in one plane",
+    )  # fmt: skip
+    assert only(tmp_path / "single")[0].status == USED
+
+
+def test_enhanced_object_has_a_frame_a_slice_even_if_it_was_a_mosaic_once(tmp_path, rng):
+    dataset = enhanced([mr_image(rng.integers(0, 900, (3, 4)), (0, 0, 5 * n)) for n in range(3)])
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    write(dataset, tmp_path / "x")
+    record, pixels = only(tmp_path)
+    assert (record.status, sum(map(len, pixels))) == (USED, 3)
+
+
+@pytest.mark.parametrize(("shape", "used"), [((600, 140), True), ((700, 10), False), ((500, 500), False)])
+def test_composed_whole_body_is_an_image_and_a_wrong_spacing_is_none(tmp_path, rng, shape, used):
+    write(mr_image(rng.integers(0, 900, shape), PixelSpacing=[4, 4]), tmp_path / "x")
+    record, _ = only(tmp_path)
+    assert (record.status == USED) == used and ("wider than any MR" in str(record.reason)) != used
 
 
 def test_unreadable_value_that_is_not_needed_counts_as_not_known(tmp_path):

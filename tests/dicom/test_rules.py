@@ -37,6 +37,41 @@ def test_shipped_rules_take_axial_t2_and_what_the_header_does_not_tell(facts, ta
 
 
 @pytest.mark.parametrize(
+    "description",
+    [
+        "AAHead_Scout", "Survey_MST", "loc_MPR_cor", "T2_LOC", "AAHSCOUT", "3-plane", "Asset Calibration", "三平面定位",
+        "T2_MIP", "T2 map", "T2MAP", "MIP2 T2", "T2 Subtraction", "t2_tse_tra_P_320", "T2_PHA", "T2 phase images",
+    ],
+)  # fmt: skip
+def test_shipped_rules_exclude_localisers_maps_and_phases_by_their_names(description):
+    assert "is excluded" in str(decide(_series(description=description), read_rules()).reason)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "T2 TSE tra HEADCOIL", "t2_tse_tra_p2", "T2 allocated", "T2_A_P_tra", "T2_tse_dixon_in_phase", "轴位T2压脂",
+        "T2 respiratory phase", "t2_tse_tra_msma_5 STK", "T2 FA150 PAT2", "",
+    ],
+)  # fmt: skip
+def test_shipped_rules_take_names_that_only_look_like_these(description):
+    assert str(decide(_series(description=description), read_rules()).reason) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ("METABOLITE MAP", False), ("T2 MAP", False), ("MIP", False), ("SUBTRACTION", False),
+        ("PROJECTION IMAGE", False), ("P", False), ("PHASE MAP", False), ("P SE", False), ("LOCALIZER", False),
+        ("PRIMARY", True), ("MAPPED", True), ("NORM", True), ("MPR", True), ("COMPOSED", True), ("M SE", True),
+    ],
+)  # fmt: skip
+def test_shipped_rules_compare_image_types_as_values(value, taken):
+    reason = str(decide(_series(image_types=("DERIVED", value, "NONE")), read_rules()).reason)
+    assert reason == ("" if taken else f"rule 'axial T2': (0008,0008) Image Type has {value}, which is excluded")
+
+
+@pytest.mark.parametrize(
     ("condition", "facts", "reason"),
     [
         ('weighting = ["T1"]', {}, "weighting is T2, not T1"),
@@ -47,6 +82,23 @@ def test_shipped_rules_take_axial_t2_and_what_the_header_does_not_tell(facts, ta
         ("description = 'tse|fse'", {"description": "Ax T2 FSE"}, ""),
         ("description = 'tse|fse'", {}, "description 'T2 ax' does not match 'tse|fse'"),
         ("exclude = 'ax$'", {}, "description 'T2 ax' matches 'ax$', which is excluded"),
+        (
+            "exclude_words = ['Scout', 't2 tse']",
+            {"description": "AAHead_Scout"},
+            "description 'AAHead_Scout' has the word scout, which is excluded",
+        ),
+        (
+            "exclude_words = ['Scout', 't2 tse']",
+            {"description": "t2_TSE"},
+            "description 't2_TSE' has the word t2 tse, which is excluded",
+        ),
+        ("exclude_words = ['adc']", {"description": "HEADCOIL"}, ""),
+        (
+            "exclude_image_types = ['phase_map', '* STAR']",
+            {"image_types": ("ORIGINAL", "T2 STAR")},
+            "(0008,0008) Image Type has T2 STAR, which is excluded",
+        ),
+        ("exclude_image_types = ['MAP']", {"image_types": ("ORIGINAL", "PHASE MAP")}, ""),
         ("min_slices = 5", {}, "4 slices are fewer than 5"),
         ("min_slices = 4", {}, ""),
     ],
@@ -84,6 +136,9 @@ def test_series_is_taken_by_the_first_rule_that_does_and_refused_by_all(tmp_path
         (GOOD + "b_value = 5", "'b_value'"),
         (GOOD + "description = '('", "'description'"),
         (GOOD + "exclude = 3", "'exclude'"),
+        (GOOD + "exclude_words = 'loc'", "'exclude_words'"),
+        (GOOD + "exclude_words = ['']", "'exclude_words'"),
+        (GOOD + "exclude_image_types = [1]", "'exclude_image_types'"),
         (GOOD + "min_slices = 0", "'min_slices'"),
         (GOOD + "min_slices = true", "'min_slices'"),
         (GOOD + GOOD, "one name"),

@@ -150,7 +150,7 @@ def test_each_label_and_each_mark_of_a_stack_is_a_term():
     assert {*labels, "other"} <= set(TERMS)
     language = Language("zh")
     for said in (*TERMS.values(), *MARKS.values()):
-        assert _latin(language.render(said)) - {"2A", "2B", "4S", "DWI"} == set()
+        assert _latin(language.render(said)) - {"2A", "2B", "4S", "DWI", "PD", "BOLD", "EPI"} == set()
     assert language.label("kidney") == "kidney" and language.label("thorax") == "胸腔"
     name = joined(
         [message("b {value} s/mm2", value="800"), message("part {number} of {count}", number=1, count=2)], _COMMA

@@ -57,6 +57,7 @@ _GROUPS = {
     "MRTimingAndRelatedParametersSequence": {"RepetitionTime": "RepetitionTime"},
     "MREchoSequence": {"EffectiveEchoTime": "EchoTime"},
     "MRDiffusionSequence": {"DiffusionBValue": "DiffusionBValue"},
+    "MRImageFrameTypeSequence": {"FrameType": "ImageType"},
     "FrameContentSequence": {"TemporalPositionIndex": "TemporalPositionIdentifier"},
 }
 _SHARED = ("PixelMeasuresSequence", "PlaneOrientationSequence", "MRTimingAndRelatedParametersSequence")

@@ -18,7 +18,11 @@ _MACROS = {
     "PlaneOrientationSequence": {"ImageOrientationPatient": "ImageOrientationPatient"},
     "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
     "PixelValueTransformationSequence": {"RescaleSlope": "RescaleSlope", "RescaleIntercept": "RescaleIntercept"},
-    "MRImageFrameTypeSequence": {"FrameType": "ImageType", "AcquisitionContrast": "AcquisitionContrast"},
+    "MRImageFrameTypeSequence": {
+        "FrameType": "ImageType",
+        "AcquisitionContrast": "AcquisitionContrast",
+        "ComplexImageComponent": "ComplexImageComponent",
+    },
     "MRTimingAndRelatedParametersSequence": {"RepetitionTime": "RepetitionTime"},
     "MREchoSequence": {"EffectiveEchoTime": "EchoTime"},
     "MRDiffusionSequence": {"DiffusionBValue": "DiffusionBValue"},
@@ -43,6 +47,7 @@ def frames(dataset: Dataset, values: Values, number: int, budget: Budget) -> Ite
         Refusal: the functional groups do not belong to so many frames.
     """
     common = {keyword: value for keyword, value in values.items() if keyword not in _OF_FRAMES}
+    common["ImageTypeOfObject"] = values.get("ImageType")  # of its frames, too, if not in full: then MIXED
     for shared in items(dataset, "SharedFunctionalGroupsSequence", budget):
         common |= _values(shared, budget)
     found = 0

@@ -27,6 +27,7 @@ from nbcad.dicom.pixel_layout import check_length, stored_pixels
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import BYTES_A_FILE, BoundedFile, as_binary_io, in_memory
 from nbcad.dicom.types import StoredPixels
+from nbcad.dicom.weighting import image_types
 from nbcad.language.message import Message, Value, message
 from nbcad.language.terms import term
 
@@ -38,7 +39,8 @@ _SEQUENCES = (
 _VALUES = (
     _DIRECTORY,
     "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "Modality", "Manufacturer", "SeriesDescription",
-    "AcquisitionContrast",
+    "ProtocolName", "SequenceName", "PulseSequenceName", "EchoPulseSequence", "EchoPlanarPulseSequence",
+    "AcquisitionContrast", "ComplexImageComponent",
     "PatientID", "PatientBirthDate", "PatientAge", "ScanningSequence", "RepetitionTime", "EchoTime", "TriggerTime",
     "DiffusionBValue", "DiffusionGradientOrientation", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
@@ -51,7 +53,8 @@ _VALUES = (
 _NOT_NEEDED = {
     "StudyDate", "Manufacturer", "SeriesDescription", "PatientBirthDate", "PatientAge", "ScanningSequence",
     "RepetitionTime", "EchoTime", "TriggerTime", "DiffusionGradientOrientation", "AcquisitionNumber", "InstanceNumber",
-    "TemporalPositionIdentifier", "QualityControlImage", "FrameOfReferenceUID",
+    "TemporalPositionIdentifier", "QualityControlImage", "FrameOfReferenceUID", "ProtocolName", "SequenceName",
+    "PulseSequenceName", "EchoPulseSequence", "EchoPlanarPulseSequence", "ComplexImageComponent",
 }  # fmt: skip
 _KEYWORD_OF = {int(Tag(keyword)): keyword for keyword in _VALUES}
 _TAGS: list[BaseTag | int] = [*_KEYWORD_OF, *(int(Tag(keyword)) for keyword in _SEQUENCES), *private.TAGS]
@@ -245,12 +248,22 @@ def _refuse_other_objects(dataset: FileDataset, values: Values, preamble: bool) 
         )
     if values.get("SamplesPerPixel", 1) != 1:
         raise Refusal(message("(0028,0002) Samples per Pixel is {value}, not 1", value=str(values["SamplesPerPixel"])))
-    if "MOSAIC" in (values.get("ImageType") or []):
-        raise Refusal(message("(0008,0008) Image Type is MOSAIC: many slices in one plane"))
+    if sop_class == MRImageStorage:  # an Enhanced object has a frame a slice, whatever its type says
+        _refuse_grid(dataset, values)
     if "ModalityLUTSequence" in dataset:
         raise Refusal(
             message("(0028,3000) Modality LUT Sequence: an MR image has a linear rescaling or none (PS3.3 A.4)")
         )
+
+
+def _refuse_grid(dataset: FileDataset, values: Values) -> None:
+    """Refuse many slices laid out in one plane, as Siemens (MOSAIC) and UIH (VFRAME) store them."""
+    element, count = private.slices_in_plane(dataset) or ("", None)
+    for value in image_types(values):
+        if value == "MOSAIC" or (value == "VFRAME" and count != 1):
+            raise Refusal(message("(0008,0008) Image Type is {value}: many slices in one plane", value=value))
+    if count is not None and count > 1:
+        raise Refusal(message("{element} tells of {count} slices in one plane", element=element, count=count))
 
 
 def _shown(values: Values, keyword: str) -> Value:

@@ -4,7 +4,6 @@ Classic MR Image Storage (DICOM PS3.3 A.4) has one frame a file; of Enhanced MR 
 described one by one, `functional_groups` makes headers of single frames.
 """
 
-import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,9 +21,12 @@ from nbcad.dicom.header import Ignored, Values, named, parse, without_deflation
 from nbcad.dicom.refusal import MALFORMED, Refusal, one_line
 from nbcad.dicom.sources import HEADER_BYTES, HEADER_READS, IGNORED, REFUSED, BoundedFile, FileRecord, Source
 from nbcad.dicom.types import Geometry, Slice, StoredPixels, shared
+from nbcad.dicom.weighting import image_types, weighting
 from nbcad.language.message import EMPTY, Message, message
 
-_LARGEST_FIELD_MM = 1000.0  # twice the widest bore; what is larger is a wrong Pixel Spacing, and would fill the memory
+# What is larger is a wrong Pixel Spacing, and would fill the memory. Whole bodies are composed of several fields.
+_LONGEST_MM = 2500.0
+_LARGEST_MM2 = 1.5e6
 _FARTHEST_MM = 10_000.0
 
 
@@ -47,6 +49,7 @@ class Image:
     slice: Slice
     about: About
     weighting: str
+    image_types: tuple[str, ...]  # see `weighting.image_types`
     b_value: float | None
     echo_ms: float | None
     marks: tuple  # values of `MARKS`
@@ -118,7 +121,7 @@ def _about(values: Values) -> About:
         series_uid=str(values["SeriesInstanceUID"]),
         patient_id=str(values.get("PatientID") or ""),
         age=age_at_study(*(_text(values.get(keyword)) for keyword in ("PatientBirthDate", "StudyDate", "PatientAge"))),
-        description=str(values.get("SeriesDescription") or ""),
+        description=_text(values.get("SeriesDescription")) or _text(values.get("ProtocolName")),
         phantom=values.get("QualityControlImage") == "YES",
     )
 
@@ -144,7 +147,8 @@ def _image(frame: Values, about: About, stored: StoredPixels, source: Source, re
     return Image(
         slice=image,
         about=about,
-        weighting=_weighting(frame, about.description, b_value),
+        weighting=weighting(frame, about.description, b_value),
+        image_types=shared(image_types(frame)),
         b_value=b_value,
         echo_ms=_number(frame, "EchoTime"),
         marks=tuple(_text(frame.get(keyword)) for keyword in MARKS),
@@ -164,7 +168,8 @@ def _spacing(frame: Values, stored: StoredPixels) -> tuple[float, float]:
         raise Refusal(
             message("(0028,0030) Pixel Spacing is missing or not positive; nothing can be measured without it")
         )
-    if max(stored.rows * spacing[0], stored.columns * spacing[1]) > _LARGEST_FIELD_MM:
+    height, width = stored.rows * spacing[0], stored.columns * spacing[1]
+    if max(height, width) > _LONGEST_MM or height * width > _LARGEST_MM2:
         raise Refusal(
             message(
                 "(0028,0030) Pixel Spacing {value} makes the image wider than any MR scanner's field",
@@ -263,26 +268,3 @@ def _number(frame: Values, keyword: str) -> float | None:
     except (KeyError, TypeError, ValueError):
         return None
     return value if np.isfinite(value) else None
-
-
-def _weighting(frame: Values, description: str, b_value: float | None) -> str:
-    """Contrast by b-value, then as an Enhanced object states it, then by description, then by times (ms)."""
-    description = description.upper()
-    diffusion = re.search(r"DWI|DIFF|ADC|\bB-?\d{2,4}\b", description)
-    contrast = str(frame.get("AcquisitionContrast") or "")
-    echo_planar = "EP" in (frame.get("ScanningSequence") or [])  # some scanners write b-value 0 into every image
-    if b_value or diffusion or contrast == "DIFFUSION" or (b_value == 0 and echo_planar):
-        return "DWI"
-    if contrast in ("T1", "T2"):
-        return contrast
-    named = re.search(r"\bT([12])", description)
-    if named:
-        return f"T{named[1]}"
-    echo, repetition = _number(frame, "EchoTime"), _number(frame, "RepetitionTime")
-    if not echo or not repetition:
-        return ""
-    if echo >= 60 and repetition >= 1500:
-        return "T2"
-    if echo <= 30 and repetition <= 1000:
-        return "T1"
-    return ""

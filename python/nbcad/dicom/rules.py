@@ -2,17 +2,21 @@
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nbcad.dicom import Series
+from nbcad.dicom.weighting import WEIGHTINGS
+from nbcad.dicom.words import found_in
 from nbcad.errors import InputError
 from nbcad.language.message import EMPTY, Message, Value, joined, message
 from nbcad.language.terms import term
 from nbcad.runtime.paths import SERIES_RULES
 
 _UNKNOWN = "unknown"
-_WEIGHTINGS = ("T1", "T2", "DWI", _UNKNOWN)
+_WEIGHTINGS = (*WEIGHTINGS, _UNKNOWN)
 _PLANES = ("axial", "coronal", "sagittal", _UNKNOWN)
 
 
@@ -34,10 +38,33 @@ class Rule:
     b_value: list[float] | None = None
     description: re.Pattern[str] | None = None
     exclude: re.Pattern[str] | None = None
+    exclude_words: list[str] | None = None
+    exclude_image_types: list[str] | None = None
     min_slices: int = 1
 
     def reason_against(self, series: Series) -> Message:
         """Return the first condition that a series does not meet, or an empty message."""
+        return self._excluded(series) or self._not_met(series)
+
+    def _excluded(self, series: Series) -> Message:
+        """Return which of its image types, or which word of its name, excludes a series."""
+        for value in series.image_types:
+            if any(fnmatchcase(value, pattern) for pattern in self.exclude_image_types or ()):
+                return message("(0008,0008) Image Type has {value}, which is excluded", value=value)
+        described = repr(series.description)
+        if self.exclude and self.exclude.search(series.description):
+            return message(
+                "description {description} matches {pattern}, which is excluded",
+                description=described,
+                pattern=repr(self.exclude.pattern),
+            )
+        if self.exclude_words and (word := found_in(series.description, self.exclude_words)):
+            return message(
+                "description {description} has the word {word}, which is excluded", description=described, word=word
+            )
+        return EMPTY
+
+    def _not_met(self, series: Series) -> Message:
         weighting, plane = series.weighting or _UNKNOWN, series.plane or _UNKNOWN
         if self.weighting is not None and weighting not in self.weighting:
             return message("weighting is {found}, not {wanted}", found=term(weighting), wanted=_any_of(self.weighting))
@@ -52,12 +79,6 @@ class Rule:
         if self.description and not self.description.search(series.description):
             pattern = repr(self.description.pattern)
             return message("description {description} does not match {pattern}", description=described, pattern=pattern)
-        if self.exclude and self.exclude.search(series.description):
-            return message(
-                "description {description} matches {pattern}, which is excluded",
-                description=described,
-                pattern=repr(self.exclude.pattern),
-            )
         if len(series.slices) < self.min_slices:
             return message("{count} slices are fewer than {least}", count=len(series.slices), least=self.min_slices)
         return EMPTY
@@ -139,6 +160,8 @@ def _rule(table: dict, where: Message) -> Rule:
         plane=_some_of(_PLANES, table, "plane", where),
         description=_pattern(table, "description", where),
         exclude=_pattern(table, "exclude", where),
+        exclude_words=_texts(table, "exclude_words", where, str.lower),
+        exclude_image_types=_texts(table, "exclude_image_types", where, lambda text: text.upper().replace("_", " ")),
         b_value=_bounds(table, where),
         min_slices=_least_slices(table, where),
     )
@@ -153,6 +176,16 @@ def _some_of(allowed: tuple[str, ...], table: dict, key: str, where: Message) ->
         reason = message("key {key} is {value}, not a list of {names}", key=repr(key), value=repr(value), names=names)
         raise _wrong(where, reason)
     return value
+
+
+def _texts(table: dict, key: str, where: Message, form: Callable[[str], str]) -> list[str] | None:
+    """Return the texts of a list, in the form in which they are compared."""
+    if key not in table:
+        return None
+    value = table[key]
+    if not isinstance(value, list) or not all(isinstance(entry, str) and entry.strip() for entry in value):
+        raise _wrong(where, message("key {key} is {value}, not a list of texts", key=repr(key), value=repr(value)))
+    return [form(entry.strip()) for entry in value]
 
 
 def _bounds(table: dict, where: Message) -> list[float] | None:

@@ -227,6 +227,7 @@ def _named_apart(stacks: list[_Stack]) -> list[Series]:
                 phantom=about.phantom,
                 slices=[image.slice for image in stack.images],
                 b_value=first.b_value,
+                image_types=tuple(dict.fromkeys(value for image in stack.images for value in image.image_types)),
                 stack=joined(name, message(", ")),
                 notes=list(stack.notes),
             )

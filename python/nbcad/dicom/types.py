@@ -103,12 +103,13 @@ class Series:
     patient_id: str
     age: Age | None  # at the study
     description: str
-    weighting: str  # "T1", "T2", "DWI" or "" where the header does not tell
+    weighting: str  # one of `weighting.WEIGHTINGS`, or "" where the header does not tell
     plane: str  # "axial", "coronal", "sagittal" or "" without geometry
     phantom: bool  # (0028,0300) Quality Control Image is YES: no patient (DICOM PS3.3 C.7.6.1)
     slices: list[Slice] = field(default_factory=list)
     b_value: float | None = None  # s/mm2
     stack: Message = EMPTY  # what tells it from the series' other stacks; empty if there is none
+    image_types: tuple[str, ...] = ()  # values of Image Type and Frame Type of any slice, see `weighting.image_types`
     notes: list[Message] = field(default_factory=list)
 
     @property

@@ -18,9 +18,10 @@ _TERMS = (
     message("unknown"),
     message("missing"),
     message("not known"),
+    message("perfusion"),
 )
 # The same in every language: stages as the INRG and the INSS write them, weightings.
-_SYMBOLS = ("L1", "L2", "M", "MS", "1", "2A", "2B", "3", "4", "4S", "T1", "T2", "DWI")
+_SYMBOLS = ("L1", "L2", "M", "MS", "1", "2A", "2B", "3", "4", "4S", "T1", "T2", "T2*", "PD", "DWI", "BOLD", "EPI")
 TERMS = {str(term): term for term in (*_TERMS, *map(verbatim, _SYMBOLS))}
 
 
