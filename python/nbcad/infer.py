@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from nbcad.cluster import on
 from nbcad.dicom import IGNORED, Archive, Series, read_archive
 from nbcad.dicom.age import age_of_all
+from nbcad.dicom.room import Room
 from nbcad.dicom.rules import Decision, decide, read_rules
 from nbcad.errors import InputError
 from nbcad.inference.analysis import SeriesAnalysis, analyse_series
@@ -117,7 +118,7 @@ def infer(images: Input, models: Models, writer: Writer, map_: Map = map) -> Rep
     with clock.step("read"):
         archive = _read(images, map_)  # DICOM -> series, or refused with a reason
     # Which series are like what the nets were trained on
-    patients = by_patient(archive.series, lambda series: decide(series, rules, images.only_series))
+    patients = by_patient(archive.series, Room(lambda series: decide(series, rules, images.only_series)))
     # Preprocessing -> organ -> heat and lesions -> stage, and the files of each patient
     infer_patient = partial(_infer_patient, writer.write)
     studies: list[StudyEntry] = []

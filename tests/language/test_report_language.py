@@ -28,7 +28,7 @@ from repository import ROOT
 CODE = ROOT / "python/nbcad"
 # What Chinese readers of DICOM know in no other way: names of elements, of software, keys and units.
 _NAMES = """
-    a b c d h l n p r s w A B I L P R S M mm mm2 ms x L1 L2 MS INSS T1 T2 MR SR VR UID GiB
+    a b c d h l n p r s w A B I L P R S M mm mm2 ms x L1 L2 MS INSS T1 T2 MR SR VR UID GiB MB
     DICOM DICOMDIR ASCII F O PS3 PS3.3 PS3.10 RLE JPEG JavaScript zip deflate float32 nbcad Caffe Python cpu
     PageUp PageDown Home End Shift Ctrl Tab Esc A.4 YES MOSAIC MONOCHROME1 MONOCHROME2 Enhanced Image Storage
     Series Instance ROI CLOSED PLANAR SVM TOML take CUDA NVIDIA caffemodel prototxt Data Input TEST

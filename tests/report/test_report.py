@@ -14,6 +14,7 @@ from html_page import HOSTILE, Page
 from make_analysis import analysis, lesion, pages_of, patient_of, report_of
 from make_dicom import enhanced, mr_image, write
 from nbcad.inference.study_stage import StudyStage
+from nbcad.language.message import verbatim
 from nbcad.report import Language, Pages, html, pictures, viewer
 from nbcad.report.entries import software
 from nbcad.report.pictures import PICTURE_PIXELS, evidence
@@ -169,6 +170,27 @@ def test_page_of_very_many_lesions_stays_small_and_says_what_it_leaves_out(tmp_p
     jumps = [button for button in page.all("button") if button.get("class") == "jump"]
     assert [button["data-lesion"] for button in jumps] == [str(n + 1) for n in range(len(lesions))]
     assert [one["number"] for one in json.loads(page.scripts["series-0"])["lesions"]] == list(range(1, 16))
+
+
+def test_page_of_very_many_series_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+    plain = analysis(stack=verbatim("cold"))
+    found = analysis([lesion({1: (2, 2, 6, 6)}, probability=0.9)], stack=verbatim("hot"))
+    series = [plain, plain, plain, found]
+    small, large = (pages_of(tmp_path / str(n), patient_of(*series[:n])).stat().st_size for n in (1, 2))
+    whole = large - small  # what one of them takes
+    monkeypatch.setattr(html, "BYTES_OF_VIEWS", int(3.2 * whole))
+    path = pages_of(tmp_path, patient_of(*series))
+    page = _read(path)
+    assert path.stat().st_size < small + 3.2 * whole
+    assert "series-3" in page.scripts  # the last one has the lesion, so it comes first
+    shown = [name for name in page.scripts if name.startswith("pictures-")]
+    assert 1 < len(shown) < 4
+    left_out = page.text.count("are not in the viewer, as the page would exceed") + page.text.count("has no pictures")
+    assert left_out == 4 - len(shown)
+    monkeypatch.setattr(html, "BYTES_OF_VIEWS", 0)
+    page = _read(pages_of(tmp_path, patient_of(*series)))
+    assert (page.text.count("It has no pictures here"), page.all("img"), page.all("canvas")) == (4, [], [])
+    assert "0.90" not in page.text and "90 %" in page.text  # the table of lesions stays
 
 
 def test_lesions_of_one_slice_share_its_picture(tmp_path):

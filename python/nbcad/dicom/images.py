@@ -26,7 +26,7 @@ from nbcad.language.message import EMPTY, Message, message
 
 # What is larger is a wrong Pixel Spacing, and would fill the memory. Whole bodies are composed of several fields.
 _LONGEST_MM = 2500.0
-_LARGEST_MM2 = 1.5e6
+_LARGEST_MM2 = 1.2e6
 _FARTHEST_MM = 10_000.0
 
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,7 @@ from nbcad.report.types import FileEntry, Report, SeriesEntry, Software
 from nbcad.report.viewer import viewer_data, viewer_pictures
 from nbcad.runtime.files import replacing_file
 
+BYTES_OF_VIEWS = 54_000_000  # of a page's series at most; with its texts and tables a page then keeps to 60 MB
 TEMPLATES = resources.files("nbcad.report") / "templates"
 Content = dict[str, Any]  # a template's variables by name
 
@@ -43,10 +44,16 @@ class View:
 
     number: int  # from 0 on the page; series that were not analysed are counted
     data: dict[str, Any]  # of `viewer_data`
-    pictures: list[str]  # of `viewer_pictures`
+    pictures: list[str]  # of `viewer_pictures`; none where the page has no room for them
     quality: int  # of these
-    shown: list[Picture]
+    shown: list[Picture]  # none where the page has no room for them either
     without: int  # lesions that have no picture
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that it takes of the page."""
+        evidence = sum(len(picture.plain) + len(picture.marked) for picture in self.shown)
+        return sum(map(len, self.pictures)) + (len(json.dumps(self.data)) if self.pictures else 0) + evidence
 
 
 class Pages:
@@ -93,15 +100,18 @@ class Pages:
             self._write(HTML, "index.html.j2", {"patients": self.shown} | content)
 
     def _write(self, name: str, template: str, content: Content) -> None:
-        page = self._templates.get_template(template).render(
+        page = self._templates.get_template(template).generate(
             content,
             software=self.software,
             not_used=_by_reason(content["files"]),
-            qualities=sorted({view.quality for study in content.get("views", []) for view in study if view}),
+            qualities=sorted({v.quality for study in content.get("views", []) for v in study if v and v.pictures}),
         )
-        with replacing_file(self.folder / name) as temporary:
+        with (
+            replacing_file(self.folder / name) as temporary,
             # A file name on disk need not be text: Python stands surrogates for such bytes, which UTF-8 cannot hold.
-            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+            temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            file.writelines(page)  # piece by piece: whole it would be in memory several times
 
 
 def percent(probability: float) -> str:
@@ -192,14 +202,21 @@ def _by_reason(files: Iterable[FileEntry]) -> dict[tuple[str, Message], list[str
 
 def _views(patient: PatientAnalysis, language: Language) -> list[list[View | None]]:
     """Return the view of each series of each study; None for those not analysed."""
-    views: list[list[View | None]] = []
-    number = 0
-    for study, analyses in zip(patient.studies, patient.analyses, strict=True):
-        views.append([])
-        for entry, analysis in zip(study.series, analyses, strict=True):
-            views[-1].append(_view(number, analysis, entry, language) if analysis else None)
-            number += 1
-    return views
+    analysed = [(number, entry, analysis) for number, (_, entry, analysis) in enumerate(patient.series()) if analysis]
+    analysed.sort(key=lambda one: -max((lesion.probability for lesion in one[2].lesions), default=0.0))
+    views, room = {}, BYTES_OF_VIEWS
+    for number, entry, analysis in analysed:  # those with the most probable lesions have the room first
+        views[number] = _at_most(_view(number, analysis, entry, language), room)
+        room -= views[number].size
+    numbers = iter(range(sum(map(len, patient.analyses))))
+    return [[views.get(next(numbers)) for _ in analyses] for analyses in patient.analyses]
+
+
+def _at_most(view: View, room: int) -> View:
+    """Return a view that takes at most so many bytes: as it is, without its slices, or without any picture."""
+    if view.size > room:
+        view = replace(view, pictures=[])
+    return view if view.size <= room else replace(view, shown=[], without=0)
 
 
 def _view(number: int, analysis: SeriesAnalysis, entry: SeriesEntry, language: Language) -> View:
