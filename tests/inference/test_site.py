@@ -60,6 +60,7 @@ def test_site_is_the_region_beside_the_spine_however_the_slice_is_stored(axes):
         pytest.param(0.72, 0.3, id="spleen"),
         pytest.param(0.1, 0.8, id="bowel"),
         pytest.param(0.0, 0.25, id="vertebra"),
+        pytest.param(-0.12, 0.27, id="transverse process"),
         pytest.param(-0.3, 0.08, id="muscles of the back"),
         pytest.param(0.9, 0.5, id="chest wall"),
         pytest.param(0.2, 0.6, id="lymph node before the great vessels"),

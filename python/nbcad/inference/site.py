@@ -19,7 +19,6 @@ from scipy import ndimage
 from nbcad.imaging.boxes import Box, Boxes
 from nbcad.imaging.orientation import Canonical, is_axial
 from nbcad.inference.analysis import SeriesAnalysis
-from nbcad.nets.labels import OTHER
 
 Side = Literal["left", "right", "midline"]
 
@@ -59,13 +58,14 @@ class Zone:
         return lateral and self.depth[0] <= place.depth <= self.depth[1]
 
 
-# The spine takes up the middle of the back third. Adrenal glands lie beside it, before the upper poles of the kidneys;
-# the ganglia of the retroperitoneum nearer to it, beside the great vessels; those of the thorax in the groove between
-# spine and ribs, within the chest wall. What lies further to the front or to the side is another organ.
+# The spine with its transverse processes takes up the middle of the back third. Adrenal glands lie before that depth,
+# beside the front of the vertebrae and above the kidneys; the ganglia of the retroperitoneum nearer to the middle,
+# beside the great vessels; those of the thorax in the groove between spine and ribs, within the chest wall. What lies
+# further to the front or to the side is another organ.
 ZONES = {
-    "adrenal": Zone((0.1, 0.5), (0.25, 0.46)),
-    "retroperitoneum": Zone((0.1, 0.36), (0.25, 0.44)),
-    "thorax": Zone((0.1, 0.5), (0.18, 0.4)),
+    "adrenal": Zone((0.1, 0.5), (0.3, 0.46)),
+    "retroperitoneum": Zone((0.1, 0.36), (0.3, 0.44)),
+    "thorax": Zone((0.15, 0.5), (0.18, 0.4)),
 }
 
 
@@ -124,13 +124,13 @@ class Situations:
             return Situation(None, None)
         place = Place(*np.median(places, axis=0).tolist())
         region = self._region(boxes)
-        zone = ZONES.get(region) if region else None
+        zone = ZONES.get(region) if region else None  # none for other
         return Situation(side_of(place), region if zone and zone.holds(place) else None)
 
     def _region(self, boxes: Boxes) -> str | None:
         """Return the region of a clear majority of a lesion's slices."""
         ((region, count),) = Counter(self._analysis.organs[index] for index in boxes).most_common(1)
-        return region if region != OTHER and count >= _SAME_REGION * len(boxes) else None
+        return region if count >= _SAME_REGION * len(boxes) else None
 
     def _place(self, index: int, box: Box) -> Place | None:
         """Return the place of a box's centre on its slice."""
