@@ -182,7 +182,8 @@ runs/organ/final.caffemodel: data/lmdb/info.json solvers/organ_solver.prototxt m
 	@$(TRAIN) --solver solvers/organ_solver.prototxt --run runs/organ
 
 runs/organ/svm.json: runs/organ/final.caffemodel models/organ_svm/svm.toml python/nbcad/inference/organ.py \
-		$(wildcard python/nbcad/training/organ_*.py)
+		$(wildcard python/nbcad/training/organ_*.py) python/nbcad/inference/suitability.py \
+		python/nbcad/training/suitability.py
 	$(call step,5,Fitting the SVM on the features of the organ net (runs/organ))
 	@$(PY) tools/fit_organ_svm.py --run runs/organ --device $(DEVICE)
 

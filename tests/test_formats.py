@@ -18,6 +18,7 @@ from nbcad.evaluation import document
 from nbcad.evaluation.types import Metrics, ModelFolders
 from nbcad.inference.operating_point import ChosenPoint
 from nbcad.inference.organ import SvmDescription
+from nbcad.inference.suitability import SuitabilityLimits
 from nbcad.language.message import Message
 from nbcad.report.types import Report
 from nbcad.runtime.json_file import ABSENT, as_json, write_json
@@ -31,6 +32,7 @@ FORMATS = {
     "run": TrainingRecord,
     "operating_point": ChosenPoint,
     "svm": SvmDescription,
+    "suitability": SuitabilityLimits,
     "info": LmdbInfo,
 }
 JSON_TYPES = {

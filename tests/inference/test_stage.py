@@ -64,6 +64,6 @@ def test_stages_that_images_cannot_tell_apart_count_together():
     assert suggested(np.array([0.1, 0.1, 0.1, 0.4, 0.3]), labels) == ("3", [])
 
 
-def test_patient_bears_the_stage_of_its_lesions_by_size():
-    stage = mean_stage([np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0])], [1.0, 3.0])
+def test_patient_bears_the_stage_of_its_lesions_by_their_probability():
+    stage = mean_stage([np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0])], [0.2, 0.6])
     assert stage == pytest.approx([0.25, 0, 0.75, 0])

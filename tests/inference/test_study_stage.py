@@ -73,18 +73,14 @@ def test_what_only_a_surgeon_can_tell_apart_is_not_suggested(blind):
     assert study_stage([analysis([spread])], Age.exactly(12), models).label == "4"
 
 
-@pytest.mark.parametrize(
-    ("other", "share"),
-    [
-        ({"spacing": (1.0, 1.0)}, 0.2),  # as many pixels of a quarter the area
-        ({"step_mm": 20.0}, 0.8),
-        ({"count": 1, "spacing": (1.0, 1.0)}, 0.2),  # no distance between slices: areas are compared
-    ],
-)
-def test_lesions_of_several_series_weigh_by_their_size_in_the_patient(blind, other, share):
+def test_large_primary_does_not_outvote_its_metastases(blind):
+    large = lesion({n: (2, 2, 20, 18) for n in range(3)}, (0, 1, 0, 0), 0.9)
+    small = [lesion({0: (2, 2 + 4 * n, 4, 4 + 4 * n)}, (0, 0, 1, 0), 0.9) for n in range(2)]
+    assert study_stage([analysis([large, *small])], Age.exactly(30), blind).label == "M"
+
+
+def test_lesions_of_several_series_weigh_by_their_probability(blind):
     box = {0: (2, 2, 6, 6)}
-    found = [
-        analysis([lesion(box, (1, 0, 0, 0), 1.0)]),
-        analysis([lesion(box, (0, 1, 0, 0), 1.0)], **other),
-    ]
-    assert study_stage(found, Age.exactly(12), blind).probabilities["L2"] == pytest.approx(share)
+    found = [analysis([lesion(box, (1, 0, 0, 0), 0.8)]), analysis([lesion(box, (0, 1, 0, 0), 0.2)])]
+    shares = study_stage(found, Age.exactly(12), blind).probabilities
+    assert shares["L2"] / (1 - shares["normal"]) == pytest.approx(0.2, abs=1e-3)

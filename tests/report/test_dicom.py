@@ -36,7 +36,7 @@ def test_names_of_objects_count_series_and_tell_nothing_of_patients(blind, tmp_p
 
 def test_file_that_is_gone_when_its_objects_are_written_is_a_note(blind, tmp_path):
     write_stack(tmp_path / "in", 1)
-    writer = DicomWriter(blind.sha256, tmp_path / "out")
+    writer = DicomWriter(software(blind), tmp_path / "out")
 
     def finish(patient):
         shutil.rmtree(tmp_path / "in")
@@ -65,7 +65,7 @@ def only(eager, tmp_path):
 def test_report_by_inss_suggests_one_stage(only, tmp_path, stage, label, language):
     models, out = only(stage), tmp_path / "out"
     pages = Pages(tmp_path, Language(language), software(models))
-    objects = DicomWriter(models.sha256, out)
+    objects = DicomWriter(software(models), out)
 
     def finish(patient) -> None:
         objects.write(patient)

@@ -26,7 +26,7 @@ def shown(blind, tmp_path, monkeypatch):
     found = [lesion({MIDDLES[n]: (4 * n, 4, 4 * n + 3, 9)}, probability=SHARES[n]) for n in SHARES]
     said, draw = [], secondary_capture.labelled
     monkeypatch.setattr(secondary_capture, "labelled", lambda *args: said.append(" ".join(args[2])) or draw(*args))
-    pages, objects = Pages(tmp_path, Language("en"), software(blind)), DicomWriter(blind.sha256, tmp_path / "out")
+    pages, objects = Pages(tmp_path, Language("en"), software(blind)), DicomWriter(software(blind), tmp_path / "out")
 
     def finish(patient) -> None:
         ((series,),) = patient.analyses

@@ -127,7 +127,8 @@ def test_page_says_what_is_not_known(eager, folder, tmp_path):
 def test_page_of_a_study_that_could_not_be_analysed_suggests_no_stage(eager, folder, tmp_path):
     write(mr_image(0 * PIXELS), folder / "x")
     page = _page(folder, eager, tmp_path)
-    assert "No stage is suggested." in page.text and "Image-suggested stage" not in page.text
+    assert "Not analysed" in page.text and "No slice was analysed." in page.text
+    assert not any(claim in page.text for claim in ("Image-suggested stage", "No lesion", "0 lesions", "normal"))
     assert "none of its images can be read" in page.text and page.all("img") == []
 
 

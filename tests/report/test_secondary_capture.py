@@ -10,6 +10,7 @@ from make_objects import image_of_study, only_series, write_objects, write_stack
 from nbcad.dicom import read_archive
 from nbcad.imaging.orientation import Canonical
 from nbcad.report import DicomWriter
+from nbcad.report.entries import software
 from nbcad.report.pictures import evidence
 from nbcad.report.secondary_capture import orientation
 
@@ -18,7 +19,7 @@ from nbcad.report.secondary_capture import orientation
 def test_capture_shows_the_evidence_and_has_burned_in_what_it_is_for(blind, tmp_path, spacing):
     write_stack(tmp_path / "in", PixelSpacing=spacing)
     kept = []
-    writer = DicomWriter(blind.sha256, tmp_path / "out")
+    writer = DicomWriter(software(blind), tmp_path / "out")
 
     def finish(patient):
         writer.write(patient)

@@ -164,7 +164,8 @@ def test_stage_of_the_patient_is_coded_and_called_image_suggested(blind, tmp_pat
     stage = write_objects(tmp_path / "in", blind, tmp_path / "out", LESIONS[:1]).studies[0].stage
     group = _group_of_patient(tmp_path / "out" / "0001.sr.dcm")
     assert codes_of(group) == {"C133427": STAGED[stage.label]}
-    suggested, *notes = comments_of(group)
+    suited, trained, suggested, *notes = comments_of(group)
+    assert suited.startswith("The images are like those") and "trained on" in trained
     assert suggested.startswith(f"Image-suggested stage: {stage.label}. Probabilities: normal 0.1235, L1")
     assert notes == list(map(str, stage.notes))
 
@@ -183,7 +184,7 @@ def test_study_without_a_lesion_has_no_stage_and_says_why(blind, tmp_path):
     content = content_of(tmp_path / "out" / "0001.sr.dcm")
     groups = content.get_image_measurement_groups()
     assert codes_of(groups[0]) == {} and lesion_groups(tmp_path / "out" / "0001.sr.dcm") == []
-    assert list(map(str, report.studies[0].stage.notes)) == comments_of(groups[0])
+    assert list(map(str, report.studies[0].stage.notes)) == comments_of(groups[0])[2:]
     assert only_series(report).dicom == ("0001.sr.dcm", "0001-01.sc.dcm")
 
 

@@ -17,6 +17,15 @@ from nbcad.inference.measure import diameters_mm, millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.organ import OrganSvm, SvmFit, SvmThresholds
 from nbcad.inference.study_stage import StudyStage, by_name
+from nbcad.inference.suitability import (
+    SUITED,
+    UNSUITED,
+    Likeness,
+    Suitability,
+    SuitabilityLimits,
+    TrainingData,
+    of_study,
+)
 from nbcad.language.message import EMPTY
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import caffe
@@ -39,11 +48,15 @@ from nbcad.report.types import (
 )
 
 INSS = ["normal", "1", "2A", "2B", "3", "4", "4S"]
+TRAINED_ON = TrainingData(
+    synthetic=False, patients=9, age_months=(0, 144), weightings=("T1", "T2", "DWI"), slice_step_mm=None
+)
+SUITABLE = Suitability(SUITED, ())
 AXIAL = np.eye(3)[0], np.eye(3)[1]
 
 
 class _EverySlice:
-    """Stands for both SVMs: every slice is as much like the first region."""
+    """Stands for the SVMs and the density: every slice is as much like the first region, and like those trained on."""
 
     def predict_proba(self, features):
         return np.tile([0.7, 0.2, 0.1], (len(features), 1))
@@ -62,11 +75,13 @@ def untrained(threshold: float) -> Models:
         organ_net=caffe_net.load_net(organ.DEPLOY),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
         svm=svm,
+        likeness=Likeness(_EverySlice(), SuitabilityLimits(0, 0, 0, 0)),
         stage_fcn=caffe_net.load_net(FCN),
         stage_transform=caffe_net.transform_of(TRAIN_VAL),
         point=OperatingPoint(threshold, threshold),
         calibration=Calibration(),
         stages=stage_labels(),
+        trained_on=TRAINED_ON,
         n4=False,
         device="cpu",
         sha256={"organ_net": "0" * 64},
@@ -82,7 +97,7 @@ def lesion(boxes: dict[int, tuple], stages=(0.1, 0.2, 0.3, 0.4), probability=0.9
 
 
 def analysis(
-    lesions=(), count=3, shape=(24, 20), spacing=(2.0, 2.0), axes=AXIAL, step_mm=5.0, **series
+    lesions=(), count=3, shape=(24, 20), spacing=(2.0, 2.0), axes=AXIAL, step_mm=5.0, suitability=SUITABLE, **series
 ) -> SeriesAnalysis:
     """An analysis of a black series; ``axes`` None leaves it without geometry, ``series`` replaces its facts."""
     slices = []
@@ -105,6 +120,7 @@ def analysis(
         organs=["adrenal"] * count,
         organ_probabilities=np.tile([0.7, 0.2, 0.1], (count, 1)),
         heat=heat,
+        suitability=suitability,
         lesions=list(lesions),
     )
 
@@ -113,6 +129,7 @@ def patient_of(*series: SeriesAnalysis, number=1, patients=1, files=(), stage=No
     """A patient with one study of these series, all analysed, as `infer` hands it on."""
     first = series[0].series
     study = StudyEntry(
+        suitability=of_study([one.suitability for one in series]),
         study_uid=first.study_uid,
         patient=patient_entry(first.patient_id, first.age),
         stage=stage or StudyStage("M", {"normal": 0.1, "M": 0.9}, ()),
@@ -130,6 +147,7 @@ def series_entry(analysis: SeriesAnalysis) -> SeriesEntry:
         rule="1",
         reason=EMPTY,
         notes=tuple(analysis.series.notes),
+        suitability=analysis.suitability,
         slices=tuple(
             SliceEntry(image.sop_uid, image.frame, OrganEntry(organ, by_name(organ_labels(), shares)), float(tumour))
             for image, organ, shares, tumour in zip(
@@ -162,6 +180,7 @@ def summary(studies: list[StudyEntry], files) -> Summary:
     series = [entry for study in studies for entry in study.series]
     return Summary(
         studies=len(studies),
+        studies_without_answer=sum(study.suitability.verdict == UNSUITED for study in studies),
         series=len(series),
         **{f"files_{name}": sum(f.status == name for f in files) for name in ("used", "refused", "ignored")},
         frames_refused=0,
@@ -172,7 +191,7 @@ def summary(studies: list[StudyEntry], files) -> Summary:
 
 def pages_of(folder: Path, *patients: PatientAnalysis, language: str = "en", files: list[FileEntry] = ()) -> Path:
     """Write the pages of patients made by hand; returns report.html."""
-    software = Software("0", "0", "0", "cpu", {})
+    software = Software(TRAINED_ON, "0", "0", "0", "cpu", {})
     pages = Pages(folder, Language(language), software)
     for patient in patients:
         pages.add(patient)

@@ -15,7 +15,7 @@ from nbcad.dicom.age import Age
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.study_stage import study_stage
 from nbcad.report import DicomWriter
-from nbcad.report.entries import lesion_entries
+from nbcad.report.entries import lesion_entries, software
 from nbcad.report.types import BoxEntry, Report, SeriesEntry, StudyEntry
 
 FRAME = "2.25.77"
@@ -44,7 +44,7 @@ def write_stack(folder: Path, count: int = 4, **elements) -> Path:
 
 def write_objects(source: Path, models, folder: Path, lesions=None, region: str = "") -> Report:
     """Write the objects of a folder's report and return it; ``lesions`` and ``region`` replace what was found."""
-    writer = DicomWriter(models.sha256, folder)
+    writer = DicomWriter(software(models), folder)
 
     def finish(patient) -> None:
         for _, _, found in patient.series():

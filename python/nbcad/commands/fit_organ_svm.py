@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from nbcad.nets.labels import organ_labels
     from nbcad.runtime.files import existing
     from nbcad.samples import lmdb_io
+    from nbcad.training import suitability
     from nbcad.training.organ_features import features_of
     from nbcad.training.organ_svm import fit
 
@@ -50,6 +51,12 @@ def run(options: argparse.Namespace) -> None:
     right = float(svm.classifier.score(features["val"], data["val"][1]))
     svm.fit = replace(svm.fit, validation_accuracy=right)
     organ.save(svm, options.run)
+    likeness = suitability.choose(options.database, weights, svm, lmdb_io.read_info(options.lmdb).n4)
+    likeness.save(options.run)
     models.seal_organ(options.run)
     accuracy = f"cross-validation {svm.fit.cross_validation_accuracy:.3f}, validation {right:.3f}"
     verbosity.note(f"{options.run / 'svm.skops'}: {svm.blob}, C {svm.fit.C}, gamma {svm.fit.gamma:.3g}, {accuracy}")
+    limits = likeness.limits
+    verbosity.note(
+        f"{options.run / 'suitability.json'}: a suited series has {limits.alike:.0%} of its slices like these"
+    )

@@ -74,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
         stored = service.store(sorted((options.out / DICOM).iterdir()))
         verbosity.note(f"stored: {stored} DICOM objects in {service.url}")
     summary = report.summary
-    return cli.PARTLY_REFUSED if summary.files_refused or summary.frames_refused else cli.DONE
+    nothing_said = not summary.studies or summary.studies_without_answer
+    return cli.PARTLY_REFUSED if summary.files_refused or summary.frames_refused or nothing_said else cli.DONE
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -88,16 +89,26 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _tell(report: "Report", out: Path) -> None:
+    from nbcad.inference.suitability import UNSUITED
     from nbcad.report import HTML
 
     summary = report.summary
     for study in report.studies:
-        verbosity.note(f"study {study.study_uid}: image-suggested stage {study.stage.label or 'not known'}")
+        against = " ".join(map(str, study.suitability.reasons))
+        verbosity.note(
+            f"study {study.study_uid}: {study.suitability.verdict}{f' ({against})' if against else ''}; "
+            f"image-suggested stage: {study.stage.label or 'none'}"
+        )
+    found = f"{summary.lesions} lesions in {summary.slices} slices"
+    if not summary.slices:
+        found = "no slice was analysed"
+    elif summary.studies_without_answer == summary.studies:
+        found = f"{summary.slices} slices analysed, none of a suited series"
     verbosity.note(
-        f"{summary.lesions} lesions in {summary.slices} slices; files: {summary.files_used} used, "
-        f"{summary.files_refused} refused, {summary.files_ignored} ignored"
+        f"{found}; files: {summary.files_used} used, {summary.files_refused} refused, {summary.files_ignored} ignored"
     )
-    without = [s for study in report.studies for s in study.series if s.status == "analysed" and not s.dicom]
+    series = [entry for study in report.studies for entry in study.series if not entry.dicom]
+    without = [entry for entry in series if entry.suitability and entry.suitability.verdict != UNSUITED]
     if without:
         verbosity.note(f"{len(without)} series without DICOM objects; their notes say why")
     verbosity.note(f"report: {out / HTML} (research use only, not for clinical diagnosis)")

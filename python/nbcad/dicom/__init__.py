@@ -14,7 +14,7 @@ from nbcad.dicom.images import Image, read_images
 from nbcad.dicom.pixels import read_pixels
 from nbcad.dicom.sources import IGNORED, REFUSED, USED, FileRecord, Source, walk
 from nbcad.dicom.study import read_study
-from nbcad.dicom.types import Archive, Geometry, Series, Slice, StoredPixels, geometries
+from nbcad.dicom.types import Archive, Geometry, Series, Slice, StoredPixels, geometries, slice_step_mm
 from nbcad.errors import InputError
 from nbcad.language.message import message
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IGNORED", "REFUSED", "USED", "Archive", "FileRecord", "Geometry", "Series", "Slice", "Source", "StoredPixels",
-    "geometries", "read_archive", "read_pixels", "read_sources", "read_study",
+    "geometries", "read_archive", "read_pixels", "read_sources", "read_study", "slice_step_mm",
 ]  # fmt: skip
 
 FILES_A_PART = 256  # whose headers are read at a time

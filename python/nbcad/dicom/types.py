@@ -115,10 +115,7 @@ class Series:
     @property
     def slice_step_mm(self) -> float | None:
         """Median distance between neighbouring slices, or None where there is none to measure."""
-        planes = geometries(self.slices)
-        if len(self.slices) < 2 or planes is None:
-            return None
-        return float(np.median(np.diff(distances_along_normal(planes))))
+        return slice_step_mm(self.slices)
 
 
 @dataclass
@@ -133,6 +130,14 @@ def geometries(slices: list[Slice]) -> list[Geometry] | None:
     """Return the geometry of each slice of a stack, or None if it has none, as a single image may."""
     planes = [image.geometry for image in slices if image.geometry is not None]
     return planes if len(planes) == len(slices) else None
+
+
+def slice_step_mm(slices: list[Slice]) -> float | None:
+    """Return the median distance between neighbouring slices of a stack; None where there is none to measure."""
+    planes = geometries(slices)
+    if len(slices) < 2 or planes is None:
+        return None
+    return float(np.median(np.diff(distances_along_normal(planes))))
 
 
 def distances_along_normal(planes: list[Geometry]) -> np.ndarray:

@@ -7,9 +7,10 @@ import numpy as np
 from nbcad.dicom import Series, Slice, read_pixels
 from nbcad.imaging.preprocess import enhance, organ_inputs
 from nbcad.inference import heat as localise
-from nbcad.inference import organ
+from nbcad.inference import organ, suitability
 from nbcad.inference.lesions import Lesion, find_lesions
 from nbcad.inference.models import Models
+from nbcad.inference.suitability import UNSUITED, Suitability
 
 
 @dataclass
@@ -22,7 +23,8 @@ class SeriesAnalysis:
     organs: list[str]  # n labels of regions, "other" included
     organ_probabilities: np.ndarray  # (n, regions)
     heat: np.ndarray  # (n, stages, height, width), see localise.heat_maps
-    lesions: list[Lesion]
+    suitability: Suitability
+    lesions: list[Lesion]  # none where the series is unsuited, or no region was recognised (paper 3.1(3))
 
     @property
     def tumour(self) -> np.ndarray:
@@ -41,7 +43,10 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
     heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     organs, probabilities = models.svm.classify(features)
-    lesions = find_lesions(heat, slices, models.point)
+    limits = models.likeness.limits
+    measures = suitability.measure(series, organs, models.likeness.unlikeness(features), limits)
+    suited = suitability.of_series(series, measures, limits, models.trained_on)
+    lesions = find_lesions(heat, slices, models.point) if suited.verdict != UNSUITED else []
     return SeriesAnalysis(
         series=series,
         slices=slices,
@@ -49,5 +54,6 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
         organs=organs,
         organ_probabilities=probabilities,
         heat=heat,
+        suitability=suited,
         lesions=[models.calibration.calibrate_lesion(lesion) for lesion in lesions],
     )

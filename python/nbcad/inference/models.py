@@ -12,6 +12,7 @@ from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import OperatingPoint
 from nbcad.inference.operating_point import ChosenPoint
 from nbcad.inference.organ import OrganSvm
+from nbcad.inference.suitability import LIKENESS, LIMITS, Likeness, TrainingData
 from nbcad.language.message import Message, Value, message
 from nbcad.nets import caffe_net
 from nbcad.nets.labels import organ_labels, stage_labels
@@ -19,7 +20,8 @@ from nbcad.runtime.json_file import read_json, write_json
 from nbcad.runtime.paths import shown
 
 SCHEMA = "nbcad-model/1"
-ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json"}
+ORGAN_FILES = {"organ_net": "final.caffemodel", "organ_svm": "svm.skops", "organ_svm_info": "svm.json",
+               "likeness": LIKENESS, "suitability": LIMITS}  # fmt: skip
 STAGE_FILES = {"stage_net": "final.caffemodel", "operating_point": "operating_point.json"}
 _REMEDY = {
     "organ": message("run `make train-organ`, or `nbcad fit-organ-svm` if the net is as it should be"),
@@ -62,11 +64,13 @@ class Models:
     organ_net: caffe_net.caffe.Net
     organ_transform: caffe_net.Transform
     svm: OrganSvm
+    likeness: Likeness
     stage_fcn: caffe_net.caffe.Net
     stage_transform: caffe_net.Transform
     point: OperatingPoint
     calibration: Calibration
     stages: list[str]
+    trained_on: TrainingData
     n4: bool
     device: str  # "cpu" or "cuda:N"
     sha256: dict[str, str]
@@ -108,11 +112,13 @@ def load_models(folder: Path, device: str, stage_folder: Path | None = None) -> 
         organ_net=caffe_net.load_net(organ.DEPLOY, folder / "organ" / ORGAN_FILES["organ_net"]),
         organ_transform=caffe_net.transform_of(organ.TRAIN_VAL),
         svm=svm,
+        likeness=Likeness.load(folder / "organ"),
         stage_fcn=stage_fcn,
         stage_transform=caffe_net.transform_of(heat.TRAIN_VAL),
         point=chosen.point,
         calibration=chosen.calibration,
         stages=stage_labels(),
+        trained_on=chosen.trained_on,
         n4=chosen.n4,
         device=device,
         sha256=sha256,

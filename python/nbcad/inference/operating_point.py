@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nbcad.inference.calibration import Calibration
 from nbcad.inference.lesions import OperatingPoint
+from nbcad.inference.suitability import TrainingData
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class ChosenPoint:
     calibration: Calibration
     n4: bool  # whether the images were corrected by N4
     validation_patients: int
+    trained_on: TrainingData
     tried: tuple[TriedThreshold, ...]
 
     @property

@@ -1,31 +1,22 @@
 """The region of a slice: features of the organ net, classified by an SVM (paper 3.1(2), 3.2)."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
-import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 
 from nbcad.errors import ModelError
-from nbcad.language.message import message
+from nbcad.inference.skops_file import read_skops, write_skops
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import Transform, caffe
 from nbcad.nets.labels import OTHER
-from nbcad.runtime.files import replacing_file
 from nbcad.runtime.json_file import ABSENT, read_json, write_json
 from nbcad.runtime.paths import ORGAN_NET
 
 TRAIN_VAL = ORGAN_NET / "train_val.prototxt"
 DEPLOY = ORGAN_NET / "deploy.prototxt"
-_SCHEMA = "schema.json"  # in a file by skops: its parts and how they belong together
-# Types that skops may load besides its defaults of NumPy and scikit-learn.
-_TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,36 +99,8 @@ def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, b
 def save(svm: OrganSvm, folder: Path) -> None:
     """Write ``svm.skops`` and the readable ``svm.json`` into ``folder``; the same SVM gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = skops.io.dumps({"classifier": svm.classifier, "familiarity": svm.familiarity})
-    with replacing_file(folder / "svm.skops") as temporary:
-        _write_reproducibly(model, temporary)
+    write_skops({"classifier": svm.classifier, "familiarity": svm.familiarity}, folder / "svm.skops")
     write_json(SvmDescription(svm.blob, tuple(svm.labels), svm.thresholds, svm.fit), folder / "svm.json")
-
-
-def _write_reproducibly(model: bytes, path: Path) -> None:
-    """Write a file of skops with numbers in place of memory addresses, and without times."""
-    numbers: dict[str, int] = {}
-
-    def number(address: str) -> int:
-        return numbers.setdefault(address, len(numbers))
-
-    def numbered(node: dict) -> dict:
-        if "__id__" in node:
-            node["__id__"] = number(str(node["__id__"]))
-        if isinstance(node.get("file"), str):
-            node["file"] = _renamed(node["file"], number)
-        return node
-
-    with ZipFile(BytesIO(model)) as made, ZipFile(path, "w") as written:
-        schema = json.loads(made.read(_SCHEMA), object_hook=numbered)
-        parts = {_renamed(name, number): made.read(name) for name in made.namelist() if name != _SCHEMA}
-        for name, content in sorted((parts | {_SCHEMA: json.dumps(schema, indent=2).encode()}).items()):
-            written.writestr(ZipInfo(name), content)
-
-
-def _renamed(name: str, number: Callable[[str], int]) -> str:
-    address, suffix = name.split(".")
-    return f"{number(address)}.{suffix}"
 
 
 def load(folder: Path) -> OrganSvm:
@@ -146,17 +109,6 @@ def load(folder: Path) -> OrganSvm:
     Raises:
         ModelError: a file is missing, damaged, or holds types other than the SVM's.
     """
-    model, description = folder / "svm.skops", folder / "svm.json"
-    for path in (model, description):
-        if not path.is_file():
-            raise ModelError(message("{path} does not exist; run `make train-organ`", path=str(path)))
-    try:
-        fitted = skops.io.load(model, trusted=_TRUSTED)
-        classifier, familiarity = fitted["classifier"], fitted["familiarity"]
-    except (BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
-        reason = message(
-            "{path}: the organ SVM cannot be read: {error}", path=str(folder), error=str(error).splitlines()[0]
-        )
-        raise ModelError(reason) from error
-    facts = read_json(description, SvmDescription, ModelError, "run `make train-organ`")
+    classifier, familiarity = read_skops(folder / "svm.skops", ("classifier", "familiarity"))
+    facts = read_json(folder / "svm.json", SvmDescription, ModelError, "run `make train-organ`")
     return OrganSvm(classifier, familiarity, facts.thresholds, facts.blob, list(facts.labels), facts.fit)

@@ -100,16 +100,18 @@ def suggested(stages: np.ndarray, labels: list[str]) -> tuple[str | None, list[M
     return labels[int(np.argmax(others))], []
 
 
-def mean_stage(lesion_stages: list[np.ndarray], sizes: list[float]) -> np.ndarray:
-    """Return the stages of a patient, given a tumour: the lesions' stages, averaged by size.
+def mean_stage(lesion_stages: list[np.ndarray], probabilities: list[float]) -> np.ndarray:
+    """Return the stages of a patient, given a tumour: the lesions' stages, averaged by how probable each lesion is.
 
-    Every lesion bears the patient's stage (D11 in docs/reproduction.md).
+    Every lesion bears the patient's stage (D11 in docs/reproduction.md). By volume, a large primary would outvote its
+    metastases.
 
     Args:
         lesion_stages: for each lesion probabilities of shape (tumour stages,), given that it is one.
-        sizes: each lesion's volume, in any one unit.
+        probabilities: of each lesion, that it is one.
 
     Returns:
         shape (tumour stages,); sums to 1.
     """
-    return np.average(lesion_stages, axis=0, weights=sizes)
+    weights = np.maximum(probabilities, np.finfo(float).tiny)  # none may be certain not to be one
+    return np.average(lesion_stages, axis=0, weights=weights)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbcad.dicom.age import Age
-from nbcad.imaging import boxes
 from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.models import Models
+from nbcad.inference.suitability import OF_A_STACK, UNSUITED
 from nbcad.language.message import Message, message
 
 
@@ -23,9 +23,16 @@ class StudyStage:
 
 def study_stage(found: list[SeriesAnalysis], age: Age | None, models: Models) -> StudyStage:
     """Return the patient's image-suggested stage from all lesions of all analysed series of one study."""
-    lesions = [lesion for analysis in found for lesion in analysis.lesions]
     if not found:
-        return StudyStage(None, {}, (message("No series of this study could be analysed."),))
+        return StudyStage(None, {}, (message("Not analysed: no series of this study could be."),))
+    found = [analysis for analysis in found if analysis.suitability.verdict != UNSUITED]
+    if not found:
+        return StudyStage(
+            None, {}, (message("The images are unsuited: no stage is suggested, and no lesion is listed."),)
+        )
+    if all(len(analysis.slices) < OF_A_STACK for analysis in found):
+        return StudyStage(None, {}, (message("A single slice alone tells no stage."),))
+    lesions = [lesion for analysis in found for lesion in analysis.lesions]
     if not lesions:
         highest = max(float(analysis.tumour.max()) for analysis in found)
         probabilities = np.zeros(len(models.stages))
@@ -39,25 +46,12 @@ def study_stage(found: list[SeriesAnalysis], age: Age | None, models: Models) ->
         ]
     else:
         stages, tumour = [x.stages for x in lesions], [x.probability for x in lesions]
-        mean = models.calibration.calibrate_patient(stage.mean_stage(stages, _lesion_sizes(found)))
+        mean = models.calibration.calibrate_patient(stage.mean_stage(stages, tumour))
         probabilities = np.concatenate([[1 - max(tumour)], max(tumour) * mean])
         probabilities, by_age = stage.apply_age(probabilities, models.stages, age)
         label, undetermined = stage.suggested(probabilities, models.stages)
         notes = [message("The stage is suggested by the images alone."), *by_age, *undetermined]
     return StudyStage(label, by_name(models.stages, probabilities), tuple(notes))
-
-
-def _lesion_sizes(found: list[SeriesAnalysis]) -> list[float]:
-    """Volume in mm^3 of each lesion's boxes; their area in mm^2 where a series does not tell how far its slices are."""
-    steps = [step for analysis in found if (step := analysis.series.slice_step_mm) is not None]
-    if len(steps) < len(found):
-        steps = [1.0] * len(found)
-    return [
-        boxes.volume(lesion.boxes) * pixel * step
-        for analysis, step in zip(found, steps, strict=True)
-        for pixel in [float(np.prod(analysis.slices[0].spacing))]
-        for lesion in analysis.lesions
-    ]
 
 
 def by_name(names: list[str], probabilities: np.ndarray) -> dict[str, float]:

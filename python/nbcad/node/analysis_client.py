@@ -40,7 +40,7 @@ class Findings:
     """The findings of an analysis."""
 
     stage: str | None
-    lesions: int
+    lesions: int | None
     results: list[Path]  # objects for the archive
     reason: Message  # why no series could be analysed; empty if one was
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from nbcad.errors import NbcadError, OutputError
 from nbcad.infer import Input, write_report
 from nbcad.inference.models import Models, load_models
+from nbcad.inference.suitability import UNSUITED
 from nbcad.language.message import EMPTY, Message, message, to_text, verbatim
 from nbcad.node.config import Analyse
 from nbcad.report import DICOM
@@ -71,20 +72,23 @@ def analyse_study(images: Path, report: Path, models: Models, settings: Analyse)
         return {"failed": to_text(error.message)}
     except OSError as error:
         return {"failed": to_text(verbatim(str(error)))}
+    reason = _why_nothing(found)
     labels = [study.stage.label for study in found.studies]
     return {
         "stage": labels[0] if len(labels) == 1 else None,
-        "lesions": found.summary.lesions,
+        "lesions": None if reason else found.summary.lesions,
         "results": [str(path) for path in sorted((report / DICOM).iterdir())],
-        "reason": to_text(_why_nothing(found)),
+        "reason": to_text(reason),
     }
 
 
 def _why_nothing(report: Report) -> Message:
-    """Return why no series was analysed, or an empty string if one was."""
+    """Return why nothing is said of any study, or an empty message if something is."""
+    if any(study.suitability.verdict != UNSUITED for study in report.studies):
+        return EMPTY
     series = [entry for study in report.studies for entry in study.series]
     if any(entry.status == "analysed" for entry in series):
-        return EMPTY
+        return message("the images are unsuited: {reason}", reason=report.studies[0].suitability.reasons[0])
     reasons = [entry.reason for entry in series] or [file.reason for file in report.files]
     return message("no series could be analysed: {reason}", reason=reasons[0])
 

@@ -141,7 +141,7 @@ class Jobs:
         study: Study,
         report: Path,
         stage: str | None,
-        lesions: int,
+        lesions: int | None,
         results: Sequence[Path],
         reason: Message = EMPTY,
     ) -> bool:
@@ -151,7 +151,7 @@ class Jobs:
             study: as `take` gave it.
             report: folder of its report.
             stage: the image-suggested one, if one is.
-            lesions: how many were found.
+            lesions: how many were found; None where nothing is said of the images.
             results: objects for the archive.
             reason: why the study is set aside nevertheless, if it is.
 

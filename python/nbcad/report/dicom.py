@@ -9,24 +9,25 @@ from pydicom.dataset import Dataset
 from nbcad.dicom import read_study
 from nbcad.dicom.refusal import Refusal
 from nbcad.inference.analysis import SeriesAnalysis
+from nbcad.inference.suitability import UNSUITED
 from nbcad.language.message import Message, message
 from nbcad.report.objects import SeriesReport, reason_against, write
 from nbcad.report.patient import PatientAnalysis
 from nbcad.report.secondary_capture import secondary_captures
 from nbcad.report.structured_report import has_millimetres, structured_report
-from nbcad.report.types import SeriesEntry, StudyEntry
+from nbcad.report.types import SeriesEntry, Software, StudyEntry
 
 
 class DicomWriter:
     """Writes ``NNNN.sr.dcm`` and ``NNNN-MM.sc.dcm`` of each analysed series, NNNN counted over the report."""
 
-    def __init__(self, models: dict[str, str], folder: Path):
+    def __init__(self, software: Software, folder: Path):
         """
         Args:
-            models: SHA-256 by name of those that made the report.
+            software: that made the report.
             folder: of the files; made if it is not there.
         """
-        self.models, self.folder = models, folder
+        self.software, self.folder = software, folder
         folder.mkdir(exist_ok=True)
 
     def write(self, patient: PatientAnalysis) -> None:
@@ -45,12 +46,14 @@ class DicomWriter:
 
     def _written(self, number: int, study: StudyEntry, entry: SeriesEntry, analysis: SeriesAnalysis) -> SeriesEntry:
         """Write the objects of one series; return its entry with their names, or why there are none."""
+        if analysis.suitability.verdict == UNSUITED:
+            return _noted(entry, _not_written(message("the images are unsuited")))
         first = analysis.slices[0]
         try:
             header, gaps = read_study(first.source, first.record)
         except Refusal as refusal:
             return _noted(entry, _not_written(refusal.reason))
-        analysed = SeriesReport(number, study, entry, analysis, header, self.models)
+        analysed = SeriesReport(number, study, entry, analysis, header, self.software)
         if reason := reason_against(analysed):
             return _noted(entry, _not_written(reason))
         notes = [message("In the DICOM objects {gap}.", gap=gap) for gap in gaps]

@@ -16,6 +16,7 @@ from nbcad.inference.measure import diameters_mm, millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.site import Situations
 from nbcad.inference.study_stage import StudyStage, by_name, rounded
+from nbcad.inference.suitability import UNSUITED, of_study
 from nbcad.language.message import Message, joined, message, verbatim
 from nbcad.nets import caffe_net
 from nbcad.report.types import (
@@ -66,6 +67,7 @@ def whole_report(
 def software(models: Models) -> Software:
     """Return the software and the models that make a report."""
     return Software(
+        trained_on=models.trained_on,
         nbcad=nbcad.__version__,
         caffe=caffe_net.caffe.__version__,
         python=platform.python_version(),
@@ -80,6 +82,7 @@ def summary(studies: Sequence[StudyEntry], records: Sequence[FileRecord]) -> Sum
     every = [entry for study in studies for entry in study.series]
     return Summary(
         studies=len(studies),
+        studies_without_answer=sum(study.suitability.verdict == UNSUITED for study in studies),
         series=len(every),
         files_used=status["used"],
         files_refused=status["refused"],
@@ -127,6 +130,7 @@ def study_entry(
     if any(series.phantom for series, _ in decided):
         notes.append(SYNTHETIC)
     return StudyEntry(
+        suitability=of_study([analysis.suitability for analysis in found]),
         study_uid=first.study_uid,
         patient=patient_entry(first.patient_id, age),
         stage=replace(suggested, notes=(*suggested.notes, *notes)),
@@ -155,6 +159,7 @@ def _series_entry(series: Series, analysis: SeriesAnalysis | None, decision: Dec
         rule=decision.rule,
         reason=decision.reason,
         notes=tuple(notes),
+        suitability=analysis.suitability if analysis else None,
         slices=_slice_entries(analysis, models) if analysis else (),
         lesions=lesion_entries(analysis) if analysis else (),
         dicom=(),

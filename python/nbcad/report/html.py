@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.measure import Diameters, Point
+from nbcad.inference.suitability import trained_on
 from nbcad.language.catalogue import Language
 from nbcad.language.message import Message
 from nbcad.report.output import HTML, PATIENTS
@@ -103,6 +104,7 @@ class Pages:
         page = self._templates.get_template(template).generate(
             content,
             software=self.software,
+            trained_on=trained_on(self.software.trained_on),
             not_used=_by_reason(content["files"]),
             qualities=sorted({v.quality for study in content.get("views", []) for v in study if v and v.pictures}),
         )

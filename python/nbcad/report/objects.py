@@ -17,7 +17,7 @@ from nbcad.dicom import Slice
 from nbcad.dicom.header import named
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.language.message import EMPTY, Message, message
-from nbcad.report.types import SeriesEntry, StudyEntry
+from nbcad.report.types import SeriesEntry, Software, StudyEntry
 
 RESEARCH_USE = "Research use only. Not for clinical diagnosis."
 UTF_8 = "ISO_IR 192"
@@ -34,7 +34,7 @@ class SeriesReport:
     series: SeriesEntry
     analysis: SeriesAnalysis
     header: Dataset  # of `nbcad.dicom.read_study`
-    models: dict[str, str]  # SHA-256 by name
+    software: Software
 
     @property
     def version(self) -> str:
@@ -43,7 +43,7 @@ class SeriesReport:
 
     @property
     def _models(self) -> str:
-        return json.dumps(self.models, sort_keys=True)
+        return json.dumps(self.software.models, sort_keys=True)
 
     def uid(self, *parts: object) -> str:
         """Return a UID that is always the same for the same parts and models (PS3.5 B.2)."""

@@ -9,6 +9,7 @@ from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import STAGE_MM_PER_PIXEL
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import STRIDE, Lesion
+from nbcad.inference.suitability import UNSUITED
 
 PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to a page, 0.9 MB to what is sent
 PICTURE_PIXELS = 512  # of the longer side
@@ -19,9 +20,13 @@ _HEAT_SHOWN_FROM = 0.3
 def evidence_slices(analysis: SeriesAnalysis) -> dict[int, list[int]]:
     """Return the middle slices of the most probable lesions, at most `PICTURES`, or else the hottest slice.
 
+    Of an unsuited series there is no evidence, since nothing is said of it.
+
     Returns:
         By index of the slice the numbers, from 1, of the lesions whose middle it is.
     """
+    if analysis.suitability.verdict == UNSUITED:
+        return {}
     if not analysis.lesions:
         return {int(np.argmax(analysis.tumour)): []}
     middles: dict[int, list[int]] = {}

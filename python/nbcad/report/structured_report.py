@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from nbcad import NAME
 from nbcad.dicom import Slice
 from nbcad.inference.study_stage import StudyStage
+from nbcad.inference.suitability import trained_on
 from nbcad.nets.labels import NORMAL, OTHER
 from nbcad.report.objects import RESEARCH_USE, SR_SERIES, SeriesReport, frame_number, shared, valid
 from nbcad.report.types import BoxEntry, LesionEntry
@@ -50,6 +51,11 @@ _CUBIC_MM = CodedConcept("mm3", "UCUM", "cubic millimeter")
 _ELLIPSES_TIMES_STEP = CodedConcept("ellipses", _PRIVATE, "Ellipses in the boxes times the distance between slices")
 _SIDE_OF_BOX = CodedConcept("box", _PRIVATE, "Side of the box on the slice where the box is largest")
 _SLICES_TIMES_STEP = CodedConcept("slices", _PRIVATE, "Slices, craniocaudal, times the distance between them")
+
+_VERDICTS = {
+    "suited": "The images are like those that the models were trained on.",
+    "doubtful": "The images differ from those that the models were trained on; the findings may be wrong.",
+}
 
 _Lesion = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
@@ -161,16 +167,23 @@ def _comment(text: str) -> sr.TextContentItem:
 
 def _stage_group(analysed: SeriesReport) -> sr.MeasurementsAndQualitativeEvaluations:
     """Return the group of the patient's stage, from all analysed series of the study: TID 1501."""
-    stage = analysed.study.stage
+    stage, suitability = analysed.study.stage, analysed.study.suitability
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             analysed.uid("stage", analysed.study.study_uid), "Stage of the patient"
         ),
-        algorithm_id=_algorithm(analysed, [f"{name} sha256:{digest}" for name, digest in analysed.models.items()]),
+        algorithm_id=_algorithm(
+            analysed, [f"{name} sha256:{digest}" for name, digest in analysed.software.models.items()]
+        ),
         qualitative_evaluations=_stage(stage.label),
     )
     suggested = [] if stage.label == NORMAL else [_suggested(stage)]
-    for text in (*suggested, *map(str, stage.notes)):
+    about = [
+        _VERDICTS[suitability.verdict],
+        *map(str, suitability.reasons),
+        str(trained_on(analysed.software.trained_on)),
+    ]
+    for text in (*about, *suggested, *map(str, stage.notes)):
         group[0].ContentSequence.append(_comment(text))
     return group
 

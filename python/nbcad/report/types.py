@@ -11,6 +11,7 @@ from nbcad.dicom.sources import Status
 from nbcad.inference.measure import Diameters, Point
 from nbcad.inference.site import Side
 from nbcad.inference.study_stage import StudyStage
+from nbcad.inference.suitability import Suitability, TrainingData
 from nbcad.language.message import Message
 
 
@@ -72,6 +73,7 @@ class SeriesEntry:
     rule: str  # that took it, or that refused it
     reason: Message  # against it; empty where it was analysed
     notes: tuple[Message, ...]
+    suitability: Suitability | None  # None: it was not analysed
     slices: tuple[SliceEntry, ...]
     lesions: tuple[LesionEntry, ...]
     dicom: tuple[str, ...]  # names of the objects that were written for it
@@ -90,6 +92,7 @@ class PatientEntry:
 class StudyEntry:
     """One study."""
 
+    suitability: Suitability
     study_uid: str
     patient: PatientEntry
     stage: StudyStage
@@ -109,6 +112,7 @@ class FileEntry:
 class Software:
     """The software and the models that made a report."""
 
+    trained_on: TrainingData
     nbcad: str
     caffe: str
     python: str
@@ -121,6 +125,7 @@ class Summary:
     """Counts over a report, or over one patient of it."""
 
     studies: int
+    studies_without_answer: int  # not analysed, or unsuited: nothing is said of them
     series: int
     files_used: int
     files_refused: int

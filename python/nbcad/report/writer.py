@@ -40,7 +40,7 @@ class PatientWriter:
     def __call__(self, patient: PatientAnalysis) -> _Written:
         """Write the files of one patient."""
         part = Path(tempfile.mkdtemp(prefix=_PART, dir=self.folder))
-        DicomWriter(self.software.models, part / DICOM).write(patient)
+        DicomWriter(self.software, part / DICOM).write(patient)
         return _Written(part, Pages(part, _language(self.language), self.software).write(patient))
 
 

@@ -16,7 +16,7 @@ from nbcad.errors import DatabaseError
 from nbcad.imaging.boxes import Box
 from nbcad.imaging.preprocess import Jitter
 from nbcad.nets.labels import organ_labels, stage_labels
-from nbcad.samples.rows import KeyRange, SampleRow, SeriesRow, SliceFacts, SliceRow
+from nbcad.samples.rows import KeyRange, SampleRow, SeriesRow, SliceFacts, SliceRow, TrainingSide
 from nbcad.samples.splitting import SIDES
 
 SCHEMA_VERSION = 2
@@ -66,6 +66,16 @@ class SampleDatabase:
     def is_synthetic(self) -> bool:
         """Return whether any image is a phantom's, so that no figure may be taken for a patient's."""
         return self.connection.execute("SELECT max(phantom) FROM series").fetchone()[0] == 1
+
+    def trained_on(self) -> TrainingSide:
+        """Return what is known of the patients on the training side."""
+        # A database split by image has slices of the same patient on several sides.
+        side = "FROM slice_side JOIN series USING (series) JOIN study USING (study) WHERE side = 'train'"
+        synthetic, patients, youngest, oldest = self.connection.execute(
+            f"SELECT min(phantom), count(DISTINCT slice_side.patient), min(age_months), max(age_months) {side}"
+        ).fetchone()
+        weightings = self.connection.execute(f"SELECT DISTINCT weighting {side} AND weighting <> '' ORDER BY 1")
+        return TrainingSide(synthetic == 1, patients, youngest, oldest, tuple(name for (name,) in weightings))
 
     def series_numbers(self) -> list[int]:
         """Return the numbers of all series, in ascending order."""

@@ -54,6 +54,16 @@ class SampleRow(NamedTuple):
         return f"{self.task}_{self.split}"
 
 
+class TrainingSide(NamedTuple):
+    """The patients that models are trained on."""
+
+    synthetic: bool  # all of their images are phantoms
+    patients: int
+    youngest: int | None  # in months; None: no age is known
+    oldest: int | None
+    weightings: tuple[str, ...]  # of the series, where known
+
+
 class KeyRange(NamedTuple):
     """The number of entries of an LMDB, and its highest key."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nbcad.dicom import slice_step_mm
 from nbcad.evaluation.matching import LesionCount, match_lesions, meetings
 from nbcad.evaluation.truth import Truth, heat_of_split
 from nbcad.inference.calibration import Calibration
@@ -13,6 +14,7 @@ from nbcad.inference.operating_point import ChosenPoint, TriedThreshold
 from nbcad.nets.labels import NORMAL, stage_labels
 from nbcad.samples.database import SampleDatabase
 from nbcad.training.calibration import fit_lesions, fit_temperature
+from nbcad.training.suitability import training_data
 
 FALSE_LESIONS_A_PATIENT = 1.0  # upper limit on the validation patients; other patients may have more
 
@@ -36,9 +38,11 @@ def choose(sample_database: Path, weights: Path, n4: bool) -> ChosenPoint:
         ModelError: the weights are missing or of another net.
     """
     with SampleDatabase.open(sample_database) as database:
-        series = [
-            (truth, Peaks(heat, slices)) for truth, slices, _, heat in heat_of_split(database, "val", weights, n4)
-        ]
+        series, steps = [], []
+        for truth, slices, _, heat in heat_of_split(database, "val", weights, n4):
+            series.append((truth, Peaks(heat, slices)))
+            steps.append(slice_step_mm(slices))
+        trained_on = training_data(database, [step for step in steps if step is not None])
     tried = {
         threshold: sum(
             (match_lesions(truth.lesions, truth.judged(peaks.lesions(point))) for truth, peaks in series), LesionCount()
@@ -59,6 +63,7 @@ def choose(sample_database: Path, weights: Path, n4: bool) -> ChosenPoint:
         calibration=_calibrate(series, point),
         n4=n4,
         validation_patients=patients,
+        trained_on=trained_on,
         tried=tuple(TriedThreshold(t, c.true, c.hit, c.false) for t, c in tried.items()),
     )
 
