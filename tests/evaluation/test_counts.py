@@ -47,7 +47,7 @@ TRUE = {3: (10, 10, 20, 20), 4: (10, 10, 22, 22)}  # centre of the middle slice:
 
 
 def _found(centre, boxes=None) -> Lesion:
-    return Lesion(boxes or {}, 0.9, 0.8, np.array([1.0]), centre)
+    return Lesion(boxes or {}, 0.9, np.array([1.0]), centre)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ DEFINITIONS = counts.DEFINITIONS | {
     "TP, FN, TN, FP": "positive and found, positive and missed, negative and not found, negative and found cases",
     "organ": "slices whose region is annotated, each region against the others; the answer other is always wrong",
     "tumour by slice": "slices that were looked at; positive if it shows a true lesion, found if it shows a found one",
-    "tumour by patient": "positive if the patient's stage is not normal, found if any lesion is found in any series",
+    "tumour by patient": "positive if the patient's stage is not normal, found if the most probable label is not",
     "lesion": (
         "a true and a found lesion are one if the centre of either lies within a box of the other on that slice; a "
         "found one stands for one true lesion at most; a missed lesion always counts; found ones centred on a slice "

@@ -18,6 +18,7 @@ from nbcad.inference.measure import millimetres
 from nbcad.inference.models import Models
 from nbcad.inference.stage import MS_MONTHS
 from nbcad.inference.study_stage import study_stage
+from nbcad.nets.labels import NORMAL
 from nbcad.samples.database import SampleDatabase
 from nbcad.samples.images import load_series
 
@@ -83,7 +84,7 @@ class PatientRecord:
     stage_answer: str | None  # None where the images suggest none, see `stage.suggested`
     stage_probabilities: dict[str, float]
     age: Age | None
-    tumour_answer: bool
+    tumour_answer: bool  # of whatever stage; of unsuited images nothing is said
     series: list[SeriesRecord]
 
     @property
@@ -160,7 +161,7 @@ def _patient(items: list[tuple[Truth, SeriesAnalysis]], models: Models, threshol
         stage_answer=stage.label,
         stage_probabilities=stage.probabilities,
         age=age,
-        tumour_answer=any(analysis.lesions for analysis in analyses),
+        tumour_answer=bool(stage.probabilities) and stage.label != NORMAL,
         series=[series_record(truth, analysis, thresholds) for truth, analysis in items],
     )
 
