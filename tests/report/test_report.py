@@ -14,6 +14,7 @@ from html_page import HOSTILE, Page
 from make_analysis import analysis, lesion, pages_of, patient_of, report_of
 from make_dicom import enhanced, mr_image, write
 from nbcad.inference.study_stage import StudyStage
+from nbcad.inference.suitability import Suitability
 from nbcad.language.message import verbatim
 from nbcad.report import Language, Pages, html, pictures, viewer
 from nbcad.report.entries import software
@@ -355,3 +356,9 @@ def test_each_language_marks_the_page_as_its_own(tmp_path):
         page = _read(pages_of(tmp_path, patient_of(analysis()), language=language))
         assert page.all("html") == [{"lang": marked}]
         assert re.search(r"@bottom-center \{ content: \"[^\"]+\"; \}", page.style)
+
+
+def test_viewer_says_of_no_slice_of_an_unsuited_series_that_it_has_no_lesion():
+    for verdict, answered in (("suited", True), ("unsuited", False)):
+        series = analysis(suitability=Suitability(verdict, ()))
+        assert viewer.viewer_data(series, patient_of(series).studies[0].series[0])["answered"] == answered

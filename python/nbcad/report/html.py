@@ -186,6 +186,7 @@ def _viewer_texts(language: Language) -> dict[str, str]:
         "tumour": _("highest tumour probability {probability}"),
         "lesions": _("lesion {numbers}"),
         "no_lesion": _("no lesion on this slice"),
+        "unsuited": _("unsuited: no finding"),
         "no_position": _("the series has no position"),
         "window": _("window width {width}, centre {centre}"),
         "value": _("grey value {value}"),

@@ -15,6 +15,7 @@ from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import stage_grid_shape
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import STRIDE
+from nbcad.inference.suitability import UNSUITED
 from nbcad.report.pictures import middle_slice
 from nbcad.report.types import SeriesEntry
 
@@ -32,7 +33,8 @@ def viewer_data(analysis: SeriesAnalysis, entry: SeriesEntry) -> dict:
         entry: the report's, of the same series.
 
     Returns:
-        size_mm [height, width]; regions, region_probability (None for other), tumour: one value a slice; heat {shape,
+        answered: whether a slice without a lesion is said to have none; size_mm [height, width]; regions,
+        region_probability (None for other), tumour: one value a slice; heat {shape,
         cell: distance between places as shares, grids: base64 of uint8 (slices, height, width), 255 for certain};
         lesions [{number, middle: slice, centre_mm, boxes {slice: [row0, col0, row1, col1] as shares}}]; place, see
         `_place`.
@@ -44,6 +46,7 @@ def viewer_data(analysis: SeriesAnalysis, entry: SeriesEntry) -> dict:
     organs = [image.organ for image in entry.slices]
     heat = np.round(255 * (1 - analysis.heat[:, 0])).clip(0, 255).astype(np.uint8)
     return {
+        "answered": analysis.suitability.verdict != UNSUITED,
         "size_mm": [n * mm for n, mm in zip(shape, spacing, strict=True)],
         "regions": [organ.label for organ in organs],
         "region_probability": [organ.probabilities.get(organ.label) for organ in organs],

@@ -168,7 +168,8 @@
       const likely = data.region_probability[index];
       const region = likely === null ? data.regions[index] : `${data.regions[index]} ${percent(likely)}`;
       const tumour = fill(texts.tumour, { probability: percent(data.tumour[index]) });
-      const lesions = here.length ? fill(texts.lesions, { numbers: here.join(", ") }) : texts.no_lesion;
+      const none = data.answered ? texts.no_lesion : texts.unsuited;
+      const lesions = here.length ? fill(texts.lesions, { numbers: here.join(", ") }) : none;
       this.find("number").textContent = counted;
       this.find("position").textContent = data.position(index);
       this.find("region").textContent = region;
