@@ -36,17 +36,20 @@ def test_report_has_the_documented_keys_and_nothing_else(eager, tmp_path):
     labelled = {"label", "probabilities"}
     keys = {"schema", "research_use_only", "software", "summary", "studies", "files", "origin", "timing_s"}
     assert set(report) == keys
-    assert set(report["software"]) == {"nbcad", "caffe", "python", "device", "models"}
+    assert set(report["software"]) == {"trained_on", "nbcad", "caffe", "python", "device", "models"}
     files = {"files_used", "files_refused", "files_ignored"}
-    assert set(report["summary"]) == {"studies", "series", "slices", "lesions", "frames_refused"} | files
+    assert (
+        set(report["summary"])
+        == {"studies", "studies_without_answer", "series", "slices", "lesions", "frames_refused"} | files
+    )
     (study,) = report["studies"]
-    assert set(study) == {"study_uid", "patient", "stage", "series"}
+    assert set(study) == {"suitability", "study_uid", "patient", "stage", "series"}
     assert (set(study["patient"]), set(study["stage"])) == (
         {"id", "age_months", "age_range_months"},
         labelled | {"notes"},
     )
     for series in study["series"]:
-        facts = {"series_uid", "description", "stack", "status", "rule", "reason", "notes"}
+        facts = {"series_uid", "description", "stack", "status", "rule", "reason", "notes", "suitability"}
         assert set(series) == facts | {"slices", "lesions", "dicom"}
     assert [s["status"] for s in study["series"]] == ["analysed", "refused"]
     found = study["series"][0]

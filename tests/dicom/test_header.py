@@ -92,7 +92,7 @@ def test_enhanced_object_has_a_frame_a_slice_even_if_it_was_a_mosaic_once(tmp_pa
     assert (record.status, sum(map(len, pixels))) == (USED, 3)
 
 
-@pytest.mark.parametrize(("shape", "used"), [((600, 140), True), ((700, 10), False), ((500, 500), False)])
+@pytest.mark.parametrize(("shape", "used"), [((480, 150), True), ((700, 10), False), ((500, 500), False)])
 def test_composed_whole_body_is_an_image_and_a_wrong_spacing_is_none(tmp_path, rng, shape, used):
     write(mr_image(rng.integers(0, 900, shape), PixelSpacing=[4, 4]), tmp_path / "x")
     record, _ = only(tmp_path)
