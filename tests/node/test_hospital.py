@@ -67,11 +67,11 @@ def _reports(pacs: Archive) -> dict[str, set[str]]:
 
 
 @pytest.mark.skipif(not Path(ORTHANC).exists(), reason="needs Debian's orthanc")
-def test_orthanc_sends_a_study_and_shows_the_results_it_gets_back(flow, tmp_path):
+def test_orthanc_sends_a_study_and_shows_the_results_it_gets_back(trusting, tmp_path):
     port = free_port()
     with (
         orthanc(tmp_path, port) as (rest, archive_port),
-        running(tmp_path, flow.models, archive_port, port=port) as node,
+        running(tmp_path, trusting, archive_port, port=port) as node,
     ):
         for image in sorted(_written(tmp_path, 1, 6).iterdir()):
             ask(f"{rest}/instances", image.read_bytes())
@@ -111,12 +111,12 @@ def test_study_sent_by_storescu_in_any_transfer_syntax_is_analysed(scanner, tmp_
 
 
 @pytest.fixture(scope="module")
-def scanner(flow, tmp_path_factory):
+def scanner(trusting, tmp_path_factory):
     """A node for scanners, its archive in this process, and numbers of studies."""
     folder = tmp_path_factory.mktemp("scanner")
     with (
         archive() as (_, archive_port),
-        running(folder, flow.models, archive_port, max_object_mib=1, timeout_s=5) as node,
+        running(folder, trusting, archive_port, max_object_mib=1, timeout_s=5) as node,
     ):
         yield node, iter(range(100, 1000))
 
@@ -190,10 +190,10 @@ def test_fuzzed_commands_and_objects_leave_the_node_at_work(scanner, tmp_path):
     until(lambda: any(s.study_uid == f"2.25.{number}" and s.state == State.DONE for s in node.studies()), 120)
 
 
-def test_fifty_studies_of_four_senders_at_once_come_through_without_a_loss(flow, tmp_path):
+def test_fifty_studies_of_four_senders_at_once_come_through_without_a_loss(trusting, tmp_path):
     for number in range(50):
         _written(tmp_path / f"sender{number % 4}", number + 1, 40)
-    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port) as node:
+    with archive() as (pacs, archive_port), running(tmp_path, trusting, archive_port) as node:
         sent: list[bool] = []
         threads = [
             threading.Thread(target=lambda n=n: sent.append(_send(node.port, tmp_path / f"sender{n}", SENDERS[n])))
@@ -211,12 +211,12 @@ def test_fifty_studies_of_four_senders_at_once_come_through_without_a_loss(flow,
     assert Counter(pacs.uids()).most_common(1)[0][1] == 1 and len(pacs.got) == sum(s.results for s in studies)
 
 
-def test_killed_node_answers_every_study_once_when_it_is_started_again(flow, tmp_path):
+def test_killed_node_answers_every_study_once_when_it_is_started_again(trusting, tmp_path):
     """SIGKILL five times: while it receives, analyses and sends."""
     count, kills = 16, 5
     for number in range(count):
         _written(tmp_path / "in", number + 1, 10)
-    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port) as node:
+    with archive() as (pacs, archive_port), running(tmp_path, trusting, archive_port) as node:
 
         def send_all() -> None:
             for folder in sorted((tmp_path / "in").iterdir()):
@@ -241,8 +241,8 @@ def test_killed_node_answers_every_study_once_when_it_is_started_again(flow, tmp
     assert len(pacs.got) - len(set(pacs.uids())) <= kills  # of each kill one may have come between sending and record
 
 
-def test_node_that_is_asked_to_end_does_so_and_goes_on_later(flow, tmp_path):
-    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port) as node:
+def test_node_that_is_asked_to_end_does_so_and_goes_on_later(trusting, tmp_path):
+    with archive() as (pacs, archive_port), running(tmp_path, trusting, archive_port) as node:
         assert _send(node.port, _written(tmp_path, 1, 30))
         until(lambda: node.studies()[0].state == State.ANALYSING, 30)
         assert node.end(signal.SIGINT) == 0

@@ -25,8 +25,8 @@ pytestmark = [
 ]
 
 
-def test_study_that_is_sent_to_the_program_comes_back_as_a_report(flow, tmp_path):
-    with archive() as (pacs, archive_port), running(tmp_path, flow.models, archive_port, quiet_s=0.5) as node:
+def test_study_that_is_sent_to_the_program_comes_back_as_a_report(trusting, tmp_path):
+    with archive() as (pacs, archive_port), running(tmp_path, trusting, archive_port, quiet_s=0.5) as node:
         with association(node.port) as made:
             assert [store(made, image) for image in study(1)] == [SUCCESS] * 3
         second = run_tool("serve", "--config", node.config)
