@@ -67,7 +67,7 @@ demo: caffe ## Phantom -> database -> LMDB -> both nets -> SVM -> figures -> rep
 
 demo-report: $(HELDOUT)/annotations.csv
 	$(call step,9,Reporting two patients of scanners that were not trained on (runs/demo))
-	@$(PY) tools/infer.py $(HELDOUT)/dicom --out runs/demo --stage $(BEYOND) --device $(DEVICE) --force
+	@$(PY) tools/infer.py $(HELDOUT)/dicom --out runs/demo --stage $(BEYOND) --device $(DEVICE) --force || [ $$? -eq 3 ]
 
 test: caffe lint ## Everything that a fresh clone must pass
 	@$(CAFFE_RECIPE)/packages.sh test

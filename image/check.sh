@@ -93,7 +93,7 @@ for run in organ stage; do
     expect "$(tail -n 1 "$work/runs/$run/log.csv" | cut -d , -f 1)" $iterations "the last iteration of $run"
 done
 patient=$(cd "$work" && find data/phantom/dicom -mindepth 1 -maxdepth 1 | sort | head -n 1)
-in_image tools/infer.py "$patient" --out runs/report
+in_image tools/infer.py "$patient" --out runs/report || [ $? -eq 3 ]  # few iterations: the images may be unsuited
 .venv/bin/python - "$work/runs/report/report.json" <<'PYTHON' || fail "the report does not contain an analysed series"
 import json
 import sys
