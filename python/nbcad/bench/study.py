@@ -17,7 +17,7 @@ from nbcad.datasets.phantom.physics import Tissues
 from nbcad.datasets.phantom.scanners import SCANNERS, protocols
 from nbcad.dicom import read_archive, read_pixels
 from nbcad.errors import InputError
-from nbcad.imaging.preprocess import enhance, organ_inputs
+from nbcad.imaging.preprocess import enhance
 from nbcad.inference import heat, organ
 from nbcad.inference.models import Models, load_models
 from nbcad.report import JSON
@@ -154,9 +154,7 @@ def least_s(dicom: Path, models: Models) -> float:
     started = time.monotonic()
     slices, pixels = read_pixels(series)
     volume = enhance(pixels)
-    size = models.organ_net.blobs["data"].data.shape[-1]
-    inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
-    organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
+    organ.series_features(models.organ_net, models.organ_transform, volume, slices[0], models.svm.blob)
     heat.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     return time.monotonic() - started
 

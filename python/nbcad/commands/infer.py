@@ -89,7 +89,6 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _tell(report: "Report", out: Path) -> None:
-    from nbcad.inference.suitability import UNSUITED
     from nbcad.report import HTML
 
     summary = report.summary
@@ -108,7 +107,7 @@ def _tell(report: "Report", out: Path) -> None:
         f"{found}; files: {summary.files_used} used, {summary.files_refused} refused, {summary.files_ignored} ignored"
     )
     series = [entry for study in report.studies for entry in study.series if not entry.dicom]
-    without = [entry for entry in series if entry.suitability and entry.suitability.verdict != UNSUITED]
+    without = [entry for entry in series if entry.suitability and entry.suitability.answered]
     if without:
         verbosity.note(f"{len(without)} series without DICOM objects; their notes say why")
     verbosity.note(f"report: {out / HTML} (research use only, not for clinical diagnosis)")

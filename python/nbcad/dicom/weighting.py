@@ -86,8 +86,9 @@ def weighting(frame: dict[str, Any], name: str, b_value: float | None) -> str:
     name = plain(name)
     if b_value or (b_value == 0 and planar) or _names_b_value(frame, name):  # some write b-value 0 into every image
         return "DWI"
+    types = {contrast, *image_types(frame)}
     for kind, values in _OF_TYPE.items():
-        if not {contrast, *image_types(frame)}.isdisjoint(values) or _says(name, *_STRONG[kind]):
+        if not types.isdisjoint(values) or _says(name, *_STRONG[kind]):
             return kind
     if _T2_STAR.search(_in_capitals(name)):
         return "T2*"

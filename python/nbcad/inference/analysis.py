@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbcad.dicom import Series, Slice, read_pixels
-from nbcad.imaging.preprocess import enhance, organ_inputs
+from nbcad.imaging.preprocess import enhance
 from nbcad.inference import heat as localise
 from nbcad.inference import organ, suitability
 from nbcad.inference.lesions import Lesion, find_lesions
 from nbcad.inference.models import Models
-from nbcad.inference.suitability import UNSUITED, Suitability
+from nbcad.inference.suitability import Suitability
 
 
 @dataclass
@@ -38,15 +38,13 @@ def analyse_series(series: Series, models: Models) -> SeriesAnalysis | None:
     if not slices:
         return None
     volume = enhance(pixels, models.n4)
-    size = models.organ_net.blobs["data"].data.shape[-1]
-    inputs = organ_inputs(volume, slices[0].geometry, slices[0].spacing, size)
-    features = organ.extract_features(models.organ_net, models.organ_transform, inputs, models.svm.blob)
+    features = organ.series_features(models.organ_net, models.organ_transform, volume, slices[0], models.svm.blob)
     heat = localise.heat_maps(models.stage_fcn, models.stage_transform, slices, volume)
     organs, probabilities = models.svm.classify(features)
     limits = models.likeness.limits
     measures = suitability.measure(series, organs, models.likeness.unlikeness(features), limits)
     suited = suitability.of_series(series, measures, limits, models.trained_on)
-    lesions = find_lesions(heat, slices, models.point) if suited.verdict != UNSUITED else []
+    lesions = find_lesions(heat, slices, models.point) if suited.answered else []
     return SeriesAnalysis(
         series=series,
         slices=slices,

@@ -19,9 +19,7 @@ class Diameters:
 
     long_axis: float  # the longer side of the box on the slice where it is largest
     short_axis: float  # the other side of that box
-    craniocaudal: (
-        float | None
-    )  # from the first to the last slice; None: the slices' distance is not known, or no axial plane
+    craniocaudal: float | None  # over all its slices; None: their distance is not known, or their plane is not axial
 
 
 def millimetres(lesion: Lesion, analysis: SeriesAnalysis) -> tuple[Point | None, tuple[Point, Point] | None]:

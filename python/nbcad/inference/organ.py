@@ -7,7 +7,9 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 
+from nbcad.dicom import Slice
 from nbcad.errors import ModelError
+from nbcad.imaging.preprocess import organ_inputs
 from nbcad.inference.skops_file import read_skops, write_skops
 from nbcad.nets import caffe_net
 from nbcad.nets.caffe_net import Transform, caffe
@@ -94,6 +96,23 @@ def extract_features(net: caffe.Net, transform: Transform, images: np.ndarray, b
     """
     (features,) = caffe_net.forward(net, transform(images)[:, None], [blob])
     return features.reshape(len(images), -1)
+
+
+def series_features(net: caffe.Net, transform: Transform, volume: np.ndarray, image: Slice, blob: str) -> np.ndarray:
+    """Return the rasterised features of all slices of a series.
+
+    Args:
+        net: the organ net, deployed.
+        transform: of the net, `caffe_net.transform_of`.
+        volume: uint8, shape (n, rows, columns), from `preprocess.enhance`.
+        image: any of its slices.
+        blob: "fc7" or "pool3".
+
+    Returns:
+        float32, shape (n, d), of `extract_features`.
+    """
+    inputs = organ_inputs(volume, image.geometry, image.spacing, net.blobs["data"].data.shape[-1])
+    return extract_features(net, transform, inputs, blob)
 
 
 def save(svm: OrganSvm, folder: Path) -> None:

@@ -8,7 +8,7 @@ from nbcad.dicom.age import Age
 from nbcad.inference import stage
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.models import Models
-from nbcad.inference.suitability import OF_A_STACK, UNSUITED
+from nbcad.inference.suitability import OF_A_STACK
 from nbcad.language.message import Message, message
 
 
@@ -25,7 +25,7 @@ def study_stage(found: list[SeriesAnalysis], age: Age | None, models: Models) ->
     """Return the patient's image-suggested stage from all lesions of all analysed series of one study."""
     if not found:
         return StudyStage(None, {}, (message("Not analysed: no series of this study could be."),))
-    found = [analysis for analysis in found if analysis.suitability.verdict != UNSUITED]
+    found = [analysis for analysis in found if analysis.suitability.answered]
     if not found:
         return StudyStage(
             None, {}, (message("The images are unsuited: no stage is suggested, and no lesion is listed."),)

@@ -107,6 +107,11 @@ class Suitability:
     reasons: tuple[Message, ...]  # against them; none where they are suited
     measures: SuitabilityMeasures | None = None  # of a series that was analysed
 
+    @property
+    def answered(self) -> bool:
+        """Return whether anything is said of the images; of unsuited ones nothing is."""
+        return self.verdict != UNSUITED
+
 
 def trained_on(data: TrainingData) -> Message:
     """Return what a reader must know of the models: whether they have seen any patient at all."""

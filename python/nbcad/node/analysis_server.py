@@ -15,7 +15,6 @@ from pathlib import Path
 from nbcad.errors import NbcadError, OutputError
 from nbcad.infer import Input, write_report
 from nbcad.inference.models import Models, load_models
-from nbcad.inference.suitability import UNSUITED
 from nbcad.language.message import EMPTY, Message, message, to_text, verbatim
 from nbcad.node.config import Analyse
 from nbcad.report import DICOM
@@ -84,7 +83,7 @@ def analyse_study(images: Path, report: Path, models: Models, settings: Analyse)
 
 def _why_nothing(report: Report) -> Message:
     """Return why nothing is said of any study, or an empty message if something is."""
-    if any(study.suitability.verdict != UNSUITED for study in report.studies):
+    if any(study.suitability.answered for study in report.studies):
         return EMPTY
     series = [entry for study in report.studies for entry in study.series]
     if any(entry.status == "analysed" for entry in series):

@@ -9,7 +9,6 @@ from pydicom.dataset import Dataset
 from nbcad.dicom import read_study
 from nbcad.dicom.refusal import Refusal
 from nbcad.inference.analysis import SeriesAnalysis
-from nbcad.inference.suitability import UNSUITED
 from nbcad.language.message import Message, message
 from nbcad.report.objects import SeriesReport, reason_against, write
 from nbcad.report.patient import PatientAnalysis
@@ -46,7 +45,7 @@ class DicomWriter:
 
     def _written(self, number: int, study: StudyEntry, entry: SeriesEntry, analysis: SeriesAnalysis) -> SeriesEntry:
         """Write the objects of one series; return its entry with their names, or why there are none."""
-        if analysis.suitability.verdict == UNSUITED:
+        if not analysis.suitability.answered:
             return _noted(entry, _not_written(message("the images are unsuited")))
         first = analysis.slices[0]
         try:

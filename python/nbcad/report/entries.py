@@ -16,7 +16,7 @@ from nbcad.inference.measure import diameters_mm, millimetres, volume_mm3
 from nbcad.inference.models import Models
 from nbcad.inference.site import Situations
 from nbcad.inference.study_stage import StudyStage, by_name, rounded
-from nbcad.inference.suitability import UNSUITED, of_study
+from nbcad.inference.suitability import of_study
 from nbcad.language.message import Message, joined, message, verbatim
 from nbcad.nets import caffe_net
 from nbcad.report.types import (
@@ -82,7 +82,7 @@ def summary(studies: Sequence[StudyEntry], records: Sequence[FileRecord]) -> Sum
     every = [entry for study in studies for entry in study.series]
     return Summary(
         studies=len(studies),
-        studies_without_answer=sum(study.suitability.verdict == UNSUITED for study in studies),
+        studies_without_answer=sum(not study.suitability.answered for study in studies),
         series=len(every),
         files_used=status["used"],
         files_refused=status["refused"],

@@ -9,7 +9,6 @@ from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import STAGE_MM_PER_PIXEL
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import STRIDE, Lesion
-from nbcad.inference.suitability import UNSUITED
 
 PICTURES = 12  # slices shown of one series at most; each adds about 0.5 MB to a page, 0.9 MB to what is sent
 PICTURE_PIXELS = 512  # of the longer side
@@ -25,7 +24,7 @@ def evidence_slices(analysis: SeriesAnalysis) -> dict[int, list[int]]:
     Returns:
         By index of the slice the numbers, from 1, of the lesions whose middle it is.
     """
-    if analysis.suitability.verdict == UNSUITED:
+    if not analysis.suitability.answered:
         return {}
     if not analysis.lesions:
         return {int(np.argmax(analysis.tumour)): []}

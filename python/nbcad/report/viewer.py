@@ -15,7 +15,6 @@ from nbcad.imaging.orientation import Canonical
 from nbcad.imaging.preprocess import stage_grid_shape
 from nbcad.inference.analysis import SeriesAnalysis
 from nbcad.inference.lesions import STRIDE
-from nbcad.inference.suitability import UNSUITED
 from nbcad.report.pictures import middle_slice
 from nbcad.report.types import SeriesEntry
 
@@ -46,7 +45,7 @@ def viewer_data(analysis: SeriesAnalysis, entry: SeriesEntry) -> dict:
     organs = [image.organ for image in entry.slices]
     heat = np.round(255 * (1 - analysis.heat[:, 0])).clip(0, 255).astype(np.uint8)
     return {
-        "answered": analysis.suitability.verdict != UNSUITED,
+        "answered": analysis.suitability.answered,
         "size_mm": [n * mm for n, mm in zip(shape, spacing, strict=True)],
         "regions": [organ.label for organ in organs],
         "region_probability": [organ.probabilities.get(organ.label) for organ in organs],

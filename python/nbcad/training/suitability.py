@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nbcad.dicom import read_pixels
-from nbcad.imaging.preprocess import enhance, organ_inputs
+from nbcad.imaging.preprocess import enhance
 from nbcad.inference import organ
 from nbcad.inference.organ import OrganSvm
 from nbcad.inference.suitability import Likeness, SuitabilityLimits, TrainingData, unlikeness
@@ -60,12 +60,11 @@ def _features(
     database: SampleDatabase, numbers: Sequence[int], net: caffe_net.caffe.Net, blob: str, n4: bool
 ) -> Iterator[np.ndarray]:
     """Yield the features of all slices of each series, shape (n, d)."""
-    transform, size = caffe_net.transform_of(organ.TRAIN_VAL), net.blobs["data"].data.shape[-1]
+    transform = caffe_net.transform_of(organ.TRAIN_VAL)
     for number in progress(numbers, desc="likeness", unit="series"):
         slices, pixels = read_pixels(load_series(database, number)[0])
         if slices:
-            inputs = organ_inputs(enhance(pixels, n4), slices[0].geometry, slices[0].spacing, size)
-            yield organ.extract_features(net, transform, inputs, blob)
+            yield organ.series_features(net, transform, enhance(pixels, n4), slices[0], blob)
 
 
 def fit_density(features: np.ndarray) -> Pipeline:
